@@ -1,0 +1,47 @@
+# make            this list of targets
+# VENV=dir        another virtual environment; clones can share one
+# PYTHON=python3  the Python that makes it
+# NB="05_model"   for course and outputs: these notebooks instead of all
+
+VENV ?= .venv
+PYTHON ?= python3
+NB ?=
+
+# Each clone runs its own code, also in a shared environment.
+export PYTHONPATH := $(CURDIR)
+
+PY = "$(VENV)/bin/python"
+
+.DEFAULT_GOAL := help
+.PHONY: help setup course lab test export outputs links clean
+
+help: ## print this list
+	@echo "The course on U-Net. Targets (each one sets up what it needs):"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
+
+setup: ## make the virtual environment and install the course into it
+	@command -v "$(PYTHON)" >/dev/null || \
+	  { echo "setup: no $(PYTHON) here. Install Python, or: make PYTHON=/path/to/python"; exit 1; }
+	@"$(PYTHON)" tools/environment.py "$(VENV)"
+
+course: setup ## execute every notebook into build/course; ends with a picture of masks
+	@$(PY) tools/course.py run $(NB)
+
+lab: setup ## open the notebooks in JupyterLab
+	@$(PY) tools/course.py lab
+
+test: setup ## all checks: style, notebooks and library in sync, pytest, outputs
+	@$(PY) tools/check.py
+
+export: setup ## write the library from the notebooks, and clean these
+	@$(PY) tools/check.py --export
+
+outputs: setup ## execute notebooks and store their outputs: NB="05_model", FORCE=1
+	@$(PY) tools/course.py store $(NB) $(if $(filter-out 0,$(FORCE)),--force)
+
+links: setup ## write links, badges and the README's table from settings.ini
+	@$(PY) tools/links.py
+	@$(PY) tools/check.py --export
+
+clean: ## remove what was built or written by notebooks; keeps the environment
+	@"$(PYTHON)" tools/clean.py "$(VENV)"

@@ -1,0 +1,43 @@
+"""Build the package from `settings.ini`, the one source of its name and needs."""
+
+from configparser import ConfigParser
+from pathlib import Path
+
+from setuptools import setup
+
+HERE = Path(__file__).parent
+
+config = ConfigParser(delimiters=["="])
+config.read(HERE / "settings.ini", encoding="utf-8")
+settings = config["DEFAULT"]
+
+minor = [int(settings[key].split(".")[1]) for key in ("min_python", "max_python")]
+course = settings["course_requirements"].split()
+dev = settings["dev_requirements"].split()
+
+setup(
+    name=settings["lib_name"],
+    version=settings["version"],
+    description=settings["description"],
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    author=settings["author"],
+    url=settings["git_url"],
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    keywords=settings["keywords"],
+    packages=[settings["lib_path"]],
+    python_requires=f">=3.{minor[0]},<3.{minor[1] + 1}",
+    install_requires=settings["requirements"].split(),
+    extras_require={"course": course, "dev": course + dev},
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Science/Research",
+        "Topic :: Scientific/Engineering :: Image Processing",
+        *(
+            f"Programming Language :: Python :: 3.{number}"
+            for number in range(minor[0], minor[1] + 1)
+        ),
+    ],
+    zip_safe=False,
+)

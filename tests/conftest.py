@@ -1,0 +1,33 @@
+"""What several test files share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def real_data():  # Path
+    "The folder of the real data sets; tests that need it are skipped without it."
+    folder = Path(os.environ.get("UNET_DATA") or ROOT.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip("no real data here: name their folder in UNET_DATA to test on them")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_isbi(real_data):  # Path
+    "A folder with the stacks of ISBI 2012 somewhere below it."
+    if not any(real_data.rglob("train-volume.tif")):
+        pytest.skip("the real data have no train-volume.tif (ISBI 2012)")
+    return real_data
+
+
+@pytest.fixture(scope="session")
+def real_carvana(real_data):  # Path
+    "A folder with photographs and masks of Carvana somewhere below it."
+    if not any(real_data.rglob("*_mask.gif")):
+        pytest.skip("the real data have no *_mask.gif (Carvana)")
+    return real_data

@@ -1,0 +1,130 @@
+"""The rules of the house, applied to every notebook and every module.
+
+`house.py` holds the rules and says how they count. Each failure names the notebook, the
+cell, what was found and what to do.
+"""
+
+import ast
+import re
+from pathlib import Path
+
+import house
+import links
+import notebooks as files
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PATHS = files.reading_order(ROOT / "nbs")
+BOOKS = [house.load(path) for path in PATHS]
+NUMBERS = {book.module: book.number for book in BOOKS if book.module}
+MODULES = {
+    path.stem: path.read_text(encoding="utf-8")
+    for path in sorted((ROOT / "unet_tutorial").glob("*.py"))
+    if not path.stem.startswith("_")
+}
+SETTINGS = files.settings(ROOT)
+TEXTS = [
+    *ROOT.glob("*.md"),
+    *ROOT.glob("*.cff"),
+    *ROOT.glob("*.toml"),
+    ROOT / "Makefile",
+    ROOT / "settings.ini",
+    ROOT / ".ci" / "run",
+    *(ROOT / ".github" / "workflows").glob("*.yml"),
+]
+
+
+def agree(
+    complaints,  # what a rule returned
+):
+    "Fail with one complaint a line."
+    if complaints:
+        pytest.fail("\n".join(complaints), pytrace=False)
+
+
+@pytest.fixture(params=BOOKS, ids=lambda book: book.name)
+def book(request):  # Notebook
+    "One notebook after the other."
+    return request.param
+
+
+def test_there_are_notebooks():
+    assert BOOKS, "no notebook in nbs/"
+
+
+@pytest.mark.parametrize("rule", house.RULES, ids=lambda rule: rule.__name__)
+def test_rule(book, rule):
+    agree([f"{book.name}, {text}" for text in rule(book)])
+
+
+def test_arrows_point_downwards(book):
+    found = house.arrows_downwards(book, NUMBERS)
+    agree([f"{book.name}, {text}" for text in found])
+
+
+def test_a_public_name_stands_in_one_module():
+    agree(house.names_once(BOOKS))
+
+
+def test_each_module_has_its_notebook_and_the_reverse():
+    agree(house.modules_and_notebooks(BOOKS, MODULES))
+
+
+def test_heavy_packages_stay_where_they_belong():
+    agree(house.heavy_imports(MODULES))
+
+
+def test_the_requirements_are_what_the_modules_import():
+    agree(house.requirements(MODULES, SETTINGS))
+
+
+@pytest.mark.skipif("model" not in MODULES, reason="there is no module `model` yet")
+def test_the_model_needs_torch_alone():
+    needs = house.reached_from("model", MODULES)
+    assert needs <= {"torch"}, f"importing unet_tutorial.model also imports {needs}"
+
+
+def test_generated_links_are_current():
+    stale = [str(path.relative_to(ROOT)) for path in links.stale(ROOT)]
+    agree([f"{name}: a generated part is stale: run make links" for name in stale])
+
+
+def test_links_to_this_repository_name_its_owner():
+    user, repo = SETTINGS["user"], SETTINGS["repo"]
+    owner = re.compile(rf"github\.com/([\w.-]+)/{re.escape(repo)}(?![\w-])")
+    agree(
+        [
+            f"{book.name}, cell {at}: it links to {name}/{repo}, but the owner is "
+            f"{user}: leave links to this repository to make links"
+            for book in BOOKS
+            for at, cell in book.cells
+            for name in owner.findall(files.source(cell))
+            if name != user
+        ]
+    )
+
+
+def test_no_file_names_a_path_of_one_machine():
+    texts = [(path.name, path.read_text(encoding="utf-8")) for path in TEXTS]
+    agree(house.machine_paths([*texts, *MODULES.items()]))
+
+
+def test_the_version_is_the_same_everywhere():
+    init = (ROOT / "unet_tutorial" / "__init__.py").read_text(encoding="utf-8")
+    values = [
+        ast.literal_eval(node.value)
+        for node in ast.parse(init).body
+        if isinstance(node, ast.Assign) and node.targets[0].id == "__version__"
+    ]
+    version = SETTINGS["version"]
+    assert values == [version], "unet_tutorial/__init__.py: run make export"
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {version}\n" in citation, "CITATION.cff: run make links"
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"\n## [{version}]" in changes, f"CHANGELOG.md: add a section [{version}]"
+
+
+def test_the_citation_names_the_paper():
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    for part in ("10.1007/978-3-319-24574-4_28", "1505.04597", "Ronneberger"):
+        assert part in citation

@@ -1,0 +1,179 @@
+"""All checks in their order: `make test`. With --export: `make export`.
+
+Checks look at a copy where they would change something, never at the sources.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from pathlib import Path
+
+from notebooks import ROOT, reading_order
+
+TOOLS = Path(sysconfig.get_path("scripts"))
+SOURCES = ["nbs", "tests", "tools", "benchmarks", "setup.py"]
+
+
+def command(
+    name,  # a program of the virtual environment
+    *arguments,  # what it is told
+):  # list of str
+    "A program as the environment has it, not as the user's PATH has it."
+    return [str(TOOLS / name), *map(str, arguments)]
+
+
+def tells(
+    arguments,  # list of str: the command
+    folder=ROOT,  # where it runs
+):  # str, what it printed when it failed, else ""
+    "Run a command that is silent when all is well."
+    env = {name: os.environ[name] for name in os.environ if name != "IN_TEST"}
+    done = subprocess.run(
+        arguments,
+        cwd=folder,
+        env=env,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    return "" if done.returncode == 0 else done.stdout or "it failed without a word"
+
+
+def copied(
+    folder,  # an empty folder
+    root=ROOT,  # the repository
+):  # Path, the same folder
+    "The settings and the notebooks, where nbdev may change them."
+    shutil.copy(root / "settings.ini", folder)
+    (folder / "nbs").mkdir()
+    for path in reading_order(root / "nbs"):
+        shutil.copy(path, folder / "nbs")
+    (folder / "unet_tutorial").mkdir()
+    init = root / "unet_tutorial" / "__init__.py"
+    if init.exists():
+        shutil.copy(init, folder / "unet_tutorial")
+    return folder
+
+
+def differing(
+    ours,  # folder of the working tree
+    theirs,  # folder of the copy
+    pattern,  # which files, such as "*.py"
+):  # list of str
+    "Files that differ, or stand on one side only."
+    names = {path.name for path in [*ours.glob(pattern), *theirs.glob(pattern)]}
+    return [
+        name
+        for name in sorted(names)
+        if not (ours / name).exists()
+        or not (theirs / name).exists()
+        or (ours / name).read_bytes() != (theirs / name).read_bytes()
+    ]
+
+
+def ruff_lint():  # str, empty when all is well
+    "The linter, on notebooks too."
+    told = tells(command("ruff", "check", *SOURCES))
+    return (
+        told and f"{told}ruff found the above; much of it goes with: ruff check --fix"
+    )
+
+
+def ruff_format():  # str, empty when all is well
+    "The formatter, on notebooks too."
+    told = tells(command("ruff", "format", "--check", *SOURCES))
+    return told and f"{told}not formatted: run ruff format {' '.join(SOURCES)}"
+
+
+def nbdev_clean(
+    root=ROOT,  # the repository
+):  # str, empty when all is well
+    "Whether the notebooks hold nothing but what they should."
+    with tempfile.TemporaryDirectory() as name:
+        copy = copied(Path(name), root)
+        told = tells(command("nbdev_clean"), copy)
+        stale = differing(root / "nbs", copy / "nbs", "[!._]*.ipynb")
+    if told or stale:
+        return f"{told}not clean: {' '.join(stale)}: run make export"
+    return ""
+
+
+def nbdev_export(
+    root=ROOT,  # the repository
+):  # str, empty when all is well
+    "Whether every module is what its notebook exports."
+    with tempfile.TemporaryDirectory() as name:
+        copy = copied(Path(name), root)
+        told = tells(command("nbdev_export"), copy)
+        stale = differing(root / "unet_tutorial", copy / "unet_tutorial", "*.py")
+        orphans = [
+            file for file in stale if not (copy / "unet_tutorial" / file).exists()
+        ]
+    if not told and not stale:
+        return ""
+    text = f"{told}notebooks and library are not in sync: run make export\n"
+    text += f"  differing: {' '.join(stale)}"
+    if orphans:
+        text += f"\n  no notebook exports these, delete them: {' '.join(orphans)}"
+    return text
+
+
+def pytest():  # str, empty when all is well
+    "The tests, in view."
+    status = subprocess.call([sys.executable, "-m", "pytest"], cwd=ROOT)
+    return "" if status == 0 else "a test fails: see above"
+
+
+def outputs():  # str, empty when all is well
+    "The notebooks, executed in view and compared."
+    script = str(ROOT / "tools" / "course.py")
+    status = subprocess.call([sys.executable, script, "compare"], cwd=ROOT)
+    return "" if status == 0 else "a notebook fails or its outputs are stale: see above"
+
+
+STEPS = {
+    "ruff check": ruff_lint,
+    "ruff format": ruff_format,
+    "nbdev_clean changes nothing": nbdev_clean,
+    "nbdev_export changes nothing": nbdev_export,
+    "pytest": pytest,
+    "notebooks give their committed outputs": outputs,
+}
+
+
+def test():  # int, the exit status
+    "Every step, also after one that failed."
+    failed, start = [], time.monotonic()
+    for name, step in STEPS.items():
+        print(f"== {name}", flush=True)
+        begin = time.monotonic()
+        told = step()
+        if told:
+            print(told)
+            failed.append(name)
+        verdict = "FAILED" if told else "passed"
+        print(f"   {verdict} in {time.monotonic() - begin:.1f} s", flush=True)
+    seconds = time.monotonic() - start
+    print(
+        f"== {seconds:.0f} s, {'FAILED: ' + ', '.join(failed) if failed else 'green'}"
+    )
+    return 1 if failed else 0
+
+
+def export():  # int, the exit status
+    "Clean the notebooks, then write the library from them."
+    for name in ("nbdev_clean", "nbdev_export"):
+        told = tells(command(name))
+        if told:
+            print(told)
+            return 1
+    print("Notebooks cleaned, library written to unet_tutorial/.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(export() if "--export" in sys.argv[1:] else test())

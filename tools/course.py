@@ -1,0 +1,338 @@
+"""Execute the course: run it, compare its outputs, or store them.
+
+python tools/course.py run [NAME ...]       execute copies in build/course
+python tools/course.py compare [NAME ...]   execute in build/test, compare outputs
+python tools/course.py store [NAME ...]     execute in build/outputs, store outputs
+python tools/course.py lab                  open JupyterLab at the first notebook
+"""
+
+import argparse
+import base64
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import notebooks
+import outputs
+from notebooks import NBS, ROOT
+
+MINUTES = 20  # for one notebook
+
+
+@dataclass
+class Run:
+    "What came of one execution."
+
+    path: Path  # the notebook in nbs/
+    notebook: dict  # executed, as far as it came
+    seconds: float
+    error: str = ""  # which cell, and what it raised
+
+    def line(
+        self,
+        passed="passed",  # the verdict where no cell failed
+    ):  # str
+        verdict = "FAILED" if self.error else passed
+        text = f"{self.path.stem:<20}{self.seconds:7.1f} s  {verdict}"
+        return text + (f"\n    {self.error}" if self.error else "")
+
+
+def kernel_environment(
+    root=ROOT,  # the repository whose library the notebooks import
+):  # dict of environment variables
+    "The reader's environment, this clone's library, and nothing that varies by user."
+    env = dict(os.environ, PYTHONPATH=str(root), JUPYTER_PREFER_ENV_PATH="1")
+    if env.get("UNET_DATA"):  # notebooks run in another folder than the reader
+        env["UNET_DATA"] = os.path.abspath(os.path.expanduser(env["UNET_DATA"]))
+    env.pop("MPLBACKEND", None)
+    return env
+
+
+def start_client(
+    notebook,  # nbformat notebook
+    folder,  # the kernel's working folder
+    private,  # a temporary folder, for the sockets that lead to the kernel
+):  # nbclient.NotebookClient
+    "A client whose kernel is this very Python, whatever kernels the user has."
+    from ipykernel.kernelspec import get_kernel_dict
+    from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+    from jupyter_client.manager import AsyncKernelManager
+    from nbclient import NotebookClient
+
+    class ThisPython(KernelSpecManager):
+        def get_kernel_spec(self, kernel_name):
+            return KernelSpec(**get_kernel_dict())  # launches sys.executable
+
+    manager = AsyncKernelManager(
+        kernel_spec_manager=ThisPython(),
+        connection_file=f"{private}/kernel.json",
+        transport="ipc",
+    )
+    resources = {"metadata": {"path": str(folder)}}
+    return NotebookClient(notebook, km=manager, resources=resources)
+
+
+def execute(
+    path,  # notebook to execute; it is not changed
+    folder,  # where it runs and where the executed copy is written
+    root=ROOT,  # the repository whose library it imports
+    minutes=MINUTES,  # after which it is stopped
+):  # Run
+    "Execute one notebook in a fresh kernel."
+    import nbformat
+
+    notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory() as private:
+        env = kernel_environment(root)
+        env["IPYTHONDIR"] = private  # not the reader's profile
+        client = start_client(notebook, folder, private)
+        error = run_cells(client, path, env, minutes)
+    run = Run(path, notebook, time.monotonic() - start, error)
+    notebooks.write(notebook, folder / path.name)
+    return run
+
+
+def run_cells(
+    client,  # NotebookClient
+    path,  # the notebook, for its name
+    env,  # environment variables of the kernel
+    minutes,  # for all cells together
+):  # str, empty when every cell passed
+    "Run cell after cell, and say which one failed and how."
+    number, end = 0, time.monotonic() + 60 * minutes
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    try:
+        with client.setup_kernel(env=env, cleanup_kc=True, **silent):
+            for number, cell in enumerate(client.nb.cells):
+                show_progress(path, number, len(client.nb.cells))
+                client.timeout = max(1, int(end - time.monotonic()))
+                client.execute_cell(cell, number)
+    except Exception as error:
+        where = notebooks.place(client.nb, number)
+        return f"{where}: {describe(error, minutes)}"
+    finally:
+        show_progress()
+    return ""
+
+
+def describe(
+    error,  # what nbclient raised
+    minutes,  # that were allowed
+):  # str
+    "An error of the notebook, or of its kernel."
+    from nbclient.exceptions import (
+        CellExecutionError,
+        CellTimeoutError,
+        DeadKernelError,
+    )
+
+    if isinstance(error, CellExecutionError):
+        return f"{error.ename}: {error.evalue}"
+    if isinstance(error, CellTimeoutError):
+        return f"stopped, the notebook took more than {minutes:g} minutes"
+    if isinstance(error, DeadKernelError):
+        return "the kernel died here: out of memory, or a crash in native code"
+    return f"{type(error).__name__}: {error}"
+
+
+def show_progress(
+    path=None,  # notebook, or None to clear the line
+    number=0,  # index of the cell
+    count=0,  # number of cells
+):
+    "One line that is overwritten, on a terminal only."
+    if sys.stdout.isatty():
+        text = f"{path.stem}: cell {number + 1} of {count}" if path else ""
+        print(f"\r{text:<60}\r", end="", flush=True)
+
+
+def fresh_folder(
+    name,  # "course", "test" or "outputs"
+    names,  # the notebooks asked for; a part of the course keeps what is there
+):  # Path
+    "The folder below build/ in which notebooks run, empty for a whole course."
+    folder = ROOT / "build" / name
+    if not names:
+        shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def summarize(
+    runs,  # list of Run
+    bad,  # names of the notebooks that did not pass
+):  # int, the exit status
+    "The last line: how many, how long, which failed."
+    seconds = sum(run.seconds for run in runs)
+    verdict = f"{len(bad)} FAILED: {' '.join(bad)}" if bad else "all passed"
+    print(f"{len(runs)} notebooks in {seconds:.0f} s, {verdict}", flush=True)
+    return 1 if bad else 0
+
+
+def run(
+    names,  # notebooks, or [] for all
+):  # int, the exit status
+    "Execute the course into build/course and say where the masks are."
+    folder = fresh_folder("course", names)
+    runs = []
+    for path in notebooks.choose(names):
+        runs.append(execute(path, folder))
+        print(runs[-1].line(), flush=True)
+    status = summarize(runs, [run.path.stem for run in runs if run.error])
+    masks = newest_masks(folder)
+    if masks:
+        print(f"Masks drawn by the net that was just trained: {masks}")
+    print("Open the notebooks: make lab")
+    return status
+
+
+def newest_masks(
+    folder,  # where the notebooks ran
+):  # Path relative to the repository, or None
+    "The last picture of masks that a notebook wrote."
+    found = sorted(
+        folder.glob("runs/*/masks.png"), key=lambda path: path.stat().st_mtime
+    )
+    return found[-1].relative_to(ROOT) if found else None
+
+
+def compare(
+    names,  # notebooks, or [] for all
+):  # int, the exit status
+    "Execute the course and compare what it prints with what is committed."
+    os.environ.pop("UNET_DATA", None)  # outputs must not depend on the reader's data
+    folder = fresh_folder("test", names)
+    runs, bad = [], []
+    for path in notebooks.choose(names):
+        run = execute(path, folder)
+        runs.append(run)
+        complaints = [] if run.error else stale(path, run.notebook)
+        print(run.line("STALE" if complaints else "passed"), flush=True)
+        for text in complaints:
+            print(f"{path.stem}, {text}")
+        if complaints:
+            print(f'{path.stem}: run make outputs NB="{path.stem}"', flush=True)
+        if run.error or complaints:
+            bad.append(path.stem)
+    return summarize(runs, bad)
+
+
+def stale(
+    path,  # notebook in nbs/
+    fresh,  # the same notebook, executed; changed in place
+):  # list of str, each with the place and a diff
+    "Where the committed outputs are not what the notebook gives now."
+    outputs.clean_notebook(fresh)
+    return outputs.differences(notebooks.read(path), fresh)
+
+
+def store(
+    names,  # notebooks, or [] for all
+    force=False,  # True: store new figures even where nothing else changed
+):  # int, the exit status
+    "Execute the course and put the cleaned outputs into nbs/."
+    os.environ.pop("UNET_DATA", None)
+    folder = fresh_folder("outputs", names)
+    runs, bad = [], []
+    for path in notebooks.choose(names):
+        before = notebooks.read(path)
+        run = execute(path, folder)
+        runs.append(run)
+        print(run.line(), flush=True)
+        complaints = [] if run.error else put(path, before, run.notebook, force)
+        for text in complaints:
+            print(f"{path.stem}, {text}")
+        if run.error or complaints:
+            print(f"{path.stem}: not stored", flush=True)
+            bad.append(path.stem)
+    store_picture(folder)
+    return summarize(runs, bad)
+
+
+def put(
+    path,  # notebook in nbs/
+    before,  # what it held when the execution began
+    fresh,  # the same notebook, executed; changed in place
+    force=False,  # True: replace every figure
+):  # list of complaints; nothing is stored when there is one
+    "Store a notebook's fresh outputs."
+    complaints = outputs.clean_notebook(fresh)
+    if notebooks.read(path) != before:
+        complaints.append("the notebook was edited while it ran: run it again")
+    if complaints:
+        return complaints
+    if not force:
+        for note in outputs.keep_figures(before, fresh, unchanged_cells(path)):
+            print(f"{path.stem}, {note} (FORCE=1 replaces it)")
+    notebooks.write(fresh, path)
+    return []
+
+
+def store_picture(
+    folder,  # where the notebooks ran
+):
+    "Put the picture that `index` drew where the README shows it."
+    drawn, shown = folder / "runs/first/masks.png", ROOT / "site/first_masks.png"
+    if drawn.exists():
+        encoded = base64.b64encode(drawn.read_bytes()).decode()
+        shown.parent.mkdir(exist_ok=True)
+        shown.write_bytes(base64.b64decode(outputs.small_png(encoded)))
+
+
+def unchanged_cells(
+    path,  # notebook in nbs/
+):  # set of cell ids
+    "The cells whose source is the one that was last committed; none without git."
+    show = ["git", "show", f"HEAD:./{path.name}"]
+    try:
+        shown = subprocess.run(show, cwd=path.parent, capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return set()
+    committed = cell_sources(json.loads(shown.stdout))
+    now = cell_sources(notebooks.read(path))
+    return {name for name in now if now[name] == committed.get(name)}
+
+
+def cell_sources(
+    notebook,  # dict
+):  # dict of cell id to source
+    "The text of every cell by its id."
+    return {cell.get("id"): notebooks.source(cell) for cell in notebook["cells"]}
+
+
+def lab():
+    "Become JupyterLab, with the same library and data as the course."
+    as_root = ["--allow-root"] if getattr(os, "geteuid", lambda: 1)() == 0 else []
+    command = [sys.executable, "-m", "jupyterlab", str(NBS / "index.ipynb"), *as_root]
+    os.execve(sys.executable, command, kernel_environment())
+
+
+def main():
+    "Read the command line."
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("action", choices=["run", "compare", "store", "lab"])
+    parser.add_argument("names", nargs="*", help="notebooks such as 05_model")
+    parser.add_argument("--force", action="store_true", help="store every figure anew")
+    args = parser.parse_args()
+    if args.action == "lab":
+        lab()
+    if args.action == "store":
+        sys.exit(store(args.names, args.force))
+    sys.exit({"run": run, "compare": compare}[args.action](args.names))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("\nstopped")

@@ -1,0 +1,239 @@
+"""Write every link to this repository from `settings.ini`: `make links`.
+
+The owner (`user`), the name (`repo`) and the `branch` stand in `settings.ini` only.
+`python tools/links.py --check` changes nothing and lists what is stale.
+"""
+
+import re
+import sys
+
+import notebooks
+from notebooks import ROOT
+
+BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
+COLAB = "https://colab.research.google.com/github"
+LINKS_START = "[![Open in Colab]"
+COLAB_START = "# Colab: install the package."
+TABLE = ("<!-- notebooks: written by make links -->", "<!-- end of notebooks -->")
+TEXTS = "README.md CONTRIBUTING.md CHANGELOG.md CITATION.cff".split()
+
+
+def slug(
+    settings,  # mapping with `user` and `repo`
+):  # str
+    "The repository's name on GitHub."
+    return f"{settings['user']}/{settings['repo']}"
+
+
+def in_repository(
+    settings,  # mapping with `user`, `repo`, `branch`
+    path,  # str relative to the repository
+):  # str
+    "The page of a file on GitHub."
+    return f"https://github.com/{slug(settings)}/blob/{settings['branch']}/{path}"
+
+
+def in_colab(
+    settings,  # mapping with `user`, `repo`, `branch`
+    name,  # notebook, such as "05_model"
+):  # str
+    "The address that opens a notebook in Colab."
+    place = f"{slug(settings)}/blob/{settings['branch']}/nbs/{name}.ipynb"
+    return f"{COLAB}/{place}"
+
+
+def links_line(
+    settings,  # mapping with `user`, `repo`, `branch`
+    names,  # every notebook in reading order
+    name,  # this one
+    module,  # its module, or None
+):  # str
+    "What stands under a notebook's title."
+    parts = [f"[![Open in Colab]({BADGE})]({in_colab(settings, name)})"]
+    parts.append(f"[on GitHub]({in_repository(settings, f'nbs/{name}.ipynb')})")
+    if module:
+        path = f"unet_tutorial/{module}.py"
+        parts.append(f"[source: `{path}`]({in_repository(settings, path)})")
+    number = names.index(name)
+    if number > 0:
+        before = names[number - 1]
+        parts.append(f"previous: [{before}]({before}.ipynb)")
+    if number + 1 < len(names):
+        after = names[number + 1]
+        parts.append(f"next: [{after}]({after}.ipynb)")
+    return " | ".join(parts)
+
+
+def colab_code(
+    settings,  # mapping with `user`, `repo`, `branch`
+):  # str
+    "The cell that installs the package in Colab, and changes no torch there."
+    address = f"git+https://github.com/{slug(settings)}@{settings['branch']}"
+    return (
+        f"{COLAB_START} Anywhere else this cell does nothing.\n"
+        'if "google.colab" in str(get_ipython()):\n'
+        f'    %pip install -q "{address}"'
+    )
+
+
+def is_generated(
+    cell,  # dict
+):  # bool
+    "Whether `make links` wrote a cell."
+    return notebooks.source(cell).startswith((LINKS_START, COLAB_START))
+
+
+def markdown_cell(
+    name,  # the cell's id
+    text,  # str
+):  # dict
+    "A cell of prose."
+    lines = text.splitlines(True)
+    return {"cell_type": "markdown", "id": name, "metadata": {}, "source": lines}
+
+
+def code_cell(
+    name,  # the cell's id
+    text,  # str
+):  # dict
+    "A cell of code that was not executed."
+    cell = markdown_cell(name, text) | {"cell_type": "code"}
+    return cell | {"execution_count": None, "outputs": []}
+
+
+def with_links(
+    notebook,  # dict; not changed
+    settings,  # mapping with `user`, `repo`, `branch`
+    names,  # every notebook in reading order
+    name,  # this one
+):  # dict
+    "The notebook with its two generated cells where they belong."
+    cells = [cell for cell in notebook["cells"] if not is_generated(cell)]
+    module = notebooks.exported_module(notebook)
+    line = links_line(settings, names, name, module)
+    cells.insert(1, markdown_cell("links", line))
+    sources = [notebooks.source(cell).strip() for cell in cells]
+    directive = f"#| default_exp {module}"
+    place = sources.index(directive) + 1 if directive in sources else 2
+    cells.insert(place, code_cell("colab", colab_code(settings)))
+    return notebook | {"cells": cells}
+
+
+def with_map(
+    notebook,  # dict; not changed
+    rows,  # the table of the course, for a reader in nbs/
+):  # dict
+    "The notebook with the table of the course where it has the two marks."
+    cells = []
+    for cell in notebook["cells"]:
+        if TABLE[0] in notebooks.source(cell):
+            text = with_table(notebooks.source(cell), rows)
+            cell = cell | {"source": text.splitlines(True)}
+        cells.append(cell)
+    return notebook | {"cells": cells}
+
+
+def table(
+    settings,  # mapping with `user`, `repo`, `branch`
+    folder,  # folder of notebooks
+    root="",  # how the reader's page leads to the repository: "" or "../"
+):  # str
+    "The table of the course, for the README and the index."
+    rows = ["| notebook | what it is about | module | |", "|---|---|---|---|"]
+    for path in notebooks.reading_order(folder):
+        notebook = notebooks.read(path)
+        title, subtitle = notebooks.title_and_subtitle(notebook)
+        module = notebooks.exported_module(notebook)
+        source = f"[`{module}`]({root}unet_tutorial/{module}.py)" if module else ""
+        number = f"{path.stem[:2]} " if path.stem[:2].isdigit() else ""
+        link = f"{number}[{title}]({'' if root else 'nbs/'}{path.name})"
+        colab = f"[Colab]({in_colab(settings, path.stem)})"
+        rows.append(f"| {link} | {subtitle} | {source} | {colab} |")
+    return "\n".join(rows)
+
+
+def with_owner(
+    text,  # str
+    settings,  # mapping with `user`, `repo`, `branch`
+):  # str
+    "The text with every link to this repository leading to its owner and branch."
+    repo = re.escape(settings["repo"])
+    github = r"(github\.com|colab\.research\.google\.com/github)"
+    text = re.sub(rf"{github}/[\w.-]+/{repo}(?![\w-])", rf"\1/{slug(settings)}", text)
+    before_branch = rf"({re.escape(slug(settings))}(?:@|/(?:blob|tree|raw)/))[\w.-]+"
+    return re.sub(before_branch, rf"\g<1>{settings['branch']}", text)
+
+
+def with_table(
+    text,  # str
+    rows,  # the table
+):  # str
+    "The text with what stands between the two marks replaced."
+    start, end = TABLE
+    between = re.compile(f"{re.escape(start)}.*?{re.escape(end)}", re.DOTALL)
+    return between.sub(lambda _: f"{start}\n{rows}\n{end}", text)
+
+
+def with_version(
+    text,  # content of CITATION.cff
+    settings,  # mapping with `version`
+):  # str
+    "The citation with the version of `settings.ini`."
+    return re.sub(r"(?m)^version: .*$", f"version: {settings['version']}", text)
+
+
+def expected(
+    root=ROOT,  # the repository
+):  # dict of Path to the text that the file should hold
+    "Every file with generated parts, as it should be."
+    settings = notebooks.settings(root)
+    paths = notebooks.reading_order(root / "nbs")
+    names = [path.stem for path in paths]
+    files, rows = {}, table(settings, root / "nbs", "../")
+    for path in paths:
+        notebook = with_links(notebooks.read(path), settings, names, path.stem)
+        notebook = with_map(notebook, rows)
+        files[path] = notebooks.as_text(notebook)
+    for path in (root / name for name in TEXTS):
+        if path.exists():
+            text = with_owner(path.read_text(encoding="utf-8"), settings)
+            text = with_table(text, table(settings, root / "nbs"))
+            files[path] = with_version(text, settings)
+    return files
+
+
+def stale(
+    root=ROOT,  # the repository
+):  # list of Path
+    "The files whose generated parts are not current."
+    files = expected(root).items()
+    return [path for path, text in files if path.read_text(encoding="utf-8") != text]
+
+
+def refresh(
+    root=ROOT,  # the repository
+):  # list of Path that changed
+    "Write the generated parts."
+    changed = stale(root)
+    files = expected(root)
+    for path in changed:
+        temporary = path.with_name(f".{path.name}.new")
+        temporary.write_text(files[path], encoding="utf-8", newline="\n")
+        temporary.replace(path)
+    return changed
+
+
+def main():
+    "Write, or with --check only look."
+    check = "--check" in sys.argv[1:]
+    paths = stale() if check else refresh()
+    for path in paths:
+        print(f"{'stale' if check else 'written'}: {path.relative_to(ROOT)}")
+    if not paths:
+        print("All links are current.")
+    elif check:
+        sys.exit("Links or generated parts are stale: run make links")
+
+
+if __name__ == "__main__":
+    main()

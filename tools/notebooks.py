@@ -1,0 +1,115 @@
+"""Notebooks as plain JSON: where they are, their order, read, write."""
+
+import json
+import os
+from configparser import ConfigParser
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+NBS = ROOT / "nbs"
+
+
+def settings(
+    root=ROOT,  # folder of `settings.ini`
+):  # a mapping of strings
+    "The project's one source of names, versions and requirements."
+    config = ConfigParser(delimiters=["="])
+    config.read(Path(root) / "settings.ini", encoding="utf-8")
+    return config["DEFAULT"]
+
+
+def reading_order(
+    folder=NBS,  # folder of notebooks
+):  # list of paths: index first, then by number
+    "Every notebook in the order in which the course is read."
+    paths = [path for path in Path(folder).glob("*.ipynb") if path.name[0] not in "._"]
+    return sorted(paths, key=lambda path: (path.stem != "index", path.stem))
+
+
+def choose(
+    names,  # names such as "05_model", "05_model.ipynb" or "nbs/05_model.ipynb"; or []
+    folder=NBS,  # folder of notebooks
+):  # list of paths in reading order
+    "The notebooks named, or all of them when none is."
+    paths = reading_order(folder)
+    wanted = {Path(name).name.removesuffix(".ipynb") for name in names}
+    unknown = sorted(wanted - {path.stem for path in paths})
+    if unknown:
+        known = " ".join(path.stem for path in paths) or "none"
+        raise SystemExit(f"no notebook {' '.join(unknown)} in nbs/, only: {known}")
+    return [path for path in paths if not wanted or path.stem in wanted]
+
+
+def read(
+    path,  # a notebook file
+):  # dict
+    "Read a notebook."
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def as_text(
+    notebook,  # dict
+):  # str, byte for byte what nbdev_clean would write
+    "The notebook as the text of its file."
+    return json.dumps(notebook, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
+
+
+def write(
+    notebook,  # dict
+    path,  # file to write; an interrupted write leaves the old one whole
+):
+    "Write a notebook beside its place, then move it there."
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(as_text(notebook), encoding="utf-8", newline="\n")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def joined(
+    text,  # str, or list of lines as notebooks store it
+):  # str
+    "A multi-line field of a notebook as one string."
+    return text if isinstance(text, str) else "".join(text)
+
+
+def source(
+    cell,  # dict
+):  # str
+    "The text of a cell."
+    return joined(cell["source"])
+
+
+def title_and_subtitle(
+    notebook,  # dict
+):  # (str, str), empty where missing
+    "The H1 of the first cell and the blockquote under it."
+    lines = source(notebook["cells"][0]).splitlines() if notebook["cells"] else []
+    title = next((line[2:].strip() for line in lines if line.startswith("# ")), "")
+    subtitle = next((line[2:].strip() for line in lines if line.startswith("> ")), "")
+    return title, subtitle
+
+
+def exported_module(
+    notebook,  # dict
+):  # str, or None where nothing is exported
+    "The name after `#| default_exp`."
+    for cell in notebook["cells"]:
+        for line in source(cell).splitlines():
+            if cell["cell_type"] == "code" and line.startswith("#| default_exp "):
+                return line.split()[-1]
+    return None
+
+
+def place(
+    notebook,  # dict
+    number,  # index of the cell, from 0
+):  # str such as "cell 7 (`net = UNet()`)"
+    "How messages name a cell: counted from 1, with its first line of code."
+    lines = source(notebook["cells"][number]).splitlines()
+    lines = [line for line in lines if line.strip() and not line.startswith("#|")]
+    first = lines[0].strip() if lines else "empty"
+    return f"cell {number + 1} (`{first[:60]}`)"
