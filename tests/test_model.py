@@ -1,0 +1,157 @@
+"""The whole net against the numbers of the paper (A1 to A12, B4, B6)."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from unet_tutorial.blocks import incoming_nodes
+from unet_tutorial.model import UNet
+from unet_tutorial.sizes import output_size, receptive_field, valid_sizes
+
+
+def count(net):
+    return sum(p.numel() for p in net.parameters())
+
+
+@pytest.fixture(scope="module")
+def paper_net():
+    torch.manual_seed(0)
+    return UNet().eval()
+
+
+def thin(**switches):
+    torch.manual_seed(0)
+    return UNet(base_channels=2, **switches).eval()
+
+
+@pytest.mark.parametrize(
+    ("switches", "parameters"),
+    [
+        ({}, 31_030_658),
+        ({"in_channels": 3, "num_classes": 1}, 31_031_745),
+        ({"in_channels": 3}, 31_031_810),
+        ({"variant": "release"}, 31_100_354),
+    ],
+)
+def test_parameters(switches, parameters):
+    with torch.device("meta"):  # counts without computing
+        assert count(UNet(**switches)) == parameters
+
+
+def test_figure_1(paper_net):
+    with torch.no_grad():
+        assert paper_net(torch.zeros(1, 1, 572, 572)).shape == (1, 2, 388, 388)
+
+
+def test_there_are_23_convolutions(paper_net):
+    layers = list(paper_net.modules())
+    convs = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
+    ups = [layer for layer in layers if isinstance(layer, nn.ConvTranspose2d)]
+    assert [c.kernel_size for c in convs] == [(3, 3)] * 18 + [(1, 1)]
+    assert [u.kernel_size for u in ups] == [(2, 2)] * 4
+    assert [u.out_channels for u in ups] == [512, 256, 128, 64]
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in layers)
+
+
+def test_every_layer_starts_as_the_paper_says(paper_net):
+    for layer in paper_net.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            expected = (2 / incoming_nodes(layer)) ** 0.5
+            tolerance = 4 / layer.weight.numel() ** 0.5  # of a measured deviation
+            assert layer.weight.std().item() == pytest.approx(expected, rel=tolerance)
+            assert not layer.bias.any()
+
+
+def test_drop_out_stands_at_the_end_of_the_contracting_path():
+    net = thin(dropout=0.5).train()
+    x = torch.randn(1, 1, 188, 188)
+    first, second = net.contracting(x), net.contracting(x)
+    same = [torch.equal(a, b) for a, b in zip(first, second, strict=True)]
+    assert same == [True] * 4 + [False]
+    release = thin(variant="release").train()
+    first, second = release.contracting(x), release.contracting(x)
+    same = [torch.equal(a, b) for a, b in zip(first, second, strict=True)]
+    assert same == [True] * 3 + [False] * 2  # and so it reaches a skip
+    assert torch.equal(net.eval()(x), net(x))
+    assert torch.equal(
+        *(thin(dropout=0.0).train().contracting(x)[-1] for _ in range(2))
+    )
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+def test_sizes_are_those_of_the_arithmetic(depth):
+    net = thin(depth=depth)
+    for size in valid_sizes(260, depth=depth)[::3]:
+        other = valid_sizes(260, depth=depth)[0]
+        out = net(torch.zeros(1, 1, size, other))
+        assert out.shape[-2:] == (output_size(size, depth), output_size(other, depth))
+
+
+def test_a_wrong_size_names_the_right_ones():
+    with pytest.raises(ValueError, match="570 .*556 and 572"):
+        thin()(torch.zeros(1, 1, 572, 570))
+
+
+@pytest.mark.parametrize("shape", [(1, 188, 188), (1, 3, 188, 188), (188, 188)])
+def test_a_wrong_shape_is_named(shape):
+    with pytest.raises(ValueError, match=r"C = 1"):
+        thin()(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (37, 91), (160, 240), (17, 16), (2, 300)])
+def test_the_padded_net_keeps_any_size(size):
+    net = thin(in_channels=3, padding=1, norm="batch")
+    assert net(torch.zeros(1, 3, *size)).shape == (1, 2, *size)
+
+
+@pytest.mark.parametrize(
+    "switch", [{"variant": "2015"}, {"depth": 0}, {"padding": 3}, {"norm": "group"}]
+)
+def test_unknown_switches_are_refused(switch):
+    with pytest.raises(ValueError, match="would work"):
+        UNet(**switch)
+
+
+@pytest.mark.parametrize("pixel", [0, 7, 100, 195])
+def test_an_output_pixel_depends_on_its_receptive_field_only(pixel):
+    """Positive weights and no maximum: the gradient finds every way in."""
+    net = thin()
+    for weight in net.parameters():
+        nn.init.constant_(weight, 0.1)
+    for step in net.contracting.steps:
+        step.pool = nn.AvgPool2d(2)  # the maximum would let only one pixel through
+    x = torch.zeros(1, 1, 380, 188, requires_grad=True)
+    net(x)[0, 0, pixel, 2].backward()
+    seen = x.grad[0, 0].abs().sum(1).nonzero()[:, 0]
+    field = receptive_field(pixel)
+    assert (seen[0], seen[-1]) == (field[0], field[-1])
+
+
+def test_shifted_tiles_agree_where_they_overlap():
+    """The overlap-tile strategy is seamless for shifts of whole pooling cells (A12)."""
+    net = thin()
+    x = torch.randn(1, 1, 188 + 64, 188)
+    whole = net(x)
+    for shift in range(0, 65, 16):
+        tile = net(x[..., shift : shift + 188, :])
+        assert torch.allclose(tile, whole[..., shift : shift + 4, :], atol=1e-5)
+
+
+def test_gradients_reach_every_weight():
+    net = thin().train()
+    net(torch.randn(1, 1, 188, 188)).square().mean().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
+
+
+def test_importing_the_model_needs_torch_alone():
+    """The import works where every other requirement is missing, but numpy."""
+    blocked = ["matplotlib", "PIL", "scipy", "tqdm", "safetensors", "nbdev", "fastcore"]
+    code = f"import sys; sys.modules.update(dict.fromkeys({blocked}))\n"
+    code += "from unet_tutorial.model import UNet; print(UNet(base_channels=1).depth)"
+    run = [sys.executable, "-c", code]
+    result = subprocess.run(run, capture_output=True, text=True, env=os.environ)
+    assert result.stdout.strip() == "4", result.stderr

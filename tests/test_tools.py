@@ -1,0 +1,466 @@
+"""The tools: running notebooks, comparing and cleaning outputs, links, clean, setup."""
+
+import base64
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import check
+import clean
+import course
+import environment
+import links
+import notebooks as files
+import outputs
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def cell(
+    text,  # source
+    *shown,  # outputs, for a cell of code
+    kind="code",  # or "markdown"
+):  # dict
+    "One cell."
+    made = {"cell_type": kind, "id": f"id{abs(hash(text))}", "metadata": {}}
+    made["source"] = text.splitlines(True)
+    return made | (
+        {"execution_count": None, "outputs": [*shown]} if kind == "code" else {}
+    )
+
+
+def book(*cells):  # dict
+    "A notebook of a title and some cells."
+    title = cell("# Title\n\n> One sentence.", kind="markdown")
+    metadata = {"kernelspec": {"name": "python3"}}
+    cells = [title, *cells]
+    return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
+
+
+def printed(text, name="stdout"):  # dict
+    "What print gives."
+    return {"name": name, "output_type": "stream", "text": text.splitlines(True)}
+
+
+def picture(color, size=(40, 30), colors=1):  # dict
+    "A figure of one colour, or a noisy one."
+    image = Image.new("RGB", size, color)
+    if colors > 1:
+        image = Image.effect_noise(size, 80).convert("RGB")
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    png = base64.b64encode(buffer.getvalue()).decode()
+    data = {"image/png": png, "text/plain": ["<Figure size 40x30>"]}
+    return {"data": data, "metadata": {}, "output_type": "display_data"}
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):  # Path
+    "A small repository that the tools take for theirs."
+    (tmp_path / "nbs").mkdir()
+    shutil.copy(ROOT / "settings.ini", tmp_path)
+    for module in (files, course):
+        monkeypatch.setattr(module, "ROOT", tmp_path)
+        monkeypatch.setattr(module, "NBS", tmp_path / "nbs")
+    choose = files.choose
+    monkeypatch.setattr(files, "choose", lambda names: choose(names, tmp_path / "nbs"))
+    return tmp_path
+
+
+# Running
+
+
+def test_the_course_goes_on_after_a_failure(repository, capsys):
+    failing = book(cell("a = 1"), cell("#| hide\nassert a == 2, 'a is not two'"))
+    files.write(failing, repository / "nbs" / "00_show.ipynb")
+    masks = "from pathlib import Path\nfolder = Path('runs/first')\n"
+    masks += "folder.mkdir(parents=True)\n(folder / 'masks.png').touch()"
+    passing = book(cell(masks))
+    files.write(passing, repository / "nbs" / "index.ipynb")
+    before = (repository / "nbs" / "00_show.ipynb").read_bytes()
+
+    assert course.run([]) == 1
+    told = capsys.readouterr().out
+    assert told.index("index") < told.index("00_show")
+    assert "cell 3 (`assert a == 2, 'a is not two'`): AssertionError" in told
+    assert "2 notebooks" in told and "1 FAILED: 00_show" in told
+    assert "build/course/runs/first/masks.png" in told and "make lab" in told
+    assert (repository / "build" / "course" / "00_show.ipynb").exists()
+    assert (repository / "nbs" / "00_show.ipynb").read_bytes() == before
+
+
+def test_the_kernel_is_this_python_with_this_library(repository, monkeypatch):
+    kernels = repository / "jupyter" / "kernels" / "python3"
+    kernels.mkdir(parents=True)
+    foreign = {"argv": ["no-such-python"], "display_name": "x", "language": "python"}
+    (kernels / "kernel.json").write_text(json.dumps(foreign))
+    monkeypatch.setenv("JUPYTER_PATH", str(repository / "jupyter"))
+    monkeypatch.setenv("MPLBACKEND", "svg")
+    monkeypatch.setenv("UNET_DATA", "data")
+    code = "import os, sys\nprint(sys.executable, os.environ['PYTHONPATH'], "
+    code += "os.environ['UNET_DATA'], os.environ['MPLBACKEND'], os.getcwd(), sep='\\n')"
+    path = repository / "nbs" / "00_show.ipynb"
+    files.write(book(cell(code)), path)
+    run = course.execute(path, course.fresh_folder("course", []), repository)
+    assert run.error == ""
+    executable, library, data, backend, folder = run.notebook["cells"][1]["outputs"][0][
+        "text"
+    ].split("\n")[:5]
+    assert executable == sys.executable
+    assert library == str(repository)
+    assert data == os.path.abspath("data")
+    assert "inline" in backend
+    assert Path(folder) == repository / "build" / "course"
+
+
+def test_a_crash_and_a_long_cell_are_named(repository):
+    crash = repository / "nbs" / "00_crash.ipynb"
+    files.write(book(cell("import os\nos.abort()")), crash)
+    slow = repository / "nbs" / "01_slow.ipynb"
+    files.write(book(cell("import time\ntime.sleep(60)")), slow)
+    folder = course.fresh_folder("course", [])
+    assert "the kernel died here" in course.execute(crash, folder).error
+    assert "more than 0.01 minutes" in course.execute(slow, folder, minutes=0.01).error
+
+
+def test_stale_outputs_are_told_and_stored_anew(repository, capsys):
+    path = repository / "nbs" / "00_show.ipynb"
+    stale = book(cell("print(1 + 1)", printed("3\n")), cell("print('same')"))
+    stale["cells"][2]["outputs"] = [printed("same\n")]
+    files.write(stale, path)
+    assert course.compare([]) == 1
+    told = capsys.readouterr().out
+    assert "00_show, cell 2 (`print(1 + 1)`)" in told
+    assert "-3\n+2" in told
+    assert 'run make outputs NB="00_show"' in told
+    assert "same" not in told
+
+    assert course.store([]) == 0
+    assert course.compare([]) == 0
+
+
+def test_an_output_with_a_path_is_not_stored(repository, capsys):
+    path = repository / "nbs" / "00_show.ipynb"
+    files.write(book(cell("print('/home/ada/masks.png')")), path)
+    before = path.read_bytes()
+    assert course.store([]) == 1
+    assert "cell 2 (`print('/home/ada/masks.png')`): its output shows an absolute" in (
+        capsys.readouterr().out
+    )
+    assert path.read_bytes() == before
+
+
+def test_an_unknown_notebook_is_named():
+    with pytest.raises(SystemExit, match="no notebook 99_none"):
+        files.choose(["99_none"])
+
+
+def test_reading_order(tmp_path):
+    for name in ("10_data", "index", "02_sizes", "._02_sizes"):
+        (tmp_path / f"{name}.ipynb").touch()
+    names = [path.stem for path in files.reading_order(tmp_path)]
+    assert names == ["index", "02_sizes", "10_data"]
+
+
+# Outputs
+
+
+def test_cleaning_strips_what_it_should():
+    widget = {"data": {outputs.WIDGET: {}, "text/plain": ["IntSlider()"]}}
+    widget |= {"metadata": {}, "output_type": "display_data"}
+    result = {"data": {"text/plain": "5"}, "metadata": {"a": 1}, "execution_count": 7}
+    result |= {"output_type": "execute_result"}
+    shown = [printed("one\n"), printed("careful\n", "stderr"), printed("two\n")]
+    dirty = book(
+        cell("print()", *shown, widget, result), cell("plot()", picture("red"))
+    )
+    dirty["metadata"]["widgets"] = {"state": {}}
+    dirty["cells"][1] |= {"execution_count": 7, "metadata": {"scrolled": True}}
+    assert outputs.clean_notebook(dirty) == []
+
+    first, second = dirty["cells"][1:]
+    assert first["outputs"][0] == printed("one\ntwo\n")
+    assert first["outputs"][1]["data"] == {"text/plain": ["5"]}
+    assert first["outputs"][1]["execution_count"] is None
+    assert len(first["outputs"]) == 2
+    assert first["execution_count"] is None and first["metadata"] == {}
+    assert list(second["outputs"][0]["data"]) == ["image/png"]
+    assert list(dirty["metadata"]) == ["kernelspec"]
+
+
+def test_nbdev_finds_nothing_to_clean(repository):
+    pytest.importorskip("nbdev")
+    dirty = book(cell("print('ü')", printed("ü\n")), cell("plot()", picture("red")))
+    outputs.clean_notebook(dirty)
+    files.write(dirty, repository / "nbs" / "00_show.ipynb")
+    assert check.nbdev_clean(repository) == ""
+
+
+def test_figures_are_made_small_and_large_ones_named():
+    grey = picture("grey", (200, 200), colors=200)
+    small = outputs.clean_display(grey)
+    assert outputs.figure_bytes(small) < outputs.figure_bytes(grey)
+    assert outputs.clean_display(small) == small
+    noisy = book(cell("plot()", picture("grey", (400, 400), colors=200)))
+    (complaint,) = outputs.clean_notebook(noisy)
+    assert complaint.startswith("cell 2 (`plot()`): its figure takes")
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("saved to /home/ada/x.png", "an absolute path (/home/ada/x.png)"),
+        ("'/builds/ada/net.pt'", "an absolute path"),
+        (r"C:\Users\ada", "an absolute path"),
+        ("<Net object at 0x7f0a1b2c3d4e>", "a memory address"),
+        ("runs/first/net.pt, 3/4/5, a/b/c", ""),
+        ("https://arxiv.org/abs/1505.04597 </td></tr> 0x1F", ""),
+    ],
+)
+def test_paths_and_addresses_in_text(text, complaint):
+    found = outputs.problems([printed(text)])
+    assert (complaint in found[0]) if complaint else (found == [])
+
+
+def test_comparison_finds_text_and_figures():
+    old = book(cell("a", printed("1\n")), cell("b", picture("red")), cell("c"))
+    same = book(cell("a", printed("1\n")), cell("b", picture("blue")), cell("c"))
+    assert outputs.differences(old, same) == []
+    text = book(cell("a", printed("2\n")), cell("b", picture("red")), cell("c"))
+    (found,) = outputs.differences(old, text)
+    assert found.splitlines()[0] == "cell 2 (`a`)" and "-1" in found and "+2" in found
+    missing = book(cell("a", printed("1\n")), cell("b"), cell("c"))
+    assert "-[figure]" in outputs.differences(old, missing)[0]
+    new = book(
+        cell("a", printed("1\n")), cell("b", picture("red")), cell("c", picture("red"))
+    )
+    assert "+[figure]" in outputs.differences(old, new)[0]
+
+
+def test_unchanged_cells_keep_their_figures():
+    old = book(cell("a", picture("red")), cell("b", picture("red")))
+    new = book(cell("a", picture("blue")), cell("b", picture("blue")))
+    for notebook in (old, new):
+        outputs.clean_notebook(notebook)
+    fresh = new["cells"][2]["outputs"]
+    notes = outputs.keep_figures(old, new, {old["cells"][1]["id"]})
+    assert new["cells"][1]["outputs"] == old["cells"][1]["outputs"]
+    assert new["cells"][2]["outputs"] == fresh
+    assert notes == ["cell 2 (`a`): figure kept, though it changed"]
+
+
+def test_writing_leaves_nothing_beside(tmp_path):
+    files.write(book(cell("a")), tmp_path / "a.ipynb")
+    files.write(book(cell("b")), tmp_path / "a.ipynb")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.ipynb"]
+    assert (tmp_path / "a.ipynb").read_text().endswith("}\n")
+
+
+# Links
+
+
+@pytest.fixture
+def linked(repository):  # Path
+    "A repository of three notebooks and a README, its links written."
+    sizes = book(cell("#| default_exp sizes"), cell("1 + 1", printed("2\n")))
+    for name, notebook in [("index", book(cell("2"))), ("02_sizes", sizes)]:
+        files.write(notebook, repository / "nbs" / f"{name}.ipynb")
+    files.write(book(cell("3")), repository / "nbs" / "16_cars.ipynb")
+    start, end = links.TABLE
+    readme = "https://github.com/old/unet_tutorial and "
+    readme += "https://github.com/milesial/Pytorch-UNet\n"
+    (repository / "README.md").write_text(f"{readme}{start}\n{end}\n")
+    links.refresh(repository)
+    return repository
+
+
+def test_links_are_where_they_belong(linked):
+    cells = files.read(linked / "nbs" / "02_sizes.ipynb")["cells"]
+    assert [item["id"] for item in cells[1:4:2]] == ["links", "colab"]
+    assert files.source(cells[2]) == "#| default_exp sizes"
+    line = files.source(cells[1])
+    assert "/blob/main/nbs/02_sizes.ipynb" in line
+    assert "unet_tutorial/sizes.py" in line
+    assert "previous: [index](index.ipynb)" in line
+    assert "next: [16_cars](16_cars.ipynb)" in line
+    assert cells[4]["outputs"] == [printed("2\n")]
+    last = files.read(linked / "nbs" / "16_cars.ipynb")["cells"]
+    assert [item["id"] for item in last[1:3]] == ["links", "colab"]
+    assert "next" not in files.source(last[1])
+
+
+def test_the_table_and_the_owner_are_written(linked):
+    readme = (linked / "README.md").read_text()
+    assert "| 02 [Title](nbs/02_sizes.ipynb) | One sentence. |" in readme
+    assert "github.com/unet-tutorial/unet_tutorial and" in readme
+    assert "github.com/milesial/Pytorch-UNet" in readme
+
+
+def test_links_are_written_once(linked):
+    before = {path: path.read_bytes() for path in linked.glob("nbs/*")}
+    assert links.stale(linked) == []
+    assert links.refresh(linked) == []
+    assert {path: path.read_bytes() for path in linked.glob("nbs/*")} == before
+
+
+def test_another_owner_makes_links_stale(linked):
+    path = linked / "settings.ini"
+    text = path.read_text().replace("user = unet-tutorial", "user = ada")
+    path.write_text(text.replace("branch = main", "branch = trunk"))
+    assert {path.name for path in links.stale(linked)} == {
+        "README.md",
+        "index.ipynb",
+        "02_sizes.ipynb",
+        "16_cars.ipynb",
+    }
+    links.refresh(linked)
+    assert links.stale(linked) == []
+    text = (linked / "nbs" / "02_sizes.ipynb").read_text()
+    assert "unet-tutorial" not in text and "/blob/main/" not in text
+    assert "git+https://github.com/ada/unet_tutorial@trunk" in text
+
+
+def test_the_colab_cell_does_nothing_elsewhere():
+    code = links.colab_code(files.settings(ROOT))
+    assert code.splitlines()[0].startswith("# Colab: install the package.")
+    namespace = {"get_ipython": lambda: "<ZMQInteractiveShell>"}
+    exec(code.replace("%pip", "raise SystemExit #"), namespace)
+
+
+# In sync
+
+
+def test_what_is_out_of_sync_is_named(repository):
+    pytest.importorskip("nbdev")
+    notebook = book(cell("#| default_exp sizes"), cell("#| export\na = 1"))
+    files.write(notebook, repository / "nbs" / "02_sizes.ipynb")
+    package = repository / "unet_tutorial"
+    package.mkdir()
+    told = check.nbdev_export(repository)
+    assert "notebooks and library are not in sync: run make export" in told
+    assert "sizes.py" in told
+    subprocess.run(check.command("nbdev_export"), cwd=repository, check=True)
+    assert check.nbdev_export(repository) == ""
+    (package / "old.py").write_text("a = 1\n")
+    assert "delete them: old.py" in check.nbdev_export(repository)
+    (package / "old.py").unlink()
+    (package / "sizes.py").write_text("a = 2\n")
+    assert "differing: sizes.py" in check.nbdev_export(repository)
+
+
+def test_what_is_not_clean_is_named(repository):
+    pytest.importorskip("nbdev")
+    notebook = book(cell("1"))
+    notebook["cells"][1]["execution_count"] = 3
+    path = repository / "nbs" / "02_sizes.ipynb"
+    path.write_text(files.as_text(notebook))
+    before = path.read_bytes()
+    assert "02_sizes.ipynb: run make export" in check.nbdev_clean(repository)
+    assert path.read_bytes() == before
+
+
+# Clean and setup
+
+
+def test_clean_removes_what_was_built_only(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(clean, "ROOT", tmp_path)
+    (tmp_path / "build" / "course").mkdir(parents=True)
+    (tmp_path / "nbs" / "runs").mkdir(parents=True)
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "cars.jpg").touch()
+    (tmp_path / "nbs" / "data").symlink_to(tmp_path / "mine")
+    monkeypatch.setattr(sys, "argv", ["clean.py", str(tmp_path / ".venv")])
+    monkeypatch.setattr(clean.leftovers, "__defaults__", (tmp_path,))
+    clean.main()
+    told = capsys.readouterr().out
+    assert told == "removed build\nremoved nbs/data\nremoved nbs/runs\n"
+    assert (tmp_path / "mine" / "cars.jpg").exists()
+    assert (tmp_path / ".venv").exists()
+
+
+def test_clean_keeps_an_environment_below_build(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(clean, "ROOT", tmp_path)
+    (tmp_path / "build" / "venv").mkdir(parents=True)
+    monkeypatch.setattr(clean.leftovers, "__defaults__", (tmp_path,))
+    monkeypatch.setattr(sys, "argv", ["clean.py", str(tmp_path / "build" / "venv")])
+    clean.main()
+    assert "kept build" in capsys.readouterr().out
+    assert (tmp_path / "build" / "venv").exists()
+
+
+@pytest.mark.parametrize(
+    ("version", "passes"),
+    [
+        ("3.9", False),
+        ("3.10", True),
+        ("3.13", True),
+        ("3.14", False),
+        ("4.0", False),
+    ],
+)
+def test_the_range_of_python_versions(version, passes):
+    settings = environment.read_settings()
+    if passes:
+        environment.check_version(settings, version, "python")
+    else:
+        with pytest.raises(SystemExit, match=r"runs on Python 3.10 to 3.13"):
+            environment.check_version(settings, version, "python")
+
+
+def test_the_stamp_follows_the_requirements():
+    settings = dict(environment.read_settings())
+    key = environment.key_of(settings, "3.11")
+    assert key == environment.key_of(dict(settings), "3.11")
+    assert key != environment.key_of(settings, "3.12")
+    assert key != environment.key_of(settings | {"requirements": "torch"}, "3.11")
+    assert key == environment.key_of(settings | {"user": "ada"}, "3.11")
+
+
+def test_an_interrupted_install_leaves_no_stamp(tmp_path, monkeypatch):
+    stamp = tmp_path / "unet_tutorial.stamp"
+    stamp.write_text("of other requirements")
+    monkeypatch.setattr(sys, "argv", ["environment.py", str(tmp_path)])
+    monkeypatch.setattr(environment, "version_of", lambda venv: "3.11")
+    monkeypatch.setattr(environment, "has_pip", lambda venv: True)
+
+    def interrupted(venv):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(environment, "install", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        environment.main()
+    assert not stamp.exists()
+
+    monkeypatch.setattr(environment, "install", lambda venv: None)
+    environment.main()
+    monkeypatch.setattr(environment, "install", interrupted)
+    environment.main()  # the stamp is right: nothing is installed
+
+
+def test_a_folder_of_other_things_is_no_environment(tmp_path, monkeypatch):
+    (tmp_path / "thesis.tex").touch()
+    monkeypatch.setattr(sys, "argv", ["environment.py", str(tmp_path)])
+    with pytest.raises(SystemExit, match="holds something else"):
+        environment.main()
+
+
+def test_a_python_without_venv_is_told_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ensurepip", None)
+    with pytest.raises(SystemExit, match="sudo apt install python3-venv"):
+        environment.create(tmp_path / "new")
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_make_alone_lists_the_targets():
+    told = subprocess.run(
+        ["make"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for name in "course lab test export clean links outputs".split():
+        assert f"  make {name} " in told.stdout
