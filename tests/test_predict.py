@@ -104,9 +104,7 @@ def damaged(kind, whole, path):
 def test_a_file_that_is_no_net_is_named(tmp_path, kind):
     path = save_net(tmp_path / "net.safetensors", thin())
     damaged(kind, path.read_bytes(), path)
-    with pytest.raises(
-        ValueError, match=r"net\.safetensors is not a net that"
-    ):
+    with pytest.raises(ValueError, match=r"net\.safetensors is not a net that"):
         load_net(path)
 
 

@@ -52,12 +52,13 @@ def _two_nearest(ys, xs, ellipses, reach):
         first[box] = np.minimum(first[box], away)
     return first, second, number
 
-# %% ../nbs/01_synthetic.ipynb #5b9528ba
+# %% ../nbs/01_synthetic.ipynb #ed979805
 def _pack(rng, height, width):
     "Return ellipses (n, 5) that fill a picture: y, x, half axes a and b, turn."
     n = height * width // 250 + 40
     places = rng.uniform(-40, [height + 40, width + 40], (n, 2))
-    radii, slim = np.sort(12 + 46 * rng.random(n) ** 4)[::-1], rng.uniform(1, 1.6, n)
+    most = min(46, height / 4, width / 4)  # no cell may fill the picture
+    radii, slim = np.sort(12 + most * rng.random(n) ** 4)[::-1], rng.uniform(1, 1.6, n)
     turns = rng.uniform(0, pi) + 0.6 * rng.standard_normal(n)
     kept, left = [], np.arange(n)
     while len(left):  # keep the largest that is left, drop what lies too near to it
@@ -119,7 +120,9 @@ def _colony(rng, height, width):
     "Return ellipses (n, 5) of 9 to 14 cells, most of which touch another."
     n, cells = rng.integers(9, 15), [(*rng.uniform(0.3, 0.7, 2), 0.12)]
     for _ in range(300):
-        y, x, r = cells[rng.integers(len(cells))] if rng.random() < 0.9 else rng.random(3)
+        y, x, r = (
+            cells[rng.integers(len(cells))] if rng.random() < 0.9 else rng.random(3)
+        )
         new, turn = rng.uniform(0.1, 0.145), rng.uniform(0, 2 * pi)
         y, x = y + 0.8 * (r + new) * sin(turn), x + 0.8 * (r + new) * cos(turn)
         near = min(np.hypot(y - v, x - u) / (new + r) for v, u, r in cells)
@@ -146,7 +149,7 @@ def _granules(rng, labels, inward, middles, scale):
     blurred = layer.filter(ImageFilter.GaussianBlur(1.1 * scale))
     return np.asarray(blurred, np.float32) - 100
 
-# %% ../nbs/01_synthetic.ipynb #9830bffa
+# %% ../nbs/01_synthetic.ipynb #0ca80ddd
 def draw_cells(
     size=512,  # height and width in pixels, one number or a pair, at least 64
     seed=0,  # another seed gives other cells
@@ -157,23 +160,22 @@ def draw_cells(
     scale = (height * width) ** 0.5 / 512  # smaller pictures show the same, smaller
     cells = _colony(rng, height, width)
     ys, xs = np.mgrid[:height, :width].astype(np.float32)
-    for grain, depth in ((55, 11), (7, 1.2)):
+    for grain, depth in ((60, 10), (14, 1.2)):
         ys += depth * scale * _clouds(rng, height, width, grain * scale)
         xs += depth * scale * _clouds(rng, height, width, grain * scale)
     first, second, labels = _two_nearest(ys, xs, cells, 40 * scale)
     labels[first > 0] = 0
     inward = np.clip(np.minimum(-first, (second - first) / 2), 0, None) / scale
-    rise = np.append(0, rng.uniform(11, 22, len(cells))).astype(np.float32)[labels]
-    rough = np.append(0.15, rng.uniform(0.5, 1.7, len(cells))).astype(np.float32)[labels]
-    path = rise * (1 - np.exp(-inward / 5))  # how much matter the light passes
+    rise, rough = rng.uniform([[11], [0.5]], [[22], [1.7]], (2, len(cells) + 1))
+    rise[0], rough[0] = 0, 0.15  # the glass is flat and smooth
+    path = rise[labels] * (1 - np.exp(-inward / 5))  # the matter that light passes
     for grain, depth in ((3.5, 2.6), (11, 4)):
-        path += depth * rough * _clouds(rng, height, width, grain * scale)
+        path += depth * rough[labels] * _clouds(rng, height, width, grain * scale)
     hub = first / np.append(1, np.sqrt(cells[:, 2] * cells[:, 3]))[labels] + 1  # 0 to 1
     path += 3 * (hub < 0.5) + 5 * np.exp(-(((hub - 0.5) / 0.03) ** 2))  # the nuclei
     path += _granules(rng, labels, inward, np.vstack([[0, 0], cells[:, 1::-1]]), scale)
     path += 12 * _clouds(rng, height, width, 90 * scale)
-    path = np.pad(path, 1, mode="edge")
-    grey = 122 + 3 * scale * (path[2:, 2:] - path[:-2, :-2])  # light from the corner
+    grey = 122 + 6 * scale * sum(np.gradient(path))  # the slope towards the lamp
     grey += 2.6 * rng.standard_normal(grey.shape, np.float32)
     grey += 1.2 * rng.standard_normal((height, 1))  # the camera reads line by line
     return np.clip(grey, 0, 255).astype(np.uint8), labels
@@ -189,7 +191,9 @@ _SHAPES = [  # length, height of hood, roof, trunk in m; where the windows start
 # %% ../nbs/01_synthetic.ipynb #c50bfde2
 def _curve(places, values, at):
     "Return a curve through a few values at a few places, its corners rounded."
-    near = [np.interp(at + shift, places, values) for shift in np.linspace(-0.03, 0.03, 5)]
+    near = [
+        np.interp(at + shift, places, values) for shift in np.linspace(-0.03, 0.03, 5)
+    ]
     return np.mean(near, axis=0)
 
 
@@ -199,7 +203,9 @@ def _body(rng):
     length, roof, wide = rng.uniform(0.97, 1.03, 3) * [length, roof, 0.9]
     s = np.linspace(0, 1, 49)[:, None]  # from front to back
     t = 1 - abs(np.linspace(-1, 1, 41))  # around the car: 0 at the sills, 1 on the roof
-    half = wide * _curve([0, 0.03, 0.25, 0.8, 0.95, 1], [0.7, 0.85, 1, 1, 0.93, 0.78], s)
+    half = wide * _curve(
+        [0, 0.03, 0.25, 0.8, 0.95, 1], [0.7, 0.85, 1, 1, 0.93, 0.78], s
+    )
     low = _curve([0, 0.1, 0.92, 1], [0.32, 0.23, 0.23, 0.38], s) + (roof - 1.4) / 7
     belt = hood * _curve([0, 0.04, 0.3, 0.9, 1], [0.63, 0.78, 0.93, 0.98, 0.85], s)
     top = [0.7 * hood, 0.82 * hood, hood, roof, roof, trunk, 0.95 * trunk, 0.8 * trunk]
@@ -275,7 +281,9 @@ def _studio(rng, angle, length, height, width):
     picture = Image.new("RGB", (width, height), (232, 234, 234))
     pen, t = ImageDraw.Draw(picture), np.linspace(0, 2 * pi, 90)
     x, y = np.cos(t), np.sin(t)
-    for line in "00 09 39 30,54 74,99 90 c9 c0,h0 e0 e9 h9,e4 g4,j0 n0,l0 l9".split(","):
+    for line in "00 09 39 30,54 74,99 90 c9 c0,h0 e0 e9 h9,e4 g4,j0 n0,l0 l9".split(
+        ","
+    ):
         u, v = np.transpose([(int(p[0], 36), int(p[1])) for p in line.split()])
         line = _project(-6.5, 0.44 * u - 5.1, 2.75 - 0.17 * v, height, width)
         pen.line(line, (80, 80, 84), round(0.045 * min(height, width / 1.4)), "curve")
@@ -366,7 +374,7 @@ def _progress(**counts):
             raise ValueError(f"{name} is {count}; it must be at least 1")
     return tqdm(list(np.ndindex(*counts.values())), desc="drawing", delay=2)
 
-# %% ../nbs/01_synthetic.ipynb #e4aa261e
+# %% ../nbs/01_synthetic.ipynb #1e60e718
 def _write_new(path, *pages, **options):
     "Save arrays as one file, whole or not at all; never overwrite another file."
     buffer, (first, *rest) = BytesIO(), map(Image.fromarray, pages)
@@ -386,7 +394,7 @@ def write_isbi(
     slices=30,  # pages of each stack, at least 1
     seed=0,  # another seed gives other tissue
     size=512,  # of a slice in pixels, one number or (height, width)
-):
+):  # Path, the folder
     "Write stacks as in the ISBI 2012 challenge and return their folder."
     jobs = _progress(stacks=2, slices=slices)
     drawn = [draw_membranes(size, [seed, *job]) for job in jobs]
@@ -398,13 +406,13 @@ def write_isbi(
         _write_new(path, *pages, format="TIFF", save_all=True)
     return Path(folder)
 
-# %% ../nbs/01_synthetic.ipynb #8ef689d5
+# %% ../nbs/01_synthetic.ipynb #5617fb01
 def write_ctc(
     folder,  # where 01, 01_ST, 01_GT and the same of 02 go; it is made
     frames=8,  # of each of the two sequences, at least 1
     seed=0,  # another seed gives other cells
     size=512,  # of a frame in pixels, one number or (height, width)
-):
+):  # Path, the folder
     "Write sequences as in the Cell Tracking Challenge and return their folder."
     folder, options = Path(folder), {"format": "TIFF", "compression": "tiff_lzw"}
     for s, t in _progress(sequences=2, frames=frames):
@@ -421,7 +429,7 @@ def write_carvana(
     cars=4,  # each is seen from 16 sides, at least 1
     seed=0,  # another seed gives other cars
     size=(1280, 1918),  # height and width in pixels
-):
+):  # Path, the folder
     "Write pairs as in the Carvana challenge and return their folder."
     folder, palette = Path(folder), bytes([0, 0, 0, 255, 255, 255])
     for car, angle in _progress(cars=cars, views=16):
