@@ -108,6 +108,17 @@ def test_a_file_that_is_no_net_is_named(tmp_path, kind):
         load_net(path)
 
 
+def test_a_wrapped_net_is_not_saved_under_other_names(tmp_path):
+    wrapped = torch.nn.DataParallel(thin())
+    with pytest.raises(TypeError, match=r"DataParallel.*model\.module"):
+        save_net(tmp_path / "net.safetensors", wrapped)
+
+
+def test_a_folder_is_no_net(tmp_path):
+    with pytest.raises(ValueError, match="is a folder"):
+        load_net(tmp_path)
+
+
 def test_a_missing_file_is_a_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         load_net(tmp_path / "nowhere.safetensors")
@@ -168,6 +179,16 @@ def test_a_net_trained_small_answers_at_the_size_of_the_image(tmp_path):
     assert small.shape == (2, 40, 60)
 
 
+def test_one_class_is_refused_by_name():
+    with pytest.raises(ValueError, match="background"):
+        Predictor(thin(num_classes=1))(picture(32, 32))
+
+
+def test_what_is_no_image_is_refused():
+    with pytest.raises(TypeError, match=r"Tensor.*\(H, W\)"):
+        Predictor(thin())(torch.zeros(1, 32, 32))
+
+
 def test_an_image_with_other_channels_is_refused():
     with pytest.raises(ValueError, match="C = 1"):
         Predictor(thin())(picture(32, 32, 3))
@@ -198,15 +219,35 @@ def test_an_empty_and_a_full_mask(tmp_path, value):
 
 def test_many_classes_keep_their_numbers_and_get_colours(tmp_path):
     labels = np.arange(256).reshape(16, 16)
-    image = Image.open(write_mask(tmp_path / "labels.png", labels))
+    path = write_mask(tmp_path / "labels.png", labels, num_classes=256)
+    image = Image.open(path)
     assert np.array_equal(np.asarray(image), labels)
     colours = np.asarray(image.convert("RGB")).reshape(-1, 3)
     assert colours[0].sum() == 0 and colours[1:].sum(1).min() > 60  # not black
 
 
-def test_labels_beyond_a_byte_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="256"):
-        write_mask(tmp_path / "labels.png", np.array([[0, 256]]))
+BAD_LABELS = {
+    "beyond the classes": np.array([[0, 2]]),
+    "negative": np.array([[-1, 0]]),
+    "probabilities": np.array([[0.2, 0.9]]),
+    "NaN": np.array([[np.nan, 1.0]]),
+    "a batch": np.zeros((1, 4, 4)),
+    "empty": np.zeros((0, 4)),
+}
+
+
+@pytest.mark.parametrize("labels", BAD_LABELS.values(), ids=BAD_LABELS)
+def test_what_is_no_label_map_is_refused(tmp_path, labels):
+    with pytest.raises(
+        ValueError, match=r"labels\.png: (labels|a label map)"
+    ):
+        write_mask(tmp_path / "labels.png", labels)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_three_class_map_is_written_alike_whatever_it_holds(tmp_path):
+    path = write_mask(tmp_path / "labels.png", np.eye(4, dtype=int), num_classes=3)
+    assert np.asarray(Image.open(path)).max() == 1
 
 
 def test_masks_are_not_replaced_unasked(tmp_path):

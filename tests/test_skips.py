@@ -50,6 +50,12 @@ def test_up_joins_the_skip_pixel_on_pixel():
     assert torch.equal(out, skip[..., 8:-8, 8:-8])
 
 
+@pytest.mark.parametrize("size", [26, 33])
+def test_a_skip_that_cannot_be_cut_equally_is_refused(size):
+    with pytest.raises(ValueError, match=f"skip of {size}.*28"):
+        Up(2, 1)(torch.zeros(1, 2, 14, 14), torch.zeros(1, 1, size, size))
+
+
 def test_release_switches_of_up():
     up = Up(8, 4, up_channels=8, up_relu=True)
     assert up.up.out_channels == 8 and up.conv.conv1.in_channels == 12

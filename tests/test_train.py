@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -129,6 +130,56 @@ def test_labels_of_the_input_size_are_refused_with_the_remedy():
     batch = [(torch.zeros(1, 1, 188, 188), torch.zeros(1, 188, 188).long())]
     with pytest.raises(ValueError, match=r"\(1, 188, 188\).*\(1, 4, 4\).*center_crop"):
         evaluate(net, batch, LOSS)
+
+
+def test_labels_with_a_channel_axis_are_refused_with_the_remedy(squares):
+    image, label = squares[0]
+    batch = [(image[None], label[None, None])]
+    with pytest.raises(ValueError, match=r"labels\[:, 0\]"):
+        evaluate(small_net(), batch, LOSS)
+
+
+def test_one_class_is_refused_by_name(squares):
+    with pytest.raises(ValueError, match="background"):
+        evaluate(small_net(num_classes=1), DataLoader(squares, 4), LOSS)
+
+
+def test_a_loader_may_give_weights(squares):
+    def criterion(logits, labels, weights):
+        return (weights * F.cross_entropy(logits, labels, reduction="none")).sum()
+
+    images, labels = squares.tensors
+    weights = torch.zeros(labels.shape)
+    weighted = DataLoader(TensorDataset(images, labels, weights), 4)
+    assert evaluate(small_net(), weighted, criterion)["loss"] == 0
+
+
+def test_a_device_may_be_named(squares):
+    evaluate(small_net(), DataLoader(squares, 16), LOSS, device="cpu")
+
+
+BAD_COUNTS = [
+    (torch.tensor([2]), torch.tensor([0]), "pred holds 2"),
+    (torch.tensor([0]), torch.tensor([255]), "true holds 255"),
+    (torch.tensor([0]), torch.tensor([-1]), "true holds -1"),
+    (torch.tensor([0, 1]), torch.tensor([0]), r"pred is \(2,\), true is \(1,\)"),
+]
+
+
+@pytest.mark.parametrize(("pred", "true", "message"), BAD_COUNTS)
+def test_what_cannot_be_counted_is_named(pred, true, message):
+    with pytest.raises(ValueError, match=message):
+        count_pixels(pred, true, 2)
+
+
+def test_small_integers_do_not_overflow():
+    labels = torch.tensor([13, 19], dtype=torch.uint8)
+    assert count_pixels(labels, labels, 20).diagonal()[[13, 19]].tolist() == [1, 1]
+
+
+def test_dice_of_more_classes_is_refused():
+    with pytest.raises(ValueError, match="two classes"):
+        dice_of(torch.eye(3))
 
 
 def test_pick_device_gives_one_that_works():

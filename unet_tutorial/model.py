@@ -5,10 +5,9 @@
 # %% auto #0
 __all__ = ['ContractingPath', 'ExpansivePath', 'UNet']
 
-# %% ../nbs/05_model.ipynb #6cba5ae1
+# %% ../nbs/05_model.ipynb #f1d73453
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 
 from .blocks import DoubleConv, init_weights

@@ -44,7 +44,7 @@ def new_file(
     finally:
         part.unlink(missing_ok=True)
 
-# %% ../nbs/13_predict.ipynb #97d91912
+# %% ../nbs/13_predict.ipynb #faa156a9
 def save_net(
     path: str | Path,  # the .safetensors file to write
     model: UNet,  # its weights and its switches are kept
@@ -52,6 +52,11 @@ def save_net(
     **notes,  # anything json can hold, such as the image size it was trained at
 ) -> Path:  # the path
     """Write a U-Net to one file: weights, switches and notes."""
+    if not isinstance(model, UNet):
+        raise TypeError(
+            f"{type(model).__name__} is no UNet; unwrap it: model._orig_mod "
+            "(torch.compile) or model.module (DataParallel)"
+        )
     switches = {name: getattr(model, name) for name in signature(UNet).parameters}
     metadata = {"unet": json.dumps(switches), "notes": json.dumps(notes)}
     weights = {key: w.cpu().contiguous() for key, w in model.state_dict().items()}
@@ -59,21 +64,23 @@ def save_net(
         save_file(weights, part, metadata)
     return Path(path)
 
-# %% ../nbs/13_predict.ipynb #94b05c9d
+# %% ../nbs/13_predict.ipynb #62a71af7
 def load_net(
     path: str | Path,  # a file that save_net wrote
 ) -> tuple[UNet, dict]:  # the net, in eval mode on the CPU, and its notes
     """Read a U-Net from a file."""
+    if Path(path).is_dir():
+        raise ValueError(f"{path} is a folder; name the .safetensors file in it")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             weights = {key: file.get_tensor(key) for key in file.keys()}
-        model = UNet(**json.loads(metadata["unet"]))
+        model, notes = UNet(**json.loads(metadata["unet"])), metadata["notes"]
         model.load_state_dict(weights)
+        return model.eval(), json.loads(notes)
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         message = f"{path} is not a net that save_net wrote, or is damaged: {error}"
         raise ValueError(message) from error
-    return model.eval(), json.loads(metadata["notes"])
 
 # %% ../nbs/13_predict.ipynb #acf2e4df
 def mirror_to_fit(
@@ -87,7 +94,7 @@ def mirror_to_fit(
     extra = valid[0] - needed[0], valid[1] - needed[1]
     return mirror(image, margin, extra)
 
-# %% ../nbs/13_predict.ipynb #87f46db9
+# %% ../nbs/13_predict.ipynb #bd571a90
 def _resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     height, width = size
     resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
@@ -101,6 +108,8 @@ def class_probabilities(
     size: tuple[int, int] | None = None,  # (h, w) that the net was trained at
 ) -> Tensor:  # (K, H, W) float32 on the CPU, 0 to 1; the K of a pixel sum to 1
     """Ask a net how likely each class is at each pixel of an image."""
+    if model.num_classes < 2:
+        raise ValueError("this net has one class; it needs one for the background, too")
     x = to_tensor(_resize(image, size) if size else image)  # (C, h, w)
     height, width = x.shape[1:]
     if model.padding == 0:
@@ -112,7 +121,7 @@ def class_probabilities(
         p = F.interpolate(p, image.shape[:2], mode="bilinear")  # (1, K, H, W)
     return p[0].cpu()
 
-# %% ../nbs/13_predict.ipynb #730e2e45
+# %% ../nbs/13_predict.ipynb #6886e258
 class Predictor:
     """A trained net at work: an image of any size in, a label map of that size out."""
 
@@ -122,7 +131,8 @@ class Predictor:
         size: tuple[int, int] | None = None,  # (H, W) it was trained at; None: any
         device: torch.device | None = None,  # None: the fastest at hand
     ):
-        self.model, self.size = model.to(device or pick_device()).eval(), size
+        self.model = model.to(device or pick_device()).eval()
+        self.size = tuple(size) if size else None
 
     @classmethod
     def load(
@@ -136,12 +146,16 @@ class Predictor:
 
     def __call__(self, image: np.ndarray | str | Path) -> np.ndarray:
         """Map an image (H, W) or (H, W, 3), or its file, to labels (H, W), uint8."""
-        if not isinstance(image, np.ndarray):
+        if isinstance(image, str | Path):
             image = read_image(image)
+        if not isinstance(image, np.ndarray):
+            raise TypeError(
+                f"{type(image).__name__}: give an array (H, W) or (H, W, 3)"
+            )
         p = class_probabilities(self.model, image, self.size)  # (K, H, W)
         return p.argmax(0).numpy().astype(np.uint8)  # the likeliest class
 
-# %% ../nbs/13_predict.ipynb #36c0cdbf
+# %% ../nbs/13_predict.ipynb #106b4a9f
 def _palette() -> list[int]:  # 256 colors, three numbers each; 0 is black
     shades = np.random.default_rng(4).integers(60, 256, (256, 3))
     shades[0] = 0
@@ -150,19 +164,25 @@ def _palette() -> list[int]:  # 256 colors, three numbers each; 0 is black
 
 def write_mask(
     path: str | Path,  # the .png file to write
-    labels: np.ndarray,  # (H, W) integers, 0 = background
+    labels: np.ndarray,  # (H, W) whole numbers, 0 to num_classes - 1
     overwrite: bool = False,  # replace a file that is there
+    num_classes: int = 2,  # 2: black and white; up to 256: a color each
 ) -> Path:  # the path
     """Write a label map as a PNG that one can see."""
     labels = np.asarray(labels)
     if Path(path).suffix.lower() != ".png":
         raise ValueError(f"{path}: masks are written as .png, which loses nothing")
-    if labels.min() < 0 or labels.max() > 255:
-        raise ValueError(f"{path}: a PNG holds labels 0 to 255, not {labels.max()}")
-    picture = Image.fromarray(labels.astype(np.uint8))
-    if labels.max() <= 1:
-        picture = Image.fromarray(labels.astype(np.uint8) * 255)
-    else:
+    if labels.ndim != 2 or labels.size == 0:
+        raise ValueError(f"{path}: a label map is (H, W), not {labels.shape}")
+    if not np.isin(labels, range(min(num_classes, 256))).all():
+        raise ValueError(
+            f"{path}: labels are 0 to {min(num_classes, 256) - 1}, not {labels.min()} "
+            f"to {labels.max()}; of probabilities take the argmax, or raise num_classes"
+        )
+    picture = Image.fromarray(
+        labels.astype(np.uint8) * (255 if num_classes == 2 else 1)
+    )
+    if num_classes > 2:
         picture.putpalette(_palette())
     with new_file(path, overwrite) as part:
         picture.save(part, format="png")

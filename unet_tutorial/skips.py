@@ -5,12 +5,11 @@
 # %% auto #0
 __all__ = ['Down', 'center_crop', 'Up']
 
-# %% ../nbs/04_skips.ipynb #a353d177
+# %% ../nbs/04_skips.ipynb #83eaa2ec
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import DoubleConv, init_weights
+from .blocks import DoubleConv
 
 # %% ../nbs/04_skips.ipynb #b60ae27a
 class Down(nn.Module):
@@ -32,7 +31,7 @@ class Down(nn.Module):
         x = self.pool(x)  # (B, C, H / 2, W / 2)
         return self.conv(x)  # (B, 2 C, H / 2 - 4, W / 2 - 4)
 
-# %% ../nbs/04_skips.ipynb #33f2dce6
+# %% ../nbs/04_skips.ipynb #d92fd345
 def center_crop(
     x: Tensor,  # (B, C, H, W)
     size: tuple[int, int],  # (h, w), at most (H, W)
@@ -44,7 +43,17 @@ def center_crop(
     top, left = (height - size[0]) // 2, (width - size[1]) // 2
     return x[..., top : top + size[0], left : left + size[1]]
 
-# %% ../nbs/04_skips.ipynb #e560fb91
+
+def _common_size(x: Tensor, skip: Tensor, padding: int) -> tuple[int, int]:
+    for small, large in zip(x.shape[-2:], skip.shape[-2:], strict=True):
+        if padding == 0 and (small > large or (large - small) % 2):
+            raise ValueError(
+                f"a skip of {large} pixels cannot be cropped to {small}, the same on "
+                "each side; the input has no valid size (see sizes.valid_sizes)"
+            )
+    return min(x.shape[-2], skip.shape[-2]), min(x.shape[-1], skip.shape[-1])
+
+# %% ../nbs/04_skips.ipynb #c5391ef0
 class Up(nn.Module):
     """One step of the expansive path: up-convolution, copy and crop, double conv."""
 
@@ -58,6 +67,7 @@ class Up(nn.Module):
         up_relu: bool = False,  # a ReLU after the up-convolution (released net)
     ):
         super().__init__()
+        self.padding = padding
         up_channels = up_channels or out_channels
         self.up = nn.ConvTranspose2d(in_channels, up_channels, 2, stride=2)
         self.relu = nn.ReLU() if up_relu else nn.Identity()
@@ -66,7 +76,6 @@ class Up(nn.Module):
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         """Join x (B, C, h, w) and skip (B, C / 2, H, W) to (B, C / 2, 2h - 4, ...)."""
         x = self.relu(self.up(x))  # (B, C / 2, 2 h, 2 w)
-        pairs = zip(x.shape[-2:], skip.shape[-2:], strict=True)
-        size = tuple(min(pair) for pair in pairs)  # the skip's size, if that is padded
+        size = _common_size(x, skip, self.padding)
         parts = [center_crop(skip, size), center_crop(x, size)]
         return self.conv(torch.cat(parts, dim=1))  # (B, C / 2, 2 h - 4, 2 w - 4)

@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['pick_device', 'count_pixels', 'pixel_error_of', 'dice_of', 'train_one_epoch', 'evaluate', 'fit']
 
-# %% ../nbs/12_train.ipynb #32247916
+# %% ../nbs/12_train.ipynb #6bd1018f
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -25,51 +26,76 @@ def pick_device() -> torch.device:  # cuda, mps or cpu
         return torch.device("mps")
     return torch.device("cpu")
 
-# %% ../nbs/12_train.ipynb #0390f509
+# %% ../nbs/12_train.ipynb #fbac6581
+def _check_classes(name: str, labels: Tensor, num_classes: int) -> None:
+    wrong = labels[(labels < 0) | (labels >= num_classes)]
+    if len(wrong):
+        raise ValueError(
+            f"{name} holds {wrong[0].item()}; with {num_classes} classes labels are "
+            f"0 to {num_classes - 1}, and -100 where there is no truth"
+        )
+
+
 def count_pixels(
     pred: Tensor,  # (...) predicted classes, integers 0 to K - 1
     true: Tensor,  # (...) the same shape; true classes, or -100: not counted
     num_classes: int,  # K
 ) -> Tensor:  # (K, K) counts, int64: row = true class, column = predicted class
     """Count how often each true class was predicted as which class."""
-    known = true >= 0
-    pairs = num_classes * true[known] + pred[known]  # each pair has its own number
+    if pred.shape != true.shape:
+        raise ValueError(f"pred is {tuple(pred.shape)}, true is {tuple(true.shape)}")
+    known = true != -100
+    pred, true = pred[known].long(), true[known].long()
+    _check_classes("pred", pred, num_classes)
+    _check_classes("true", true, num_classes)
+    pairs = num_classes * true + pred  # each pair has its own number
     counts = torch.bincount(pairs, minlength=num_classes**2)
     return counts.reshape(num_classes, num_classes)
 
-# %% ../nbs/12_train.ipynb #7d8f6d64
+# %% ../nbs/12_train.ipynb #2c24abb5
 def pixel_error_of(
     counts: Tensor,  # (K, K) from count_pixels
 ) -> float:  # 0 (all right) to 1
     """Compute the share of pixels whose class is wrong."""
-    return 1 - (counts.trace() / counts.sum()).item()
+    total = counts.sum().item()
+    return 1 - counts.trace().item() / total if total else 0.0
 
 
 def dice_of(
     counts: Tensor,  # (2, 2) from count_pixels
 ) -> float:  # 0 (disjoint) to 1 (the same); 1 if both masks are empty
     """Compute the Dice coefficient of class 1, over all pixels counted."""
+    if counts.shape != (2, 2):
+        raise ValueError(f"counts are {tuple(counts.shape)}; Dice is for two classes")
     (_, wrong), (missed, right) = counts.tolist()
     total = 2 * right + wrong + missed
     return 2 * right / total if total else 1.0
 
-# %% ../nbs/12_train.ipynb #4d612ad8
+# %% ../nbs/12_train.ipynb #130ebe04
 def _check_labels(logits: Tensor, labels: Tensor) -> None:
+    if logits.shape[1] < 2:
+        raise ValueError(
+            "the net gives one score a pixel, but each class needs one, the "
+            "background too: UNet(num_classes=2)"
+        )
     expected = (logits.shape[0], *logits.shape[2:])
     if labels.shape != expected:
+        remedy = "crop the labels to the middle (skips.center_crop)"
+        if labels.ndim == 4:
+            remedy = "labels have no channels: labels[:, 0]"
         raise ValueError(
             f"the labels have shape {tuple(labels.shape)}, the net's output needs "
-            f"{expected}: crop the labels to the middle (skips.center_crop)"
+            f"{expected}: {remedy}"
         )
 
 
 def _loss(model, criterion, batch, device, amp):  # -> loss, logits, labels
-    images, labels = (part.to(device, non_blocking=True) for part in batch)
-    with torch.autocast(device.type, torch.bfloat16, enabled=amp):
+    images, labels, *weights = (part.to(device) for part in batch)
+    with torch.autocast(device.type, torch.bfloat16) if amp else nullcontext():
         logits = model(images)  # (B, K, h, w)
     _check_labels(logits, labels)
     logits = logits.float()
-    return criterion(logits, labels), logits, labels
+    return criterion(logits, labels, *weights), logits, labels
 
 
 def _mean(losses: list[Tensor]) -> float:
@@ -77,18 +103,18 @@ def _mean(losses: list[Tensor]) -> float:
         raise ValueError("the loader gave no batch: is the set empty, or drop_last on?")
     return torch.stack(losses).mean().item()
 
-# %% ../nbs/12_train.ipynb #22ac713c
+# %% ../nbs/12_train.ipynb #b7fd8c43
 def train_one_epoch(
     model: nn.Module,  # is trained in place; gives logits (B, K, h, w)
-    loader: DataLoader,  # of images (B, C, H, W) and labels (B, h, w)
-    criterion: Callable,  # loss(logits, labels) -> scalar
+    loader: DataLoader,  # of images (B, C, H, W), labels (B, h, w), maybe weights
+    criterion: Callable,  # loss(logits, labels) or loss(logits, labels, weights)
     optimizer: Optimizer,  # of the model's parameters
-    device: torch.device | None = None,  # None: the fastest at hand
+    device: torch.device | str | None = None,  # None: the fastest at hand
     scheduler=None,  # its step() is called after each batch
     amp: bool = False,  # compute in bfloat16 where that is safe
 ) -> float:  # mean loss a batch
     """Go through the loader once, with a step of the optimizer a batch."""
-    device = device or pick_device()
+    device = torch.device(device or pick_device())
     model.to(device).train()
     losses = []
     for batch in tqdm(loader, "train", leave=False):
@@ -101,18 +127,18 @@ def train_one_epoch(
         losses.append(loss.detach())
     return _mean(losses)
 
-# %% ../nbs/12_train.ipynb #bdd36686
+# %% ../nbs/12_train.ipynb #8fb94d08
 @torch.no_grad()
 def evaluate(
     model: nn.Module,  # gives logits (B, K, h, w); left in eval mode
-    loader: DataLoader,  # of images (B, C, H, W) and labels (B, h, w)
-    criterion: Callable,  # loss(logits, labels) -> scalar
+    loader: DataLoader,  # of images (B, C, H, W), labels (B, h, w), maybe weights
+    criterion: Callable,  # loss(logits, labels) or loss(logits, labels, weights)
     metrics: dict[str, Callable] | None = None,  # name -> function of (K, K) counts
-    device: torch.device | None = None,  # None: the fastest at hand
+    device: torch.device | str | None = None,  # None: the fastest at hand
     amp: bool = False,  # compute in bfloat16 where that is safe
 ) -> dict[str, float]:  # "loss" (mean a batch) and the value of each metric
     """Measure a net on images that it is not trained on."""
-    device = device or pick_device()
+    device = torch.device(device or pick_device())
     model.to(device).eval()
     losses, counts = [], 0
     for batch in tqdm(loader, "evaluate", leave=False):
@@ -123,18 +149,18 @@ def evaluate(
     loss = _mean(losses)
     return {"loss": loss, **{name: of(counts) for name, of in (metrics or {}).items()}}
 
-# %% ../nbs/12_train.ipynb #4e0ee1a6
+# %% ../nbs/12_train.ipynb #8e501e1f
 def fit(
     model: nn.Module,  # is trained in place
     train_loader: DataLoader,  # to learn from
     valid_loader: DataLoader,  # to measure on, after each epoch
-    criterion: Callable,  # loss(logits, labels) -> scalar
+    criterion: Callable,  # loss(logits, labels) or loss(logits, labels, weights)
     optimizer: Optimizer,  # of the model's parameters
     epochs: int,  # how often to go through train_loader
     metrics: dict[str, Callable] | None = None,  # name -> function of (K, K) counts
     scheduler=None,  # its step() is called after each batch
     minutes: float = float("inf"),  # start no further epoch after this time
-    device: torch.device | None = None,  # None: the fastest at hand
+    device: torch.device | str | None = None,  # None: the fastest at hand
     amp: bool = False,  # compute in bfloat16 where that is safe
 ) -> dict[str, list[float]]:  # "train_loss", "valid_loss", metrics: a value an epoch
     """Train and evaluate in turns, and keep what was measured."""
@@ -145,7 +171,8 @@ def fit(
     for epoch in bar:
         if time.monotonic() > end:
             break
-        getattr(train_loader.dataset, "set_epoch", int)(epoch)
+        if hasattr(train_loader.dataset, "set_epoch"):
+            train_loader.dataset.set_epoch(epoch)  # new random tiles
         row = {"train_loss": train_one_epoch(*learn), **evaluate(*check)}
         row["valid_loss"] = row.pop("loss")
         for name, value in row.items():
