@@ -16,34 +16,22 @@ import sys
 import time
 from importlib.metadata import version
 
-import albumentations as A
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from unet_tutorial.augment import Seeded, car_pipeline
 from unet_tutorial.data import ImagePairs, Tiles, find_carvana, load_isbi, split_by_car
+from unet_tutorial.metrics import count_pixels, dice_of, pixel_error_of
 from unet_tutorial.model import UNet
 from unet_tutorial.predict import class_probabilities
-from unet_tutorial.train import (
-    count_pixels,
-    dice_of,
-    evaluate,
-    fit,
-    pick_device,
-    pixel_error_of,
-)
+from unet_tutorial.train import evaluate, fit, pick_device
 
 
 def cars(folder, seed):
     """Return a net, its loaders and its measure: 11 cars to learn from, 4 held out."""
     learned, held_out = split_by_car(find_carvana(folder), held_out=4, seed=seed)
-    changes = [
-        A.HorizontalFlip(p=0.5),
-        A.Affine(scale=(0.85, 1.15), rotate=(-5, 5), translate_percent=0.1, p=0.8),
-        A.RandomBrightnessContrast(p=0.5),
-        A.HueSaturationValue(hue_shift_limit=90, p=0.8),
-    ]
-    train = ImagePairs(learned, transform=A.Compose(changes, seed=seed))
+    train = Seeded(ImagePairs(learned, transform=car_pipeline()), seed)
     valid = DataLoader(ImagePairs(held_out), 16)
     model = UNet(in_channels=3, base_channels=16, padding=1, norm="batch")
 

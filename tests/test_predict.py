@@ -238,9 +238,7 @@ BAD_LABELS = {
 
 @pytest.mark.parametrize("labels", BAD_LABELS.values(), ids=BAD_LABELS)
 def test_what_is_no_label_map_is_refused(tmp_path, labels):
-    with pytest.raises(
-        ValueError, match=r"labels\.png: (labels|a label map)"
-    ):
+    with pytest.raises(ValueError, match=r"labels\.png: (labels|a label map)"):
         write_mask(tmp_path / "labels.png", labels)
     assert not list(tmp_path.iterdir())
 

@@ -6,16 +6,9 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from unet_tutorial.metrics import dice_of, pixel_error_of
 from unet_tutorial.model import UNet
-from unet_tutorial.train import (
-    count_pixels,
-    dice_of,
-    evaluate,
-    fit,
-    pick_device,
-    pixel_error_of,
-    train_one_epoch,
-)
+from unet_tutorial.train import evaluate, fit, pick_device, train_one_epoch
 
 CPU = torch.device("cpu")
 LOSS = nn.CrossEntropyLoss()
@@ -36,29 +29,6 @@ def squares():
         labels[index, row : row + 10, column : column + 10] = 1
     noise = torch.randn(16, 1, 24, 24, generator=generator)
     return TensorDataset(noise + 2 * labels[:, None], labels)
-
-
-def test_count_pixels_against_brute_force():
-    generator = torch.Generator().manual_seed(0)
-    true = torch.randint(0, 3, (2, 9, 7), generator=generator)
-    pred = torch.randint(0, 3, (2, 9, 7), generator=generator)
-    counts = count_pixels(pred, true, 3)
-    for row in range(3):
-        for column in range(3):
-            assert counts[row, column] == ((true == row) & (pred == column)).sum()
-
-
-def test_pixels_without_truth_are_not_counted():
-    counts = count_pixels(torch.tensor([0, 1, 1]), torch.tensor([-100, 1, -100]), 2)
-    assert counts.tolist() == [[0, 0], [0, 1]]
-
-
-def test_dice_and_pixel_error_by_hand():
-    counts = torch.tensor([[5, 1], [2, 4]])  # right background, wrong; missed, right
-    assert dice_of(counts) == pytest.approx(2 * 4 / (2 * 4 + 1 + 2))
-    assert pixel_error_of(counts) == pytest.approx(3 / 12)
-    assert dice_of(torch.tensor([[9, 0], [0, 0]])) == 1.0  # nothing to find or to miss
-    assert dice_of(torch.tensor([[8, 0], [1, 0]])) == 0.0
 
 
 def test_training_learns(squares):
@@ -156,30 +126,6 @@ def test_a_loader_may_give_weights(squares):
 
 def test_a_device_may_be_named(squares):
     evaluate(small_net(), DataLoader(squares, 16), LOSS, device="cpu")
-
-
-BAD_COUNTS = [
-    (torch.tensor([2]), torch.tensor([0]), "pred holds 2"),
-    (torch.tensor([0]), torch.tensor([255]), "true holds 255"),
-    (torch.tensor([0]), torch.tensor([-1]), "true holds -1"),
-    (torch.tensor([0, 1]), torch.tensor([0]), r"pred is \(2,\), true is \(1,\)"),
-]
-
-
-@pytest.mark.parametrize(("pred", "true", "message"), BAD_COUNTS)
-def test_what_cannot_be_counted_is_named(pred, true, message):
-    with pytest.raises(ValueError, match=message):
-        count_pixels(pred, true, 2)
-
-
-def test_small_integers_do_not_overflow():
-    labels = torch.tensor([13, 19], dtype=torch.uint8)
-    assert count_pixels(labels, labels, 20).diagonal()[[13, 19]].tolist() == [1, 1]
-
-
-def test_dice_of_more_classes_is_refused():
-    with pytest.raises(ValueError, match="two classes"):
-        dice_of(torch.eye(3))
 
 
 def test_pick_device_gives_one_that_works():
