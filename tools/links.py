@@ -7,6 +7,7 @@ The owner (`user`), the name (`repo`) and the `branch` stand in `settings.ini` o
 import re
 import sys
 
+import claims
 import notebooks
 from notebooks import ROOT
 
@@ -199,6 +200,8 @@ def expected(
             text = with_owner(path.read_text(encoding="utf-8"), settings)
             text = with_table(text, table(settings, root / "nbs"))
             files[path] = with_version(text, settings)
+    if (root / "claims.ini").exists():
+        files[root / "nbs" / "claims.md"] = claims.page(claims.read(root))
     return files
 
 
@@ -207,7 +210,11 @@ def stale(
 ):  # list of Path
     "The files whose generated parts are not current."
     files = expected(root).items()
-    return [path for path, text in files if path.read_text(encoding="utf-8") != text]
+    return [
+        path
+        for path, text in files
+        if not path.exists() or path.read_text(encoding="utf-8") != text
+    ]
 
 
 def refresh(
