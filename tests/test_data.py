@@ -17,7 +17,6 @@ from unet_tutorial.data import (
     find_carvana,
     find_files,
     load_isbi,
-    lost_pixels,
     mirror,
     open_image,
     read_image,
@@ -28,6 +27,7 @@ from unet_tutorial.data import (
     upright_size,
 )
 from unet_tutorial.sizes import output_size
+from unet_tutorial.tiles import lost_pixels
 
 BLACK_WHITE = [0, 0, 0, 255, 255, 255]
 RNG = np.random.default_rng(0)

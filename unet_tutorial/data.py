@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['open_image', 'upright_size', 'read_image', 'read_mask', 'find_files', 'read_stack', 'load_isbi', 'Pair',
-           'find_carvana', 'split_by_car', 'to_tensor', 'ImagePairs', 'lost_pixels', 'mirror', 'Tiles']
+           'find_carvana', 'split_by_car', 'to_tensor', 'ImagePairs', 'mirror', 'Tiles']
 
-# %% ../nbs/10_data.ipynb #8bfd10ff
+# %% ../nbs/10_data.ipynb #298e9e16
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +20,8 @@ from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .sizes import nearest_valid_sizes, output_size
+from .sizes import output_size
+from .tiles import lost_pixels
 
 # %% ../nbs/10_data.ipynb #7c3a09d4
 @contextmanager
@@ -279,13 +280,7 @@ class ImagePairs(Dataset):
             image, mask = out["image"], out["mask"]
         return to_tensor(image), torch.as_tensor(mask).long()
 
-# %% ../nbs/10_data.ipynb #433b9c60
-def lost_pixels(depth: int = 4) -> int:  # steps down of the unpadded net
-    """Return how many pixels the net loses on each side: 92 for the paper's."""
-    smallest = nearest_valid_sizes(1, depth)[1]
-    return (smallest - output_size(smallest, depth)) // 2
-
-
+# %% ../nbs/10_data.ipynb #4d143a08
 def mirror(
     image: Tensor,  # (C, H, W)
     margin: int,  # pixels to add on each side

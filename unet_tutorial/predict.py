@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['new_file', 'save_net', 'load_net', 'mirror_to_fit', 'class_probabilities', 'Predictor', 'write_mask']
 
-# %% ../nbs/13_predict.ipynb #ce8a2821
+# %% ../nbs/13_predict.ipynb #ef9ad5c6
 import json
 import os
 from collections.abc import Iterator
@@ -21,9 +21,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .data import lost_pixels, mirror, read_image, to_tensor
+from .data import mirror, read_image, to_tensor
 from .model import UNet
 from .sizes import nearest_valid_sizes
+from .tiles import lost_pixels
 from .train import pick_device
 
 # %% ../nbs/13_predict.ipynb #4e311bbc
