@@ -190,8 +190,16 @@ def test_what_is_no_image_is_refused():
 
 
 def test_an_image_with_other_channels_is_refused():
-    with pytest.raises(ValueError, match="C = 1"):
+    with pytest.raises(ValueError, match=r"has 3 channels, the net takes 1.*convert"):
         Predictor(thin())(picture(32, 32, 3))
+    with pytest.raises(ValueError, match="has 1 channels, the net takes 3"):
+        Predictor(thin(in_channels=3))(picture(32, 32))
+
+
+def test_grey_saved_as_colours_is_grey():
+    grey = picture(40, 50)
+    predictor = Predictor(thin())
+    assert np.array_equal(predictor(np.stack([grey] * 3, -1)), predictor(grey))
 
 
 def test_a_missing_or_broken_image_is_named(tmp_path):

@@ -184,26 +184,29 @@ def run(
 ):  # int, the exit status
     "Execute the course into build/course and say where the masks are."
     folder = fresh_folder("course", names)
-    runs = []
+    runs, start = [], time.time()
     for path in notebooks.choose(names):
         runs.append(execute(path, folder))
         print(runs[-1].line(), flush=True)
     status = summarize(runs, [run.path.stem for run in runs if run.error])
-    masks = newest_masks(folder)
+    masks = newest_masks(folder, start)
     if masks:
         print(f"Masks drawn by the net that was just trained: {masks}")
+    print(f"The executed notebooks are in {folder.relative_to(ROOT)}.")
     print("Open the notebooks: make lab")
     return status
 
 
 def newest_masks(
     folder,  # where the notebooks ran
+    start=0,  # time before which a picture is of another run
 ):  # Path relative to the repository, or None
     "The last picture of masks that a notebook wrote."
     found = sorted(
         folder.glob("runs/*/masks.png"), key=lambda path: path.stat().st_mtime
     )
-    return found[-1].relative_to(ROOT) if found else None
+    new = [path for path in found if path.stat().st_mtime >= start]
+    return new[-1].relative_to(ROOT) if new else None
 
 
 def compare(

@@ -69,7 +69,7 @@ class ExpansivePath(nn.Module):
             x = up(x, skips.pop())  # twice the size, less 4; half the channels
         return x
 
-# %% ../nbs/05_model.ipynb #aebb0dec
+# %% ../nbs/05_model.ipynb #baeb582d
 def _check_input(x: Tensor, net: nn.Module) -> None:
     if x.ndim != 4 or x.shape[1] != net.in_channels:
         raise ValueError(
@@ -81,14 +81,15 @@ def _check_input(x: Tensor, net: nn.Module) -> None:
             output_size(size, net.depth)  # a wrong size names the nearest right ones
 
 
-def _is_release(variant: str, depth: int) -> bool:
+def _is_release(variant: str, **counts: int) -> bool:
     if variant not in ("paper", "release"):
         raise ValueError(f'variant is {variant!r}; "paper" or "release" would work')
-    if depth < 1:
-        raise ValueError(f"depth is {depth}; 1 or more would work (the paper: 4)")
+    for name, count in counts.items():
+        if not isinstance(count, int) or count < 1:
+            raise ValueError(f"{name} is {count!r}; 1 or more would work")
     return variant == "release"
 
-# %% ../nbs/05_model.ipynb #79a65769
+# %% ../nbs/05_model.ipynb #5f2827b4
 class UNet(nn.Module):
     """The U-Net; by default that of Figure 1: 31,030,658 parameters, 572 -> 388."""
 
@@ -108,7 +109,7 @@ class UNet(nn.Module):
         self.base_channels, self.depth = base_channels, depth
         self.padding, self.norm = padding, norm
         self.dropout, self.variant = dropout, variant
-        release = _is_release(variant, depth)
+        release = _is_release(variant, depth=depth, num_classes=num_classes)
         widths = [base_channels * 2**level for level in range(depth + 1)]
         self.contracting = ContractingPath(
             in_channels, widths, padding, norm, dropout, release

@@ -95,13 +95,25 @@ def mirror_to_fit(
     extra = valid[0] - needed[0], valid[1] - needed[1]
     return mirror(image, margin, extra)
 
-# %% ../nbs/13_predict.ipynb #bd571a90
+# %% ../nbs/13_predict.ipynb #8b76285e
 def _resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     height, width = size
     resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(resized)
 
 
+def _fit_channels(image: np.ndarray, channels: int) -> np.ndarray:
+    if image.ndim == 3 and channels == 1 and (image == image[..., :1]).all():
+        return image[..., 0]  # grey, saved as colours
+    given = 1 if image.ndim == 2 else image.shape[2]
+    if given != channels:
+        remedy = 'Image.open(file).convert("L") makes it grey' if channels == 1 else ""
+        raise ValueError(
+            f"the image has {given} channels, the net takes {channels} {remedy}"
+        )
+    return image
+
+# %% ../nbs/13_predict.ipynb #5407b3c7
 @torch.no_grad()
 def class_probabilities(
     model: UNet,  # trained, in eval mode
@@ -111,6 +123,7 @@ def class_probabilities(
     """Ask a net how likely each class is at each pixel of an image."""
     if model.num_classes < 2:
         raise ValueError("this net has one class; it needs one for the background, too")
+    image = _fit_channels(image, model.in_channels)
     x = to_tensor(_resize(image, size) if size else image)  # (C, h, w)
     height, width = x.shape[1:]
     if model.padding == 0:

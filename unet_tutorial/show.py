@@ -218,7 +218,7 @@ def differences(
     picture[true & ~pred] = to_rgb(OKABE_ITO["blue"])
     return picture
 
-# %% ../nbs/00_show.ipynb #06a61761
+# %% ../nbs/00_show.ipynb #a095f214
 def show_differences(
     image,  # array or tensor, see as_picture
     pred,  # (H, W) mask or label map: the prediction
@@ -231,7 +231,7 @@ def show_differences(
     titles = ["image", "truth", "prediction", "differences"]
     show_images([image, *masks, errors], titles, height=height)
     fig = plt.gcf()
-    fig.set_figheight(fig.get_figheight() + 0.3)  # room for the legend
+    fig.set_figheight(fig.get_figheight() + 0.45)  # room for the legend
     wrong, missed = plt.Rectangle((0, 0), 1, 1), plt.Rectangle((0, 0), 1, 1)
     wrong.set(color=OKABE_ITO["vermillion"], label="wrong foreground")
     missed.set(color=OKABE_ITO["blue"], label="missed foreground")

@@ -28,7 +28,7 @@ def pick_device() -> torch.device:  # cuda, mps or cpu
         return torch.device("mps")
     return torch.device("cpu")
 
-# %% ../nbs/12_train.ipynb #130ebe04
+# %% ../nbs/12_train.ipynb #6e439eec
 def _check_labels(logits: Tensor, labels: Tensor) -> None:
     if logits.shape[1] < 2:
         raise ValueError(
@@ -38,6 +38,8 @@ def _check_labels(logits: Tensor, labels: Tensor) -> None:
     expected = (logits.shape[0], *logits.shape[2:])
     if labels.shape != expected:
         remedy = "crop the labels to the middle (skips.center_crop)"
+        if labels.shape[-1] < expected[-1]:
+            remedy = "were they cut for a net of another depth or padding?"
         if labels.ndim == 4:
             remedy = "labels have no channels: labels[:, 0]"
         raise ValueError(
