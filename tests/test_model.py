@@ -118,14 +118,6 @@ def test_the_padded_net_keeps_any_size(size):
         {"padding": 3},
         {"norm": "group"},
     ],
-    [
-        {"variant": "2015"},
-        {"depth": 0},
-        {"num_classes": 0},
-        {"depth": 3.0},
-        {"padding": 3},
-        {"norm": "group"},
-    ],
 )
 def test_unknown_switches_are_refused(switch):
     with pytest.raises(ValueError, match="would work"):
