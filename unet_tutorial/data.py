@@ -6,7 +6,7 @@
 __all__ = ['open_image', 'upright_size', 'read_image', 'read_mask', 'find_files', 'read_stack', 'load_isbi', 'Pair',
            'find_carvana', 'split_by_car', 'to_tensor', 'ImagePairs', 'mirror', 'Tiles']
 
-# %% ../nbs/10_data.ipynb #298e9e16
+# %% ../nbs/10_data.ipynb #9e9c7687
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from .sizes import output_size
-from .tiles import lost_pixels
+from .tiles import lost_pixels, read_window
 
 # %% ../nbs/10_data.ipynb #7c3a09d4
 @contextmanager
@@ -280,15 +280,16 @@ class ImagePairs(Dataset):
             image, mask = out["image"], out["mask"]
         return to_tensor(image), torch.as_tensor(mask).long()
 
-# %% ../nbs/10_data.ipynb #4d143a08
+# %% ../nbs/10_data.ipynb #c6b0efc7
 def mirror(
     image: Tensor,  # (C, H, W)
     margin: int,  # pixels to add on each side
     extra: tuple[int, int] = (0, 0),  # more of them below, and to the right
 ) -> Tensor:  # (C, H + 2 * margin + extra[0], W + 2 * margin + extra[1])
     """Continue an image across its border by mirroring."""
-    rims = [(0, 0), (margin, margin + extra[0]), (margin, margin + extra[1])]
-    return torch.from_numpy(np.pad(image.numpy(), rims, mode="reflect"))
+    height = image.shape[1] + 2 * margin + extra[0]
+    width = image.shape[2] + 2 * margin + extra[1]
+    return read_window(image, -margin, -margin, height, width)
 
 
 def _check_stack(images, labels, num_classes, output_tile):
