@@ -21,10 +21,11 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from unet_tutorial.augment import Seeded, car_pipeline
-from unet_tutorial.data import ImagePairs, Tiles, find_carvana, load_isbi, split_by_car
+from unet_tutorial.loading import ImagePairs, Tiles
 from unet_tutorial.metrics import count_pixels, dice_of, pixel_error_of
 from unet_tutorial.model import UNet
 from unet_tutorial.predict import class_probabilities
+from unet_tutorial.sources import find_carvana, load_isbi, split_by_car
 from unet_tutorial.train import evaluate, fit, pick_device
 
 

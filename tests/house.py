@@ -88,8 +88,7 @@ class Notebook:
 
     @property
     def number(self):  # float, the place in the reading order; index is last
-        digits = self.name.split("_")[0]
-        return int(digits) if digits.isdigit() else float("inf")
+        return files.number(self.name)
 
     @property
     def module(self):  # str, or None

@@ -23,7 +23,8 @@ from unet_tutorial.augment import (
     reseed,
     warp,
 )
-from unet_tutorial.data import ImagePairs, find_carvana
+from unet_tutorial.loading import ImagePairs
+from unet_tutorial.sources import find_carvana
 from unet_tutorial.synthetic import draw_cars, draw_membranes, write_carvana
 
 DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()

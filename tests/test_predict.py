@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from unet_tutorial.data import read_mask, to_tensor
+from unet_tutorial.data import read_mask
+from unet_tutorial.loading import to_tensor
 from unet_tutorial.model import UNet
 from unet_tutorial.predict import (
     Predictor,

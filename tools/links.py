@@ -146,7 +146,7 @@ def table(
         title, subtitle = notebooks.title_and_subtitle(notebook)
         module = notebooks.exported_module(notebook)
         source = f"[`{module}`]({root}unet_tutorial/{module}.py)" if module else ""
-        number = f"{path.stem[:2]} " if path.stem[:2].isdigit() else ""
+        number = f"{path.stem.split('_')[0]} " if path.stem[:2].isdigit() else ""
         link = f"{number}[{title}]({'' if root else 'nbs/'}{path.name})"
         colab = f"[Colab]({in_colab(settings, path.stem)})"
         rows.append(f"| {link} | {subtitle} | {source} | {colab} |")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -24,6 +25,16 @@ def reading_order(
     "Every notebook in the order in which the course is read."
     paths = [path for path in Path(folder).glob("*.ipynb") if path.name[0] not in "._"]
     return sorted(paths, key=lambda path: (path.stem != "index", path.stem))
+
+
+def number(
+    name,  # such as "10_data" or, for a second module of that room, "10a_sources"
+):  # float, its place in the reading order: 10.0, 10.01; index, which has none, is last
+    "The number of a notebook."
+    found = re.match(r"(\d\d)([a-z]?)_", name)
+    if not found:
+        return float("inf")
+    return int(found[1]) + (ord(found[2]) - ord("`") if found[2] else 0) / 100
 
 
 def choose(

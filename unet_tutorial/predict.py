@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['new_file', 'save_net', 'load_net', 'mirror_to_fit', 'class_probabilities', 'Predictor', 'write_mask']
 
-# %% ../nbs/13_predict.ipynb #ef9ad5c6
+# %% ../nbs/13_predict.ipynb #6695c895
 import json
 import os
 from collections.abc import Iterator
@@ -21,10 +21,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .data import mirror, read_image, to_tensor
+from .data import read_image
+from .loading import to_tensor
 from .model import UNet
 from .sizes import nearest_valid_sizes
-from .tiles import lost_pixels
+from .tiles import lost_pixels, read_window
 from .train import pick_device
 
 # %% ../nbs/13_predict.ipynb #4e311bbc
@@ -83,7 +84,7 @@ def load_net(
         message = f"{path} is not a net that save_net wrote, or is damaged: {error}"
         raise ValueError(message) from error
 
-# %% ../nbs/13_predict.ipynb #acf2e4df
+# %% ../nbs/13_predict.ipynb #ad85d2ab
 def mirror_to_fit(
     image: Tensor,  # (C, H, W)
     depth: int = 4,  # steps down of the unpadded net
@@ -92,8 +93,7 @@ def mirror_to_fit(
     margin = lost_pixels(depth)
     needed = [side + 2 * margin for side in image.shape[1:]]
     valid = [nearest_valid_sizes(side, depth)[1] for side in needed]
-    extra = valid[0] - needed[0], valid[1] - needed[1]
-    return mirror(image, margin, extra)
+    return read_window(image, -margin, -margin, *valid)
 
 # %% ../nbs/13_predict.ipynb #8b76285e
 def _resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -1,0 +1,68 @@
+"""Files of every kind for the tests, good and bad."""
+
+import re
+
+import numpy as np
+from PIL import Image
+
+BLACK_WHITE = [0, 0, 0, 255, 255, 255]
+RNG = np.random.default_rng(0)
+
+
+def says(*words):
+    "A pattern for pytest.raises: all these words, in any order."
+    return re.compile("".join(f"(?=.*{re.escape(word)})" for word in words), re.DOTALL)
+
+
+def noise(*shape):
+    return RNG.integers(0, 256, shape, dtype=np.uint8)
+
+
+def square(height=40, width=60):  # a mask with an object in it
+    mask = np.zeros((height, width), np.uint8)
+    mask[10:30, 15:40] = 1
+    return mask
+
+
+def save_palette(path, index, palette=BLACK_WHITE):
+    image = Image.fromarray(index)
+    image.putpalette(palette)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path)
+    return path
+
+
+def save(path, pixels, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, **options)
+    return path
+
+
+def save_stack(path, pages):
+    first, *rest = [Image.fromarray(page) for page in pages]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    first.save(path, save_all=True, append_images=rest)
+    return path
+
+
+def cut_off(path, share=0.5):
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    return path
+
+
+def carvana(folder, names=("a_01", "a_02", "b_01"), size=(40, 60)):
+    "A folder in the layout of Carvana."
+    for name in names:
+        save(folder / "train" / f"{name}.jpg", noise(*size, 3))
+        save_palette(folder / "train_masks" / f"{name}_mask.gif", square(*size))
+    return folder
+
+
+def isbi(folder, slices=3, size=32):
+    "A folder in the layout of ISBI 2012, one folder further down."
+    images = noise(slices, size, size)
+    inside = np.where(noise(slices, size, size) > 50, 255, 0).astype(np.uint8)
+    save_stack(folder / "unpacked" / "train-volume.tif", images)
+    save_stack(folder / "unpacked" / "train-labels.tif", inside)
+    return images, inside
