@@ -1,11 +1,14 @@
 # make            this list of targets
 # VENV=dir        another virtual environment; clones can share one
 # PYTHON=python3  the Python that makes it
-# NB="05_model"   for course and outputs: these notebooks instead of all
+# NB="05_model"   for course, outputs and colab: these notebooks instead of all
+# COLAB_VENV=dir  another environment for make colab; COLAB_PYTHON=its Python 3.13
 
 VENV ?= .venv
 PYTHON ?= python3
 NB ?=
+COLAB_VENV ?= .venv-colab
+COLAB_PYTHON ?=
 
 # Each clone runs its own code, also in a shared environment.
 export PYTHONPATH := $(CURDIR)
@@ -13,7 +16,7 @@ export PYTHONPATH := $(CURDIR)
 PY = "$(VENV)/bin/python"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup course lab test export outputs links clean
+.PHONY: help setup course lab test colab export outputs links clean
 
 help: ## print this list
 	@echo "The course on U-Net. Targets (each one sets up what it needs):"
@@ -32,6 +35,9 @@ lab: setup ## open the notebooks in JupyterLab
 
 test: setup ## all checks: style, notebooks and library in sync, pytest, outputs
 	@$(PY) tools/check.py
+
+colab: setup ## run the notebooks with Colab's versions, each from an empty folder
+	@$(PY) tools/colab.py "$(COLAB_VENV)" $(NB) $(if $(COLAB_PYTHON),--python "$(COLAB_PYTHON)")
 
 export: setup ## write the library from the notebooks, and clean these
 	@$(PY) tools/check.py --export

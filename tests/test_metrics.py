@@ -1,4 +1,4 @@
-"""The metrics: by hand, against brute force, and against scikit-image."""
+"""The metrics: by hand, against brute force, scikit-image and torchmetrics."""
 
 from itertools import combinations
 
@@ -8,6 +8,7 @@ import torch
 from scipy.ndimage import binary_dilation, gaussian_filter, label
 from skimage.measure import euler_number
 from skimage.metrics import adapted_rand_error
+from torchmetrics.classification import BinaryF1Score, BinaryJaccardIndex
 
 from unet_tutorial.metrics import (
     cell_ious,
@@ -106,6 +107,19 @@ def test_masks_against_sets():
         assert iou(pred, true) == pytest.approx(len(a & b) / len(a | b))
         assert dice(pred, true) == pytest.approx(2 * len(a & b) / (len(a) + len(b)))
         assert dice(pred, true) == pytest.approx(2 / (1 + 1 / iou(pred, true)))
+
+
+@pytest.mark.parametrize(
+    ("metric", "theirs"), [(dice, BinaryF1Score()), (iou, BinaryJaccardIndex())]
+)
+def test_masks_against_torchmetrics(metric, theirs):
+    rng = np.random.default_rng(1)
+    for share in (0.05, 0.5, 0.95):
+        pred, true = rng.random((2, 4, 20, 30)) < share
+        theirs.reset()
+        for batch in ([0], [1, 2], [3]):  # counted over the set, whatever the batches
+            theirs.update(torch.tensor(pred[batch]), torch.tensor(true[batch]))
+        assert metric(pred, true) == pytest.approx(theirs.compute().item(), abs=1e-6)
 
 
 def test_the_rule_for_empty_masks():

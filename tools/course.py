@@ -44,10 +44,10 @@ class Run:
 
 
 def kernel_environment(
-    root=ROOT,  # the repository whose library the notebooks import
+    root=ROOT,  # the repository whose library is imported; None: the installed one
 ):  # dict of environment variables
     "The reader's environment, this clone's library, and nothing that varies by user."
-    env = dict(os.environ, PYTHONPATH=str(root), JUPYTER_PREFER_ENV_PATH="1")
+    env = dict(os.environ, PYTHONPATH=str(root or ""), JUPYTER_PREFER_ENV_PATH="1")
     if env.get("UNET_DATA"):  # notebooks run in another folder than the reader
         env["UNET_DATA"] = os.path.abspath(os.path.expanduser(env["UNET_DATA"]))
     env.pop("MPLBACKEND", None)
@@ -58,8 +58,9 @@ def start_client(
     notebook,  # nbformat notebook
     folder,  # the kernel's working folder
     private,  # a temporary folder, for the sockets that lead to the kernel
+    python=sys.executable,  # the Python that executes it
 ):  # nbclient.NotebookClient
-    "A client whose kernel is this very Python, whatever kernels the user has."
+    "A client whose kernel is the Python given, whatever kernels the user has."
     from ipykernel.kernelspec import get_kernel_dict
     from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
     from jupyter_client.manager import AsyncKernelManager
@@ -67,7 +68,8 @@ def start_client(
 
     class ThisPython(KernelSpecManager):
         def get_kernel_spec(self, kernel_name):
-            return KernelSpec(**get_kernel_dict())  # launches sys.executable
+            spec = get_kernel_dict()
+            return KernelSpec(**{**spec, "argv": [python, *spec["argv"][1:]]})
 
     manager = AsyncKernelManager(
         kernel_spec_manager=ThisPython(),
@@ -81,8 +83,9 @@ def start_client(
 def execute(
     path,  # notebook to execute; it is not changed
     folder,  # where it runs and where the executed copy is written
-    root=ROOT,  # the repository whose library it imports
+    root=ROOT,  # the repository whose library it imports; None: the installed one
     minutes=MINUTES,  # after which it is stopped
+    python=sys.executable,  # the Python that executes it
 ):  # Run
     "Execute one notebook in a fresh kernel."
     import nbformat
@@ -95,7 +98,7 @@ def execute(
     with tempfile.TemporaryDirectory() as private:
         env = kernel_environment(root)
         env["IPYTHONDIR"] = private  # not the reader's profile
-        client = start_client(notebook, folder, private)
+        client = start_client(notebook, folder, private, python)
         error = run_cells(client, path, env, minutes)
     run = Run(path, notebook, time.monotonic() - start, error)
     notebooks.write(notebook, folder / path.name)

@@ -73,7 +73,13 @@ def colab_code(
     return (
         f"{COLAB_START} Anywhere else this cell does nothing.\n"
         'if "google.colab" in str(get_ipython()):\n'
-        f'    %pip install -q "{address}"'
+        f'    %pip install -q "{address}"\n'
+        "    import torch\n"
+        "\n"
+        f"    import {settings['lib_name']} as package\n"
+        "\n"
+        "    gpu = torch.cuda.is_available() and torch.cuda.get_device_name()\n"
+        '    print(package.__version__, "torch", torch.__version__, "on", gpu or "CPU")'
     )
 
 
