@@ -11,6 +11,7 @@ from pathlib import Path
 
 import check
 import clean
+import colab
 import course
 import environment
 import links
@@ -331,6 +332,41 @@ def test_the_colab_cell_does_nothing_elsewhere():
     assert code.splitlines()[0].startswith("# Colab: install the package.")
     namespace = {"get_ipython": lambda: "<ZMQInteractiveShell>"}
     exec(code.replace("%pip", "raise SystemExit #"), namespace)
+
+
+# Colab
+
+
+def test_the_colab_cell_tells_versions_and_device(monkeypatch, capsys):
+    code = links.colab_code(files.settings(ROOT))
+    namespace = {"get_ipython": lambda: "<google.colab._shell.Shell>"}
+    exec(code.replace("%pip install", "pass #"), namespace)
+    told = capsys.readouterr().out
+    assert "torch" in told and len(told.splitlines()) == 1
+
+
+def test_a_python_that_is_not_the_one_of_colab(tmp_path):
+    old = tmp_path / "python"
+    old.write_text("#!/bin/sh\necho 3.9\n")
+    old.chmod(0o755)
+    for python in (old, tmp_path / "nowhere"):
+        with pytest.raises(SystemExit, match=r"not Python 3\.13.*pyenv install 3\.13"):
+            colab.find_python(str(python))
+    old.write_text("#!/bin/sh\necho 3.13\n")
+    assert colab.find_python(str(old)) == str(old)
+
+
+def test_what_the_install_changes_in_colab_is_named(tmp_path, monkeypatch):
+    before = {"torch": "2.11.0", "numpy": "2.1.3"}
+    after = {"torch": "2.12.0", "numpy": "2.1.3", "unet-tutorial": "0.1", "nbdev": "2"}
+    found = iter([before, after])
+    monkeypatch.setattr(colab, "versions", lambda twin: next(found))
+    monkeypatch.setattr(colab, "ROOT", tmp_path)
+    monkeypatch.setattr(colab.subprocess, "run", lambda *args, **options: None)
+    (tmp_path / "package.whl").touch()
+    told = colab.install("python", tmp_path)
+    assert told[0] == "torch: 2.11.0 became 2.12.0"
+    assert "nbdev is there, and Colab has none" in told and len(told) == 3
 
 
 # In sync

@@ -105,7 +105,7 @@ def install(
     changed = [key for key in changed if key.replace("-", "_") != name]
     told = [f"{key}: {before.get(key)} became {after.get(key)}" for key in changed]
     return told + [
-        f"{key} is installed, Colab has none" for key in ABSENT if key in after
+        f"{key} is there, and Colab has none" for key in ABSENT if key in after
     ]
 
 
