@@ -154,6 +154,29 @@ def test_labels_stay_in_their_set_and_keep_their_type(dtype):
     assert set(bent.unique().tolist()) <= set(label.unique().tolist())
 
 
+@pytest.mark.parametrize("dtype", [torch.int16, torch.int32, torch.int64])
+def test_pixels_that_nobody_annotated_survive(dtype):
+    label = torch.full((80, 90), -100, dtype=dtype)
+    label[:, 45:] = 3
+    _, bent = elastic_deform(torch.rand(1, 80, 90), label, generator=seeded())
+    assert bent.dtype == dtype and set(bent.unique().tolist()) == {-100, 3}
+    assert not torch.equal(bent, label)
+    array = label.numpy()
+    out = ElasticDeform()(image=np.zeros((80, 90), np.uint8), mask=array)
+    assert set(np.unique(out["mask"])) == {-100, 3}
+    if dtype != torch.int64:
+        out = membrane_pipeline()(image=np.zeros((80, 90), np.uint8), mask=array)
+        assert set(np.unique(out["mask"])) <= {-100, 3}
+
+
+@pytest.mark.parametrize("dtype", [torch.uint16, torch.uint32])
+def test_labels_of_unsigned_types(dtype):
+    label = torch.full((40, 50), 60_000)
+    label[:20] = 0
+    _, bent = elastic_deform(torch.rand(1, 40, 50), label.to(dtype))
+    assert bent.dtype == dtype and set(bent.long().unique().tolist()) == {0, 60_000}
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_images_keep_their_type_and_their_places(dtype):
     """In half precision the places must still be exact to a fraction of a pixel."""
@@ -245,8 +268,8 @@ BAD = {
     "whole weights": ((IMAGE, LABEL), {"weights": LABEL}, r"weights is torch.int64"),
     "NaN": ((NAN, LABEL), {}, r"image holds NaN.* 1 times in 64.*nan_to_num\(image\)"),
     "infinity": ((IMAGE, LABEL), {"weights": 1 / IMAGE[0]}, r"weights holds .* 64 "),
-    "below zero": ((IMAGE, LABEL - 100), {}, r"label holds -100 to -100: give 0"),
-    "too large": ((IMAGE, LABEL + 2**24), {}, r"16777216 to 16777216: give 0"),
+    "too small": ((IMAGE, LABEL - 2**24), {}, r"holds -16777216 to .*within 2\*\*24"),
+    "too large": ((IMAGE, LABEL + 2**24), {}, r"16777216 to 16777216: give whole"),
     "another device": ((IMAGE, LABEL.to("meta")), {}, r"label is on meta.*cpu"),
     "deviation": ((IMAGE, LABEL), {"std": -1}, r"std=-1: give pixels, 0 or more"),
     "NaN deviation": ((IMAGE, LABEL), {"std": float("nan")}, r"std=nan: give"),
@@ -337,6 +360,12 @@ def test_the_transform_refuses_bad_images(image, message):
         ElasticDeform()(image=image)
 
 
+def test_numbers_of_numpy_are_numbers():
+    drawn = control_displacements(np.float32(3), np.int64(4), generator=seeded())
+    assert torch.equal(drawn, control_displacements(3.0, 4, generator=seeded()))
+    assert ElasticDeform(np.float64(3), np.uint8(4)).grid == 4
+
+
 @pytest.mark.parametrize("options", [{"std": -1}, {"grid": 1}, {"grid": "3"}])
 def test_the_transform_refuses_bad_settings(options):
     with pytest.raises(ValueError, match=r"give"):
@@ -403,6 +432,45 @@ def test_no_black_comes_in_from_outside(make):
     for _ in range(30):
         out = pipeline(image=white, mask=np.ones((96, 144), np.uint8))
         assert out["mask"].all() and out["image"].min() > 200
+
+
+def test_a_drawn_mask_of_booleans_is_taken_as_it_is():
+    pixels, mask = draw_membranes(size=64, seed=0)
+    one, two = membrane_pipeline(), membrane_pipeline()
+    reseed(one, 3), reseed(two, 3)
+    out = one(image=pixels, mask=mask)
+    assert out["mask"].dtype == np.uint8
+    expected = two(image=pixels, mask=mask.astype(np.uint8))
+    assert (out["mask"] == expected["mask"]).all()
+
+
+PIXELS = draw_membranes(size=64, seed=0)[0]
+
+
+@pytest.mark.parametrize(
+    ("image", "found"),
+    [
+        (PIXELS.astype(np.float32), "float32 from"),
+        (np.float32((PIXELS - PIXELS.mean()) / PIXELS.std()), "float32 from -"),
+        (np.full((8, 8), np.nan, np.float32), "float32 from nan"),
+        (PIXELS / 255, "float64"),
+        (np.float16(PIXELS / 255), "float16"),
+        (PIXELS.astype(np.uint16), "uint16"),
+        (PIXELS.astype(int), "int64"),
+    ],
+)
+def test_images_that_brightness_would_ruin_are_refused(image, found):
+    words = f"image is {found}.*uint8, or float32 from 0 to 1.*standardise afterwards"
+    with pytest.raises(ValueError, match=words):
+        membrane_pipeline()(image=image, mask=np.zeros(image.shape, np.uint8))
+
+
+def test_floats_from_0_to_1_become_the_same_picture_as_bytes():
+    one, two = membrane_pipeline(), membrane_pipeline()
+    reseed(one, 5), reseed(two, 5)
+    found = one(image=np.float32(PIXELS / 255))["image"]
+    expected = two(image=PIXELS)["image"] / 255
+    assert found.std() > 0.05 and np.abs(found - expected).max() < 0.02
 
 
 def test_the_cars_get_each_of_the_three_relatives():
@@ -557,6 +625,15 @@ def test_seeded_wraps_the_pairs_of_notebook_10(tmp_path):
 def test_seeded_says_what_it_needs():
     with pytest.raises(ValueError, match=r"TensorDataset has no `transform`.*give it"):
         Seeded(torch.utils.data.TensorDataset(torch.zeros(3)))
+    subset = torch.utils.data.Subset(Photos(car_pipeline()), [3, 1])
+    with pytest.raises(ValueError, match=r"Subset\(Seeded\(data\), indices\)"):
+        Seeded(subset)
+    for seed in (-1, 1.5, None, "0"):
+        with pytest.raises(ValueError, match=f"seed={seed!r}: give an integer from 0"):
+            Seeded(Photos(car_pipeline()), seed)
+    right = torch.utils.data.Subset(Seeded(Photos(car_pipeline()), np.int64(3)), [3, 1])
+    again = Seeded(Photos(car_pipeline()), 3)
+    assert digest([right[0]]) == digest([again[3]])
     data = Seeded(Photos(A.Compose([])))
     assert data[-1][0] == 11
     with pytest.raises(IndexError):

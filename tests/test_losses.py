@@ -349,9 +349,19 @@ def test_shapes_that_do_not_fit_are_both_named(loss, logits, labels):
 def test_labels_outside_the_classes(loss, bad):
     logits, labels, _ = example()
     labels[0, 0, 0] = bad
-    text = rf"labels hold \[{bad}\]; 0 to 1.*labels == 255"
+    cure = "mask of 0 and 255.*labels == 255" if bad == 255 else "label map of cells"
+    text = rf"labels hold \[{bad}\]; 0 to 1, and -100.* A {cure}"
     with pytest.raises(ValueError, match=text):
         loss(logits, labels)
+
+
+@pytest.mark.parametrize("loss", ALL_LOSSES)
+def test_a_label_map_of_cells_is_not_taken_for_a_mask_of_255(loss):
+    logits, labels, _ = example()
+    labels.view(-1)[:5] = torch.tensor([0, 1, 2, 7, 255])
+    with pytest.raises(ValueError, match=r"hold \[2, 7, 255\].*labels > 0") as error:
+        loss(logits, labels)
+    assert "== 255" not in str(error.value)
 
 
 def test_a_byte_of_156_is_not_taken_for_minus_100():
@@ -359,6 +369,19 @@ def test_a_byte_of_156_is_not_taken_for_minus_100():
     labels[0, 0, 0] = 156
     with pytest.raises(ValueError, match=r"\[156\]"):
         dice_bce_loss(logits, labels.to(torch.uint8))
+
+
+@pytest.mark.parametrize("loss", [weighted_cross_entropy, *OBJECT_LOSSES])
+def test_arrays_are_refused_where_tensors_are_due(loss):
+    given = example()
+    args = given if loss is weighted_cross_entropy else given[:2]
+    names = ["logits are", "labels", "weights are"]
+    for i, name in enumerate(names[: len(args)]):
+        for wrong in (args[i].numpy(), None, 1.0):
+            kind = type(wrong).__name__
+            words = rf"{name} {kind}.*torch.as_tensor\(\.\.\.\)"
+            with pytest.raises(ValueError, match=words):
+                loss(*args[:i], wrong, *args[i + 1 :])
 
 
 @pytest.mark.parametrize("loss", ALL_LOSSES)

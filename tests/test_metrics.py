@@ -31,6 +31,9 @@ EIGHT = np.ones((3, 3))
 RING = [(0, 1), (0, 2), (1, 2), (2, 2), (2, 1), (2, 0), (1, 0), (0, 0)]
 
 
+MASK, LABELS = np.zeros((4, 4), bool), np.zeros((4, 4), int)
+
+
 def read(text):
     """Read a mask from a drawing: # is membrane."""
     return np.array([[sign == "#" for sign in line] for line in text.split()])
@@ -84,10 +87,14 @@ def test_a_small_error_among_many_pixels_is_exact():
     ("pred", "true", "words"),
     [
         (torch.zeros(4).long(), torch.zeros(5).long(), r"\(4,\).*\(5,\).*one shape"),
-        (torch.zeros(4), torch.zeros(4).long(), r"float32.*argmax"),
+        (torch.zeros(4), torch.zeros(4).long(), r"pred \(4,\) torch.float32.*argmax"),
+        (torch.zeros(4).long(), torch.zeros(4), r"true \(4,\) torch.float32.*classes"),
+        (torch.zeros(4).long(), LABELS, r"true is ndarray.*torch.as_tensor\(\.\.\.\)"),
+        (LABELS, None, r"pred is ndarray, true is NoneType.*as_tensor"),
         (torch.tensor([0, 2]), torch.tensor([0, 0]), "pred.*0 to 2.*2 allows 0 to 1"),
         (torch.tensor([0, 0]), torch.tensor([0, 255]), "true.*0 to 255.*allows 0 to 1"),
         (torch.tensor([0, -1]), torch.tensor([0, 0]), "pred.*-1 to 0.*allows 0 to 1"),
+        (torch.tensor([0]), torch.tensor([156]).byte(), "true.*156 to 156.*0 to 1"),
     ],
 )
 def test_classes_that_cannot_be_counted(pred, true, words):
@@ -155,9 +162,6 @@ def test_counts_do_not_depend_on_the_batch(batch):
     assert iou_of(counts) == iou(pred, true) and dice_of(counts) == dice(pred, true)
 
 
-MASK, LABELS = np.zeros((4, 4), bool), np.zeros((4, 4), int)
-
-
 @pytest.mark.parametrize("metric", [pixel_error, iou, dice, warping_error, warp_truth])
 @pytest.mark.parametrize(
     ("pred", "true", "words"),
@@ -165,7 +169,8 @@ MASK, LABELS = np.zeros((4, 4), bool), np.zeros((4, 4), int)
         (np.uint8(MASK), MASK, "pred is uint8.*boolean.*== 1"),
         (MASK, np.float32(MASK), "true is float32.*boolean.*> 0.5"),
         (torch.zeros(4, 4).bfloat16(), MASK, "pred is float32.*boolean"),
-        (MASK[None], MASK, r"pred is \(1, 4, 4\), true is \(4, 4\).*one shape"),
+        (MASK[None], MASK, r"pred is \(1, 4, 4\), true is \(4, 4\).*one shape.*x\[0\]"),
+        (MASK[None, None], MASK[None], r"pred is \(1, 1, 4, 4\).*x\[:, 0\] of a batch"),
         (MASK[:0], MASK[:0], r"\(0, 4\).*empty"),
     ],
 )
@@ -464,7 +469,7 @@ def test_a_stack_is_the_mean_over_the_cells_of_all_frames():
 @pytest.mark.parametrize(
     ("pred", "true", "words"),
     [
-        (MASK, LABELS, "pred.* is bool.*integers.*label"),
+        (MASK, LABELS, r"is bool.*of cells .*label\(mask\).*membranes label\(~mask\)"),
         (LABELS, LABELS / 2, "true.* is float64.*integers"),
         (LABELS, LABELS - 1, "true.* ids from -1 to -1.*0"),
         (LABELS + 2**31, LABELS, "pred.* ids from 2147483648.*2147483647"),

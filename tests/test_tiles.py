@@ -51,6 +51,12 @@ def whole(net, image):
     return net(torch.from_numpy(around)[None])[0, :, : sides[0], : sides[1]]
 
 
+@torch.no_grad()
+def whole_padded(net, image):
+    "The prediction of a padded net in one piece."
+    return net(image[None])[0]
+
+
 def output_tiles(depth, stop):
     "Output tiles that can step, smallest first."
     every = [output_size(side, depth) for side in valid_sizes(stop, depth=depth)]
@@ -235,6 +241,14 @@ def test_any_numbers_are_standardised_like_the_tensor(kind):
         assert torch.allclose(found, expected, rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize("kind", [list, np.array, torch.tensor, np.float32])
+def test_two_numbers_of_any_kind_standardise(kind):
+    net, image = thin(2), bytes_of(30, 30)
+    expected = predict_tiled(net, image, 20, standardise=(3.0, 2.0))
+    found = predict_tiled(net, image, 20, standardise=kind([3.0, 2.0]))
+    assert torch.equal(found, expected)
+
+
 def test_a_constant_image():
     found = predict_tiled(thin(2), np.full((9, 9), 7), 20, standardise=(7, 1e-6))
     assert torch.isfinite(found).all()
@@ -342,7 +356,12 @@ def test_a_batch_has_a_tile_at_least(batch_size):
         predict_tiled(thin(), noise(1, 9, 9), 20, batch_size)
 
 
-@pytest.mark.parametrize("standardise", [(0, 0), (np.nan, 1), (0, -1)])
+NO_PAIRS = [(0, 0), (np.nan, 1), (0, -1), (0, np.inf), True, 5, (), (1,), (1, 2, 3)]
+
+
+@pytest.mark.parametrize(
+    "standardise", [*NO_PAIRS, ("a", "b"), (None, 1), {1: 2, 2: 3}]
+)
 def test_two_numbers_that_would_spoil_the_image(standardise):
     with pytest.raises(ValueError, match="standardise=.*mean_and_std"):
         predict_tiled(thin(), bytes_of(9, 9), 20, standardise=standardise)
@@ -374,10 +393,27 @@ def test_an_output_that_is_the_image_or_too_small():
 
 
 def test_each_kind_of_net_has_its_function():
-    with pytest.raises(ValueError, match="padded.*predict_blended would work"):
+    with pytest.raises(ValueError, match="Is it padded.*predict_blended would work"):
         predict_tiled(thin(padding=1), noise(1, 9, 9), 20)
-    with pytest.raises(ValueError, match="unpadded.*predict_tiled would work"):
-        predict_blended(thin(), noise(1, 90, 90), 64, 16)
+    for tile in (64, 188):  # 188 is what the net itself would advise
+        with pytest.raises(ValueError, match="is unpadded; predict_tiled would work"):
+            predict_blended(thin(4), noise(1, 300, 300), tile, 16)
+    hidden = torch.nn.Sequential(thin())  # from the outside nobody can tell
+    with pytest.raises(ValueError, match="Is it unpadded.*predict_tiled would work"):
+        predict_blended(hidden, noise(1, 90, 90), 64, 16)
+
+
+def test_a_wrapped_net_is_not_taken_for_a_padded_one():
+    words = "loses 20 pixels a side, not 92: set model.depth, or .*model.module"
+    with pytest.raises(ValueError, match=words):
+        predict_tiled(torch.nn.Sequential(thin(2)), noise(1, 90, 90), 388)
+
+
+def test_a_tile_smaller_than_the_step_is_named():
+    for tile, depth, step in [(4, 4, 16), (0, 4, 16), (-5, 3, 8)]:
+        words = f"output tile of {tile} is smaller than the step of {step}"
+        with pytest.raises(ValueError, match=words):
+            tile_starts(512, tile, depth)
 
 
 # The padded net
@@ -385,10 +421,9 @@ def test_each_kind_of_net_has_its_function():
 
 def test_one_tile_is_the_whole_image():
     net, image = thin(3, padding=1), noise(1, 61, 83)
-    with torch.no_grad():
-        expected = net(image[None])[0]
+    expected = whole_padded(net, image)
     found = predict_blended(net, image, 96, 32)
-    assert torch.allclose(found.double(), expected, atol=1e-5)
+    assert torch.allclose(found, expected, atol=1e-5)
 
 
 @settings(max_examples=40, deadline=None)
@@ -400,10 +435,19 @@ def test_weights_sum_to_one(height, width, tile, overlap):
     assert torch.allclose(found, image.float(), atol=1e-5)
 
 
+def test_blending_keeps_the_precision_of_the_net():
+    net, image = thin(2, padding=1), noise(1, 40, 50)
+    expected = whole_padded(net, image)
+    found = predict_blended(net, image, 64, 16)
+    assert found.dtype == torch.float64
+    assert torch.allclose(found, expected, rtol=0, atol=1e-12)
+    low = predict_blended(net.bfloat16(), image.bfloat16(), 32, 16)
+    assert low.dtype == torch.float32
+
+
 def test_blending_removes_the_step():
     net, image = thin(2, padding=1), noise(1, 96, 160)
-    with torch.no_grad():
-        expected = net(image[None])[0]
+    expected = whole_padded(net, image)
     steps = []
     for tile, overlap in [(32, 0), (64, 32)]:
         error = predict_blended(net, image, tile, overlap) - expected
@@ -412,9 +456,17 @@ def test_blending_removes_the_step():
 
 
 @pytest.mark.parametrize(
-    "tile, overlap", [(250, 64), (256, 60), (256, 256), (256, -16), (0, 0)]
+    "tile, overlap, words",
+    [
+        (250, 64, "tile=250; the nearest that would work: 240 and 256$"),
+        (256, 60, "overlap=60; the nearest that would work: 48 and 64$"),
+        (32, 5, "overlap=5; the nearest that would work: 0 and 16$"),
+        (256, -16, "overlap=-16; the nearest that would work: 0$"),
+        (0, 0, "tile=0; the nearest that would work: 16$"),
+        (4, 0, "tile=4; the nearest that would work: 16$"),
+        (256, 256, "overlap=256; less than tile=256 would work"),
+    ],
 )
-def test_tiles_that_cannot_be_blended(tile, overlap):
-    words = f"tile={tile}, overlap={overlap}: multiples of 16.*the nearest tiles"
+def test_tiles_that_cannot_be_blended(tile, overlap, words):
     with pytest.raises(ValueError, match=words):
         predict_blended(thin(4, padding=1), noise(1, 9, 9), tile, overlap)

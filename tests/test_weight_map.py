@@ -49,7 +49,16 @@ def random_cells(seed, touching=True):
         y, x = rng.uniform(-5, [height + 5, width + 5])
         a, b = rng.uniform(1, 9, 2)
         labels[((ys - y) / a) ** 2 + ((xs - x) / b) ** 2 < 1] = i
-    return labels if touching else separate_cells(labels)
+    return labels if touching else separate_cells(without_thin(labels))
+
+
+def without_thin(labels):
+    """Return the cells that hold a square of 3x3 pixels, which parting cannot lose."""
+    square = np.ones((3, 3))
+    for i in np.unique(labels):
+        if not ndimage.binary_erosion(labels == i, square, border_value=1).any():
+            labels = np.where(labels == i, 0, labels)
+    return labels
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -166,7 +175,7 @@ def test_other_forms_of_a_map():
 @pytest.mark.parametrize("seed", range(6))
 def test_parted_cells_are_told_apart_by_the_mask_alone(seed, variant):
     connected = CORNERS if variant == "paper" else None
-    for labels in (draw_cells(200, seed)[1], random_cells(seed)):
+    for labels in (draw_cells(200, seed)[1], without_thin(random_cells(seed))):
         parted = separate_cells(labels, variant)
         kept = parted > 0
         assert (parted[kept] == labels[kept]).all()  # nothing gets another id
@@ -202,13 +211,30 @@ def test_only_what_touches_is_parted():
 
 @pytest.mark.parametrize("seed", range(10))
 def test_later_parting_is_the_overlap_of_dilated_cells(seed):
-    labels = random_cells(seed)
+    labels = without_thin(random_cells(seed))
     disk = ndimage.generate_binary_structure(2, 1)
     covered = np.zeros(labels.shape, int)
     for i in np.unique(labels[labels > 0]):
         covered += ndimage.binary_dilation(labels == i, disk)
     expected = np.where(covered > 1, 0, labels)
     assert np.array_equal(separate_cells(labels, "later"), expected)
+
+
+@pytest.mark.parametrize("variant", ["paper", "later"])
+def test_a_cell_that_would_vanish_is_refused_and_the_advice_works(variant):
+    column = np.full((5, 5), 2)
+    column[1:4, :2], column[1:4, 3:] = 1, 3  # cell 2 is a column of one pixel here
+    column[[0, 4]] = 0
+    for labels, words in [
+        (np.arange(1, 17).reshape(4, 4), r"of the cells \[\d+, .*too thin"),
+        (column if variant == "later" else np.array([[7, 9, 9, 8]]), r"\[\d"),
+    ]:
+        with pytest.raises(ValueError, match=words) as error:
+            separate_cells(labels, variant)
+        assert "np.kron(labels, np.ones((3, 3), int))" in str(error.value)
+        large = np.kron(labels, np.ones((3, 3), int))
+        parted = separate_cells(large, variant)
+        assert set(np.unique(labels)) <= set(np.unique(parted))
 
 
 def test_parted_or_not_the_seam_is_heavy_but_on_the_other_class():
@@ -256,7 +282,7 @@ def test_the_map_is_the_sum_of_its_terms():
 
 @pytest.mark.parametrize("seed", range(12))
 def test_the_later_map_is_what_the_authors_wrote(seed):
-    labels = separate_cells(random_cells(seed), "later")
+    labels = separate_cells(without_thin(random_cells(seed)), "later")
     away = np.sort(distances(labels), axis=0)
     expected = np.full(labels.shape, 0.1)
     if len(away) > 0:
@@ -295,6 +321,12 @@ def test_what_is_no_label_map(labels, words):
             call(labels)
 
 
+def test_a_mask_is_not_advised_to_become_a_single_cell():
+    with pytest.raises(ValueError, match="bool: number the cells of a mask") as error:
+        weight_map(GOOD > 0)
+    assert "astype" not in str(error.value)
+
+
 @pytest.mark.parametrize("call", [weight_map, border_weights])
 def test_constants_without_a_meaning(call):
     for w0 in (-1, np.nan, np.inf, None, "10"):
@@ -319,9 +351,12 @@ def test_wide_and_narrow_extremes_stay_finite():
 
 
 def test_classes_and_variants_without_a_meaning():
-    for classes in [(-1, 1), (np.nan, 1), (1, np.inf)]:
-        with pytest.raises(ValueError, match="background and of cells"):
+    pairs = [(-1, 1), (np.nan, 1), (1, np.nan), (1, np.inf), ("a", "b"), (1, None)]
+    for classes in [*pairs, 5, (), (1,), (1, 2, 3), {0: 1, 1: 2}, "12", [[1], [2]]]:
+        with pytest.raises(ValueError, match="background and of cells.*class_weights"):
             weight_map(GOOD, classes=classes)
+    for classes in [[1, 3], np.array([1, 3]), np.float32([1, 3]), (np.int64(1), 3.0)]:
+        assert np.array_equal(weight_map(GOOD, classes=classes) > 2, GOOD > 0)
     with pytest.raises(ValueError, match="its own classes"):
         weight_map(GOOD, classes=(1, 1), variant="later")
     with pytest.raises(ValueError, match='"paper" or "later"'):

@@ -14,6 +14,7 @@ import os
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1");
 
 # %% ../nbs/09_augment.ipynb #ed26ab89
+from numbers import Integral, Real
 from random import Random
 
 import albumentations as A
@@ -28,9 +29,9 @@ from torch.utils.data import Dataset, get_worker_info
 # %% ../nbs/09_augment.ipynb #784c47db
 def _check_grid(std, grid):
     """Raise a ValueError unless deviation and grid make sense."""
-    if not isinstance(std, int | float) or not 0 <= std < float("inf"):
+    if not isinstance(std, Real) or not 0 <= std < float("inf"):
         raise ValueError(f"std={std!r}: give pixels, 0 or more; the paper has 10.0")
-    if not isinstance(grid, int) or grid < 2:
+    if not isinstance(grid, Integral) or grid < 2:
         raise ValueError(f"grid={grid!r}: give an integer from 2; the paper has 3")
 
 
@@ -67,10 +68,10 @@ def warp(
     if field.shape[-2:] != x.shape[-2:]:
         sizes = f"the field is {tuple(field.shape[-2:])}, the rest {(height, width)}"
         raise ValueError(f"{sizes} (H, W): make a field of the same size")
-    low, high = (0, 0) if x.is_floating_point() else (int(x.min()), int(x.max()))
-    if low < 0 or high >= 2**24:
-        allowed = f"0 (background) to {2**24 - 1}"
-        raise ValueError(f"label holds {low} to {high}: give {allowed}")
+    whole = torch.zeros(1) if x.is_floating_point() else x.long()  # uint16 has no min
+    if whole.min() <= -(2**24) or whole.max() >= 2**24:
+        found = f"{int(whole.min())} to {int(whole.max())}"
+        raise ValueError(f"label holds {found}: give whole numbers within 2**24")
     work = torch.float64 if x.dtype == torch.float64 else torch.float32
     field = field.to(x.device, work)
     rows = torch.arange(height, device=x.device)[:, None] + field[:, 0]  # (B, H, W)
@@ -129,7 +130,7 @@ def elastic_deform(
     bent = [warp(y.reshape(-1, 1, *size), field).view(shape) for y in maps.values()]
     return (warp(x, field, interpolation).view(image.shape), *bent)
 
-# %% ../nbs/09_augment.ipynb #1d842842
+
 def _warp_array(array, field):
     """Warp an array (H, W) or (H, W, C) of any type by a field (1, 2, H, W)."""
     work = np.float32 if array.dtype.kind == "f" else np.int64
@@ -138,6 +139,10 @@ def _warp_array(array, field):
     return x.numpy().astype(array.dtype).reshape(array.shape)
 
 
+def _as_bytes(mask, **params):
+    return np.uint8(mask) if mask.dtype == bool else mask
+
+# %% ../nbs/09_augment.ipynb #1d842842
 class ElasticDeform(A.DualTransform):
     """The paper's elastic deformation as a transform of albumentations."""
 
@@ -168,6 +173,14 @@ class ElasticDeform(A.DualTransform):
     def apply_to_mask(self, mask, field, **params):
         return _warp_array(mask, field)
 
+
+def _check_pixels(image, **params):  # what would be cut off is refused
+    low, high, top = image.min(), image.max(), {"uint8": 255, "float32": 1}
+    if not 0 <= low <= high <= top.get(image.dtype.name, -1):
+        text = "give uint8, or float32 from 0 to 1, and standardise afterwards"
+        raise ValueError(f"image is {image.dtype} from {low:g} to {high:g}: {text}")
+    return image
+
 # %% ../nbs/09_augment.ipynb #3fd63fef
 def reseed(
     pipeline: A.Compose,  # or a single transform; changed in place
@@ -188,8 +201,11 @@ class Seeded(Dataset):
         if not hasattr(getattr(dataset, "transform", None), "set_random_state"):
             raise ValueError(
                 f"{type(dataset).__name__} has no `transform` of albumentations: "
-                "give it one, ImagePairs(pairs, transform=car_pipeline())"
+                "give it one, ImagePairs(pairs, transform=car_pipeline()). Of a "
+                "Subset: Subset(Seeded(data), indices)"
             )
+        if not isinstance(seed, Integral) or seed < 0:
+            raise ValueError(f"seed={seed!r}: give an integer from 0")
         self.dataset, self.seed = dataset, seed
         self.epoch = torch.zeros((), dtype=torch.long).share_memory_()
 
@@ -213,9 +229,10 @@ _MIRROR = {"border_mode": cv2.BORDER_REFLECT_101, "p": 1}
 def membrane_pipeline(
     std: float = 10.0,  # of the elastic deformation, in pixels
     grid: int = 3,  # its points along one side
-) -> A.Compose:  # call with image=, mask= and perhaps weights=; gives a dict
+) -> A.Compose:  # call with image= uint8, mask= uint8, perhaps weights=; gives a dict
     """Compose what the paper names: shift, rotation, deformation, grey values."""
     steps = [
+        A.Lambda(_check_pixels, _as_bytes, name="checked"),
         A.HorizontalFlip(),
         A.Affine(translate_percent=(-0.1, 0.1), rotate=(-180, 180), **_MIRROR),
         ElasticDeform(std, grid),
@@ -226,7 +243,7 @@ def membrane_pipeline(
 
 def car_pipeline(
     std: float = 3.0,  # of the elastic deformation, in pixels
-) -> A.Compose:  # call with image= (H, W, 3) uint8, and mask=; gives a dict
+) -> A.Compose:  # call with image= (H, W, 3) uint8, and mask= uint8; gives a dict
     """Compose changes for photographs of cars: place, shape, light and colour."""
     moves = {"scale": (0.85, 1.15), "rotate": (-5, 5), "translate_percent": (-0.1, 0.1)}
     waves = A.ElasticTransform(alpha=120 * std, sigma=20, **_MIRROR)

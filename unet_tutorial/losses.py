@@ -13,36 +13,35 @@ from torch import Tensor
 # %% ../nbs/08_losses.ipynb #8d8c4b84
 def _checked(logits, labels):
     """Return logits of at least 32 bits and labels as int64, if they fit."""
+    if not (isinstance(logits, Tensor) and isinstance(labels, Tensor)):
+        got = f"logits are {type(logits).__name__}, labels {type(labels).__name__}"
+        raise ValueError(f"{got}: give tensors, torch.as_tensor(...)")
     got = f"logits are {tuple(logits.shape)}, labels {tuple(labels.shape)}"
     if logits.ndim != 4 or labels.shape != (len(logits), *logits.shape[2:]):
-        raise ValueError(
-            f"{got}: they must be (B, K, H, W) and (B, H, W). Labels too large? "
-            "Crop them with skips.center_crop. An axis too many? labels[:, 0]"
-        )
+        text = "Labels too large? skips.center_crop. An axis too many? labels[:, 0]"
+        raise ValueError(f"{got}: (B, K, H, W) and (B, H, W) are due. {text}")
     if not logits.is_floating_point() or labels.is_floating_point():
         got = f"logits are {logits.dtype}, labels {labels.dtype}"
         raise ValueError(f"{got}: take floating-point logits and labels.long()")
     labels, classes = labels.long(), max(2, logits.shape[1])
     wrong = (labels != -100) & ((labels < 0) | (labels >= classes))
     if wrong.any():
-        values = labels[wrong].unique()[:4].tolist()
-        raise ValueError(
-            f"the labels hold {values}; 0 to {classes - 1}, and -100 for 'left out', "
-            "would work. A mask of 0 and 255? labels == 255"
-        )
+        values, text = labels[wrong].unique().tolist(), "label map of cells? labels > 0"
+        if values == [255]:
+            text = "mask of 0 and 255? labels == 255"
+        got = f"the labels hold {values[:4]}; 0 to {classes - 1}, and -100 for"
+        raise ValueError(f"{got} 'left out', would work. A {text}")
     return logits.to(torch.promote_types(logits.dtype, torch.float32)), labels
 
 
 def _finite(loss, logits):
     """Return the loss, if it is a number."""
-    if not loss.isfinite():
-        bad = (~logits.isfinite()).sum().item()
-        raise ValueError(
-            f"the loss is {loss.item()}, {bad} of {logits.numel()} logits are NaN or "
-            "infinite: look for NaN in images and weights of the net, lower the "
-            "learning rate, take bfloat16 in place of float16"
-        )
-    return loss
+    if loss.isfinite():
+        return loss
+    bad = f"{(~logits.isfinite()).sum()} of {logits.numel()} logits"
+    text = "look for NaN in images and weights of the net, lower the learning rate"
+    text = f"are NaN or infinite: {text}, take bfloat16 in place of float16"
+    raise ValueError(f"the loss is {loss.item()}, {bad} {text}")
 
 # %% ../nbs/08_losses.ipynb #131aba10
 def weighted_cross_entropy(
@@ -56,6 +55,9 @@ def weighted_cross_entropy(
     if logits.shape[1] < 2:
         text = "logits have one channel, and its soft-max is always 1"
         raise ValueError(f"{text}: give each class a channel, or take dice_bce_loss")
+    if not isinstance(weights, Tensor):
+        text = "give torch.as_tensor(...), or torch.ones(labels.shape) for none"
+        raise ValueError(f"weights are {type(weights).__name__}: {text}")
     if weights.shape != labels.shape:
         got = f"weights are {tuple(weights.shape)}, labels {tuple(labels.shape)}"
         raise ValueError(f"{got}: both must be the same (B, H, W)")

@@ -30,11 +30,16 @@ def count_pixels(
     num_classes: int,  # K
 ) -> Tensor:  # (K, K) counts, int64: row = true class, column = predicted class
     """Count how often each true class was predicted as which class."""
-    if pred.shape != true.shape or pred.is_floating_point():
-        what = f"pred {tuple(pred.shape)} {pred.dtype}, true {tuple(true.shape)}"
-        raise ValueError(f"{what}: take classes in one shape, such as logits.argmax(1)")
+    if not (isinstance(pred, Tensor) and isinstance(true, Tensor)):
+        what = f"pred is {type(pred).__name__}, true is {type(true).__name__}"
+        raise ValueError(f"{what}: give tensors, torch.as_tensor(...)")
+    if pred.shape != true.shape or pred.is_floating_point() or true.is_floating_point():
+        what = f"pred {tuple(pred.shape)} {pred.dtype}, true {tuple(true.shape)} "
+        text = f"{true.dtype}: take classes in one shape, such as logits.argmax(1)"
+        raise ValueError(what + text)
+    pred, true = pred.long(), true.long()
     known = true != -100
-    true, pred = true[known].long(), pred[known].long()  # (pixels,) each
+    true, pred = true[known], pred[known]  # (pixels,) each
     _check_classes("true", true, num_classes)
     _check_classes("pred", pred, num_classes)
     counts = torch.bincount(num_classes * true + pred, minlength=num_classes**2)
@@ -85,8 +90,8 @@ def _check_shapes(arrays, dims):
     """Raise a ValueError unless all have one shape, not empty, of dims axes."""
     text = ", ".join(f"{name} is {array.shape}" for name, array in arrays.items())
     if len({array.shape for array in arrays.values()}) > 1:
-        cure = "drop an axis of one channel (x[:, 0]), or crop as the net does"
-        raise ValueError(f"{text}: all must have one shape; {cure}")
+        cure = "drop an axis of one (x[0], or x[:, 0] of a batch), or crop as the net"
+        raise ValueError(f"{text}: all must have one shape; {cure} does")
     if any(a.size == 0 or (dims and a.ndim not in dims) for a in arrays.values()):
         raise ValueError(f"{text}: pass one image (H, W), and not an empty one")
 
@@ -136,7 +141,7 @@ def _label_maps(dims, **maps):
     arrays = {name: _as_array(labels) for name, labels in maps.items()}
     for name, array in arrays.items():
         if array.dtype.kind not in "iu":
-            cure = "of a mask of membranes, scipy.ndimage.label(~mask)[0]"
+            cure = "of cells scipy.ndimage.label(mask)[0], of membranes label(~mask)[0]"
             text = f"{name} is {array.dtype}, and a label map holds integers: {cure}"
             raise ValueError(text)
         if array.size and not 0 <= array.min() <= array.max() < 2**31:

@@ -55,6 +55,9 @@ def tile_starts(
 ) -> range:  # the first pixel of each output tile
     """Return where the output tiles begin along one axis of an image."""
     step = output_tile - output_tile % 2**depth
+    if step <= 0:
+        text = f"an output tile of {output_tile} is smaller than the step of {2**depth}"
+        raise ValueError(f"{text}; {2**depth} or more would work")
     return range(0, max(size - output_tile + step, 1), step)
 
 
@@ -69,6 +72,14 @@ def _fit_tile(size, output_tile, depth):
             f"the nearest that would work: {' and '.join(map(str, near))}"
         )
     return min(output_tile, nearest_valid_sizes(size + lost, depth)[1] - lost)
+
+
+def _check_multiple(name, pixels, step, least):
+    """Raise a ValueError unless these pixels are a multiple, and not too few."""
+    near = {max(least, pixels // step * step), max(least, -(-pixels // step) * step)}
+    if pixels not in near:
+        near = " and ".join(map(str, sorted(near)))
+        raise ValueError(f"{name}={pixels}; the nearest that would work: {near}")
 
 # %% ../nbs/06_tiles.ipynb #9b19113b
 def _check_image(image):
@@ -98,9 +109,10 @@ def _check_request(model, image, standardise, batch_size=1):
             f"{model.in_channels}. Channels last? np.moveaxis(image, -1, 0) would work"
         )
     if standardise is None and "float" not in name:
-        text = "standardise=mean_and_std(image) would work"
-        raise TypeError(f"the image is {name}, the net takes floats: {text}")
-    if standardise and not (np.isfinite(standardise).all() and standardise[1] > 0):
+        raise TypeError(f"the image is {name}; take standardise=mean_and_std(image)")
+    pair = np.asarray((0, 1) if standardise is None else standardise)
+    usable = pair.shape == (2,) and pair.dtype.kind in "iuf" and pair[1] > 0
+    if not (usable and np.isfinite(pair).all()):
         raise ValueError(f"standardise={standardise}; mean_and_std(image) would work")
 
 # %% ../nbs/06_tiles.ipynb #0ef13611
@@ -149,7 +161,7 @@ def _read(image, place, margin, sides, standardise):
     rows = mirror_positions(top, top + height, image.shape[-2])
     columns = mirror_positions(left, left + width, image.shape[-1])
     _check_finite(x, rows, columns)
-    mean, std = standardise or (0, 1)
+    mean, std = (0, 1) if standardise is None else standardise
     return ((x - mean) / std).reshape(-1, height, width)
 
 
@@ -159,11 +171,17 @@ def _ask(model, x, lost):
     logits = model(x.to(like.dtype).to(like.device)).cpu()
     got, due = tuple(logits.shape[2:]), tuple(side - lost for side in x.shape[2:])
     if got != due:
-        kind, other = ("", "predict_blended") if lost else ("un", "predict_tiled")
-        raise ValueError(
-            f"the net gave {got} for {tuple(x.shape[2:])}, {due} was due. Is it "
-            f"{kind}padded? Then {other} would work"
-        )
+        cure = "Is it unpadded? Then predict_tiled would work"
+        if lost and got[0] < x.shape[2]:  # unpadded, but of another depth
+            gone, expected = (x.shape[2] - got[0]) // 2, lost // 2
+            cure = (
+                f"It loses {gone} pixels a side, not {expected}: set model.depth, or "
+            )
+            cure += "pass the net inside, model.module"
+        elif lost:
+            cure = "Is it padded? Then predict_blended would work"
+        size = tuple(x.shape[2:])
+        raise ValueError(f"the net gave {got} for {size}, {due} was due. {cure}")
     return logits.to(torch.promote_types(logits.dtype, torch.float32))  # no halves
 
 # %% ../nbs/06_tiles.ipynb #e7138b37
@@ -233,22 +251,21 @@ def predict_blended(
     standardise: tuple[float, float] | None = None,  # mean_and_std; None: it is done
 ) -> torch.Tensor:  # logits (K, H, W) on the CPU
     """Ask a padded net about an image, tile by tile, and blend where tiles overlap."""
+    if getattr(model, "padding", 1) == 0:
+        raise ValueError("the net is unpadded; predict_tiled would work")
     _check_request(model, image, standardise)
     step, size = 2 ** getattr(model, "depth", 4), image.shape[-2:]
-    if tile % step or overlap % step or not 0 <= overlap < tile:
-        near = f"{max(step, tile // step * step)} and {-(-tile // step) * step}"
-        raise ValueError(
-            f"tile={tile}, overlap={overlap}: multiples of {step} would work, the "
-            f"overlap below the tile; the nearest tiles: {near}"
-        )
+    _check_multiple("tile", tile, step, step)
+    _check_multiple("overlap", overlap, step, 0)
+    if overlap >= tile:
+        raise ValueError(f"overlap={overlap}; less than tile={tile} would work")
     starts = (range(0, max(n - overlap, 1), tile - overlap) for n in size)
-    weight = torch.zeros(size)
     for top, left in tqdm(list(product(*starts)), "tiles", delay=2, leave=False):
         sides = min(tile, size[0] - top), min(tile, size[1] - left)
         x = _read(image, (top, left), 0, sides, standardise)  # (C, h, w)
         logits = _ask(model.eval(), x[None], 0)[0]  # (K, h, w)
         if top == left == 0:
-            total = torch.zeros(len(logits), *size)
+            total, weight = logits.new_zeros(len(logits), *size), logits.new_zeros(size)
         ups = [torch.arange(1, n + 1).clamp(max=max(overlap, 1)) for n in sides]
         down, right = (torch.minimum(up, up.flip(0)) for up in ups)
         total[:, top : top + tile, left : left + tile] += logits * down[:, None] * right

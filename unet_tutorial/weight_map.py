@@ -23,10 +23,10 @@ def _label_map(labels):
             "without channels"
         )
     if labels.dtype.kind not in "iu":
-        raise ValueError(
-            f"a label map holds integers, 0 = background, got {labels.dtype}: convert "
-            f"whole numbers with labels.astype(int), or {remedy}"
-        )
+        if labels.dtype != bool:  # of which astype(int) would make a single cell
+            remedy = f"convert whole numbers with labels.astype(int), or {remedy}"
+        text = f"a label map holds integers, 0 = background, got {labels.dtype}"
+        raise ValueError(f"{text}: {remedy}")
     if labels.min() < 0:
         raise ValueError(
             f"the ids of cells are positive, 0 is background, got {labels.min()}: make "
@@ -52,12 +52,21 @@ def separate_cells(
         disk = ndimage.generate_binary_structure(2, 1)
         ids = np.where(labels > 0, labels, labels.max())  # background is not lowest
         lowest = ndimage.minimum_filter(ids, footprint=disk)
-        return labels * (ndimage.maximum_filter(labels, footprint=disk) <= lowest)
-    ids, index, sizes = np.unique(labels, return_inverse=True, return_counts=True)
-    sizes[ids == 0] = labels.size + 1  # background never takes a pixel from a cell
-    rank = np.argsort(np.argsort(sizes, kind="stable"))  # 0 for the smallest cell
-    rank = rank[index].reshape(labels.shape)
-    return labels * (ndimage.minimum_filter(rank, size=3) == rank)
+        keep = ndimage.maximum_filter(labels, footprint=disk) <= lowest
+    else:
+        ids, index, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+        sizes[ids == 0] = labels.size + 1  # background never takes a pixel from a cell
+        rank = np.argsort(np.argsort(sizes, kind="stable"))  # 0 for the smallest cell
+        rank = rank[index].reshape(labels.shape)
+        keep = ndimage.minimum_filter(rank, size=3) == rank
+    parted = labels * keep
+    lost = np.setdiff1d(labels, parted).tolist()
+    if lost:
+        raise ValueError(
+            f"no pixel is left of the cells {lost[:4]}: they are too thin to part; "
+            "enlarge the label map, np.kron(labels, np.ones((3, 3), int))"
+        )
+    return parted
 
 # %% ../nbs/07_weight_map.ipynb #e17bd94b
 def nearest_two(
@@ -141,9 +150,10 @@ def weight_map(
         far = ndimage.distance_transform_edt(labels == 0) if labels.any() else np.inf
         first = 0.1 + 0.9 * np.exp(-((far / 10) ** 2) / 2)  # 1 on cells: far = 0
         return (first + border).astype(np.float32)
-    background, cell = class_weights(labels) if classes is None else classes
-    if not 0 <= min(background, cell) <= max(background, cell) < math.inf:
+    pair = class_weights(labels) if classes is None else classes
+    numbers = np.shape(pair) == (2,) and all(isinstance(w, Real) for w in pair)
+    if not (numbers and all(0 <= w < math.inf for w in pair)):
         text = "classes holds the weights of background and of cells, at least 0"
-        raise ValueError(f"{text}, got {classes}: see class_weights")
-    first = np.where(labels > 0, cell, background)  # w_c
+        raise ValueError(f"{text}, got {classes!r}: see class_weights")
+    first = np.where(labels > 0, pair[1], pair[0])  # w_c
     return (first + border).astype(np.float32)  # Eq. 2
