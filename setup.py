@@ -12,8 +12,12 @@ config.read(HERE / "settings.ini", encoding="utf-8")
 settings = config["DEFAULT"]
 
 minor = [int(settings[key].split(".")[1]) for key in ("min_python", "max_python")]
-course = settings["course_requirements"].split()
-dev = settings["dev_requirements"].split()
+extras = {
+    key.removesuffix("_requirements"): settings[key].split()
+    for key in settings
+    if key.endswith("_requirements")
+}
+extras["dev"] = extras["course"] + extras["dev"]
 
 setup(
     name=settings["lib_name"],
@@ -29,7 +33,8 @@ setup(
     packages=[settings["lib_path"]],
     python_requires=f">=3.{minor[0]},<3.{minor[1] + 1}",
     install_requires=settings["requirements"].split(),
-    extras_require={"course": course, "dev": course + dev},
+    extras_require=extras,
+    entry_points={"console_scripts": ["unet-tutorial = unet_tutorial.cli:main"]},
     classifiers=[
         "Development Status :: 3 - Alpha",
         "Intended Audience :: Science/Research",

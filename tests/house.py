@@ -739,11 +739,13 @@ def heavy_imports(
 
 def requirements(
     modules,  # dict: module name to source
-    settings,  # mapping with `requirements` and `course_requirements`
+    settings,  # mapping with `requirements`, `course_requirements` and other groups
 ):  # list of str
     "What settings.ini requires is what modules import, no more and no less."
     required = import_names(settings["requirements"])
-    optional = import_names(settings["course_requirements"])
+    groups = [key for key in settings if key.endswith("_requirements")]
+    groups = [settings[key] for key in groups if key != "dev_requirements"]
+    optional = import_names(" ".join(groups))
     at_once = {n for text in modules.values() for n in imports_of(text, False)}
     anywhere = {n for text in modules.values() for n in imports_of(text)}
     found = [

@@ -90,7 +90,13 @@ def test_the_wheel_needs_what_settings_require(metadata):
     text = " ".join(bare)
     for tool in ("nbdev", "fastcore", "execnb", "jupyter", "ipywidgets", "pytest"):
         assert tool not in text
-    assert set(metadata.get_all("Provides-Extra")) == {"course", "dev"}
+    extras = {"course", "dev", "kaggle"}
+    assert extras <= set(metadata.get_all("Provides-Extra"))
+
+
+def test_the_wheel_brings_the_command(wheel):
+    (name,) = [name for name in wheel.namelist() if name.endswith("entry_points.txt")]
+    assert "unet-tutorial = unet_tutorial.cli:main" in wheel.read(name).decode()
 
 
 MODULES = sorted(path.stem for path in PACKAGE.glob("[!_]*.py"))

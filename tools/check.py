@@ -53,9 +53,9 @@ def copied(
     for path in reading_order(root / "nbs"):
         shutil.copy(path, folder / "nbs")
     (folder / "unet_tutorial").mkdir()
-    init = root / "unet_tutorial" / "__init__.py"
-    if init.exists():
-        shutil.copy(init, folder / "unet_tutorial")
+    for name in ("__init__.py", "__main__.py"):  # no notebook writes these two
+        if (root / "unet_tutorial" / name).exists():
+            shutil.copy(root / "unet_tutorial" / name, folder / "unet_tutorial")
     return folder
 
 

@@ -1,0 +1,371 @@
+"""The command line: what is typed, what is called and said, and the exit status."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+from samples import says
+
+from unet_tutorial import __version__, cli, data, download
+from unet_tutorial.cli import COMMANDS, Command, build_parser, main
+
+ROOT = Path(__file__).resolve().parent.parent
+NAMES = "get check train evaluate predict export doctor".split()
+
+
+def child(code_or_module, *arguments, **options):
+    "Run Python on this clone's library; `-m unet_tutorial` if it is a module's name."
+    how = "-m" if code_or_module == "unet_tutorial" else "-c"
+    return subprocess.run(
+        [sys.executable, how, code_or_module, *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80"},
+        capture_output=True,
+        timeout=60,
+        **options,
+    )
+
+
+def module(monkeypatch, name, **functions):
+    "Put a module with these functions where the commands look for it."
+    fake = types.ModuleType(f"unet_tutorial.{name}")
+    vars(fake).update(functions)
+    monkeypatch.setitem(sys.modules, f"unet_tutorial.{name}", fake)
+
+
+@pytest.fixture
+def command(monkeypatch):
+    "command(run) makes a command `try` that runs this function."
+
+    def make(run):
+        made = Command("try it", "now", lambda parser: None, run)
+        monkeypatch.setitem(COMMANDS, "try", made)
+
+    return make
+
+
+# Help and usage
+
+
+def test_the_commands_are_those_of_the_course(capsys):
+    assert list(COMMANDS) == NAMES
+    assert main(["--help"]) == 0
+    told = capsys.readouterr().out
+    assert all(re.search(rf"^    {name} ", told, re.MULTILINE) for name in NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command_has_help_with_examples_that_parse(name, capsys):
+    assert main([name, "--help"]) == 0
+    told = capsys.readouterr().out
+    examples = re.findall(r"^  unet-tutorial (.*)$", told, re.MULTILINE)
+    assert examples and "--debug" in told
+    for example in examples:
+        assert example.split()[0] == name
+        assert callable(build_parser().parse_args(example.split()).run)
+
+
+def test_the_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"unet-tutorial {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("", ["COMMAND"]),
+        ("fly", ["fly", "predict"]),
+        ("get", ["NAME"]),
+        ("get isbn", ["isbn", "isbi"]),
+        ("check", ["IMAGES"]),
+        ("check a --classes 0", ["--classes", "'0'"]),
+        ("train --kind isbi --data a", ["--out"]),
+        ("train --out a", ["--kind", "--data", "--resume"]),
+        ("train --out a --kind isbi", ["--data"]),
+        ("train --out a --kind fmri --data b", ["fmri", "carvana"]),
+        ("train --out a --kind isbi --data b --size 160", ["'160'", "160x240"]),
+        ("train --out a --kind isbi --data b --size 0x9", ["'0x9'"]),
+        ("train --out a --kind isbi --data b --epochs 1 --steps 2", ["not allowed"]),
+        ("train --out a --kind isbi --data b --steps -3", ["-3"]),
+        ("evaluate", ["RUN"]),
+        ("predict run --to a", ["IMAGE"]),
+        ("predict run a.png", ["--to"]),
+        ("predict run a.png --to b --write film", ["film", "overlay"]),
+        ("export run", ["--to"]),
+        ("doctor --fast", ["--fast"]),
+    ],
+)
+def test_wrong_usage_is_2_and_says_what_would_work(line, words, capsys):
+    assert main(line.split()) == 2
+    told = capsys.readouterr()
+    assert told.out == "" and says("usage: unet-tutorial", *words).search(told.err)
+
+
+def test_help_waits_for_nothing_heavy():
+    code = "import sys; from unet_tutorial.cli import main; main(['--help'])\n"
+    code += "print({'torch', 'numpy', 'matplotlib', 'PIL'} & set(sys.modules))"
+    done = child(code)
+    assert done.stdout.decode().splitlines()[-1] == "set()", done.stderr
+
+
+def test_python_m_is_the_same():
+    done = child("unet_tutorial", "get", "isbn")
+    assert done.returncode == 2 and b"usage: unet-tutorial get" in done.stderr
+    done = child("unet_tutorial", "--version")
+    assert done.returncode == 0 and done.stdout.decode().split()[1] == __version__
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("a.png is empty"), "error: a.png is empty"),
+        (FileNotFoundError(2, "No such file", "a.png"), "No such file: 'a.png'"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (ImportError("pip install kagglehub"), "error: pip install kagglehub"),
+        (
+            FileExistsError("a: overwrite=True replaces it"),
+            "a: --overwrite replaces it",
+        ),
+        (RuntimeError("two\n  lines"), "error: two lines"),
+        (KeyError("best"), "error: KeyError: 'best' (--debug shows where)"),
+        (ZeroDivisionError(), "error: ZeroDivisionError:  (--debug shows where)"),
+        (ValueError(), "error: ValueError:  (--debug shows where)"),
+    ],
+)
+def test_an_error_is_one_line(error, line, command, capsys):
+    def run(args):
+        raise error
+
+    command(run)
+    assert main(["try"]) == 1
+    told = capsys.readouterr()
+    assert told.out == "" and line in told.err and told.err.count("\n") == 1
+    for arguments in (["try", "--debug"], ["--debug", "try"]):
+        with pytest.raises(type(error)):
+            main(arguments)
+
+
+def test_the_exit_status_is_that_of_the_command(command):
+    for status in (0, 1):
+        command(lambda args, status=status: status)
+        assert main(["try"]) == status
+
+
+def test_ctrl_c_is_130(command, capsys):
+    def run(args):
+        raise KeyboardInterrupt("saved: --resume goes on")
+
+    command(run)
+    assert main(["try"]) == 130
+    assert capsys.readouterr().err == "stopped. saved: --resume goes on\n"
+
+
+COMMAND = """
+import sys
+from unet_tutorial.cli import COMMANDS, Command, main
+def run(args):
+    {run}
+    return 0
+COMMANDS["try"] = Command("try it", "", lambda parser: None, run)
+sys.exit(main(["try"]))
+"""
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    code = COMMAND.format(run="[print('a' * 100) for _ in range(10_000)]")
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": env}
+    with subprocess.Popen([sys.executable, "-c", code], **pipes) as run:
+        run.stdout.readline()
+        run.stdout.close()
+        assert (run.wait(60), run.stderr.read()) == (141, b"")
+
+
+def test_any_name_can_be_printed():
+    done = child(COMMAND.format(run=r"print('scan_\udcff.png')"))
+    assert done.returncode == 0 and done.stdout.split() == [b"scan_\\udcff.png"]
+
+
+def test_a_log_has_no_progress_bars():
+    code = "from tqdm.auto import tqdm; [None for _ in tqdm(range(9))]; print('done')"
+    done = child(COMMAND.format(run=code))
+    assert done.stdout.split() == [b"done"] and done.stderr == b""
+
+
+def test_a_native_crash_tells_the_line_of_python():
+    done = child(COMMAND.format(run="import ctypes; ctypes.string_at(0)"))
+    assert done.returncode not in (0, 1, 2)
+    assert re.search(rb"(?s)(Fatal Python error|fatal exception).*in run", done.stderr)
+
+
+# The commands
+
+
+def test_get(monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(download, "get", lambda *arguments: asked.append(arguments))
+    assert main(["get", "isbi"]) == main(["get", "hela", "--to", "b"]) == 0
+    assert asked == [("isbi", "data"), ("hela", "b")]
+
+
+def test_get_says_what_went_wrong(monkeypatch, tmp_path, capsys):
+    def refuse(*arguments, **options):
+        raise ConnectionError("https://a.org/b.zip: HTTP Error 404: Not Found")
+
+    monkeypatch.setattr(download, "download", refuse)
+    assert main(["get", "isbi", "--to", str(tmp_path)]) == 1
+    told = capsys.readouterr()
+    assert told.err == "error: https://a.org/b.zip: HTTP Error 404: Not Found\n"
+    assert "Terms of use" in told.out
+
+
+def test_check(monkeypatch, capsys):
+    report = types.SimpleNamespace(pairs=[1, 2], problems=[], notes=["b.gif is black"])
+    asked = []
+
+    def check_pairs(*arguments, **options):
+        asked.append((arguments, options))
+        return report
+
+    monkeypatch.setattr(data, "check_pairs", check_pairs, raising=False)
+    assert main(["check", "a", "b", "--suffix", "_m", "--classes", "4"]) == 0
+    assert asked.pop() == (("a", "b", "_m"), {"num_classes": 4})
+    told = capsys.readouterr().out
+    assert told == "note: b.gif is black\n2 pairs without a problem\n"
+    report.problems = ["a.jpg has no mask: add it", "c.gif is empty: copy it again"]
+    assert main(["check", "a", "--instances"]) == 1
+    assert asked.pop() == (("a", None, None), {"num_classes": None})
+    told = capsys.readouterr().out.splitlines()
+    assert told[:2] == [f"problem: {problem}" for problem in report.problems]
+
+
+def test_check_draws_a_picture_once(monkeypatch, tmp_path, capsys):
+    pytest.importorskip("unet_tutorial.checkpoint")
+    from unet_tutorial.show import plt, show_images
+
+    def show():
+        show_images([[[0, 1], [1, 0]]])
+
+    report = types.SimpleNamespace(pairs=[], problems=[], notes=[], show=show)
+    monkeypatch.setattr(data, "check_pairs", lambda *a, **b: report, raising=False)
+    line = ["check", "a", "--picture", str(tmp_path / "new" / "pairs.png")]
+    assert main(line) == 0 and plt.get_fignums() == []
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["pairs.png"]
+    assert main(line) == 1 and "pairs.png" in capsys.readouterr().err
+
+
+@pytest.fixture
+def runs(monkeypatch):  # list of what train, resume and evaluate were asked
+    asked = []
+
+    def train_run(**options):
+        report = options.pop("report")
+        training = types.SimpleNamespace(epoch=3)
+        report(training, None)
+        report(training, {"train_loss": 0.25, "dice": 0.98765})
+        asked.append(("train", options))
+
+    def resume_run(**options):
+        assert options.pop("report")
+        asked.append(("resume", options))
+
+    def evaluate_run(*arguments):
+        asked.append(("evaluate", arguments))
+        return {"loss": 0.5, "dice": 0.98765}
+
+    functions = [train_run, resume_run, evaluate_run]
+    module(monkeypatch, "runs", **{each.__name__: each for each in functions})
+    return asked
+
+
+def test_train_asks_for_what_was_typed_and_no_more(runs, capsys):
+    assert main("train --kind isbi --data a --out b".split()) == 0
+    how = {"device": "auto", "workers": 0}
+    assert runs.pop() == ("train", {"out": "b", "kind": "isbi", "data": "a"} | how)
+    told = capsys.readouterr().out
+    assert told == "epoch   3  train_loss 0.2500  dice 0.9877\nb is ready\n"
+    line = (
+        "train --kind carvana --data a --out b --size 160x240 --minutes 1.5 --seed 0 "
+    )
+    line += "--recipe paper --amp off --held-out 4 --device cpu --workers 2"
+    assert main(line.split()) == 0
+    _, asked = runs.pop()
+    assert asked["size"] == (160, 240) and asked["minutes"] == 1.5
+    assert asked["seed"] == 0 and asked["amp"] is False and asked["held_out"] == 4
+    assert asked["device"] == "cpu" and asked["workers"] == 2
+    assert asked["recipe"] == "paper" and "epochs" not in asked
+
+
+@pytest.mark.parametrize(("typed", "amp"), [("on", True), ("bf16", "bf16")])
+def test_train_with_mixed_precision(runs, typed, amp):
+    assert main(f"train --kind isbi --data a --out b --amp {typed}".split()) == 0
+    assert runs.pop()[1]["amp"] == amp
+
+
+def test_resume_needs_nothing_but_the_folder(runs):
+    assert main("train --out b --resume".split()) == 0
+    assert runs.pop() == ("resume", {"out": "b", "device": "auto", "workers": 0})
+    assert main("train --out b --resume --data c --epochs 9".split()) == 0
+    assert runs.pop()[1].items() >= {"data": "c", "epochs": 9}.items()
+
+
+def test_evaluate(runs, capsys):
+    assert main(["evaluate", "b"]) == 0
+    assert runs.pop() == ("evaluate", ("b", None, "best", "auto"))
+    assert capsys.readouterr().out.split() == ["loss", "0.5000", "dice", "0.9877"]
+    line = "evaluate b --data c --weights last --device cpu --json"
+    assert main(line.split()) == 0
+    assert runs.pop() == ("evaluate", ("b", "c", "last", "cpu"))
+    assert json.loads(capsys.readouterr().out) == {"loss": 0.5, "dice": 0.98765}
+
+
+def test_predict(monkeypatch, capsys):
+    asked = []
+
+    def predict_files(*arguments, **options):
+        asked.append((arguments, options))
+        return ["a_mask.png", "b_mask.png"]
+
+    module(monkeypatch, "predict", predict_files=predict_files)
+    module(monkeypatch, "train", pick_device=lambda name: f"device {name}")
+    assert main("predict run a.png b/* --to c".split()) == 0
+    arguments, options = asked.pop()
+    assert arguments == ("run", ["a.png", "b/*"], "c", False, ["mask"])
+    assert options == {"views": 1, "device": "device auto"}
+    assert capsys.readouterr().out == "2 files written to c\n"
+    line = "predict n.safetensors a --to c --overwrite --views 8 --write mask polygons"
+    assert main(line.split()) == 0
+    arguments, options = asked.pop()
+    assert arguments[3:] == (True, ["mask", "polygons"]) and options["views"] == 8
+
+
+def test_export(monkeypatch, capsys):
+    module(monkeypatch, "export", export_net=lambda net, to, overwrite: to)
+    assert main("export run --to net.onnx".split()) == 0
+    assert capsys.readouterr().out == "net.onnx is ready\n"
+
+
+def test_doctor(monkeypatch, capsys):
+    functions = {
+        "run_checks": lambda: ["fine", "wrong"],
+        "report": lambda checks, as_json: json.dumps(checks) if as_json else "table",
+        "exit_status": lambda checks: int("wrong" in checks),
+    }
+    module(monkeypatch, "doctor", **functions)
+    assert main(["doctor"]) == 1 and capsys.readouterr().out == "table\n"
+    assert main(["doctor", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out) == ["fine", "wrong"]
+
+
+def test_a_back_end_that_fails_is_an_error_of_one_line(monkeypatch, capsys):
+    module(monkeypatch, "runs")  # without its functions
+    assert main(["evaluate", "b"]) == 1
+    assert says("error:", "evaluate_run").search(capsys.readouterr().err)
+    assert cli.COMMANDS is COMMANDS
