@@ -66,3 +66,46 @@ def isbi(folder, slices=3, size=32):
     save_stack(folder / "unpacked" / "train-volume.tif", images)
     save_stack(folder / "unpacked" / "train-labels.tif", inside)
     return images, inside
+
+
+def ctc(folder, gold=(0, 2), silver=(0, 1, 2), name="DIC"):
+    "A folder in the layout of the Cell Tracking Challenge, of two sequences."
+    for sequence in ("01", "02"):
+        for frame in {*gold, *silver}:
+            save(folder / name / sequence / f"t{frame:03}.tif", noise(40, 60))
+        for truth, frames in (("GT", gold), ("ST", silver)):
+            for frame in frames:
+                path = folder / name / f"{sequence}_{truth}" / "SEG"
+                save(path / f"man_seg{frame:03}.tif", two_cells())
+    return folder / name
+
+
+def two_cells(height=40, width=60):
+    labels = np.zeros((height, width), np.uint16)
+    labels[5:15, 5:25], labels[20:35, 30:50] = 3, 300
+    return labels
+
+
+def pets(folder, train=("b_1", "a_1", "a_2"), test=("c_1",)):
+    "A folder in the layout of the Oxford-IIIT pets."
+    folder = folder / "oxford-iiit-pet"
+    for name in (*train, *test):
+        save(folder / "images" / f"{name}.jpg", noise(40, 60, 3))
+        trimap = np.where(square() == 1, 1, 2).astype(np.uint8)
+        trimap[9] = 3
+        save(folder / "annotations" / "trimaps" / f"{name}.png", trimap)
+    for part, names in (("trainval", train), ("test", test)):
+        lines = "".join(f"{name} 1 1 1\n" for name in names)
+        (folder / "annotations" / f"{part}.txt").write_text(lines)
+    return folder
+
+
+def nuclei(folder, names=("aa", "bb"), top="stage1_train"):
+    "A folder in the layout of the Data Science Bowl 2018."
+    for name in names:
+        place = folder / top / name
+        save(place / "images" / f"{name}.png", noise(40, 60, 4))
+        for number, value in enumerate((3, 300)):
+            mask = 255 * (two_cells() == value).astype(np.uint8)
+            save(place / "masks" / f"{number}.png", mask)
+    return folder / top
