@@ -226,7 +226,20 @@ def test_get_says_what_went_wrong(monkeypatch, tmp_path, capsys):
     assert "Terms of use" in told.out
 
 
-def test_check(monkeypatch, capsys):
+@pytest.fixture
+def folders(monkeypatch, tmp_path):  # the folder that holds a and b
+    monkeypatch.chdir(tmp_path)
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    return tmp_path
+
+
+def test_check_of_no_folder_is_wrong_usage(folders, capsys):
+    assert main(["check", "a", "nowhere"]) == 2
+    assert "nowhere is no folder" in capsys.readouterr().err
+
+
+def test_check(monkeypatch, folders, capsys):
     report = types.SimpleNamespace(pairs=[1, 2], problems=[], notes=["b.gif is black"])
     asked = []
 
@@ -246,7 +259,7 @@ def test_check(monkeypatch, capsys):
     assert told[:2] == [f"problem: {problem}" for problem in report.problems]
 
 
-def test_check_draws_a_picture_once(monkeypatch, tmp_path, capsys):
+def test_check_draws_a_picture_once(monkeypatch, folders, capsys):
     pytest.importorskip("unet_tutorial.checkpoint")
     from unet_tutorial.show import plt, show_images
 
@@ -255,9 +268,9 @@ def test_check_draws_a_picture_once(monkeypatch, tmp_path, capsys):
 
     report = types.SimpleNamespace(pairs=[], problems=[], notes=[], show=show)
     monkeypatch.setattr(data, "check_pairs", lambda *a, **b: report, raising=False)
-    line = ["check", "a", "--picture", str(tmp_path / "new" / "pairs.png")]
+    line = ["check", "a", "--picture", str(folders / "new" / "pairs.png")]
     assert main(line) == 0 and plt.get_fignums() == []
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["pairs.png"]
+    assert [path.name for path in (folders / "new").iterdir()] == ["pairs.png"]
     assert main(line) == 1 and "pairs.png" in capsys.readouterr().err
 
 

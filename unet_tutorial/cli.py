@@ -125,6 +125,9 @@ def _add_check(parser):
 
 
 def _check(args):
+    for folder in filter(None, (args.images, args.masks)):
+        if not os.path.isdir(folder):
+            args.wrong(f"{folder} is no folder")
     from unet_tutorial.data import check_pairs
 
     classes = None if args.instances else args.classes
