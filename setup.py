@@ -31,6 +31,7 @@ setup(
     license_files=["LICENSE"],
     keywords=settings["keywords"],
     packages=[settings["lib_path"]],
+    package_data={settings["lib_path"]: ["recipes/*.json"]},
     python_requires=f">=3.{minor[0]},<3.{minor[1] + 1}",
     install_requires=settings["requirements"].split(),
     extras_require=extras,

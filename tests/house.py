@@ -43,7 +43,10 @@ PLACES = "home|Users|root|tmp|usr|opt|var|mnt|work|private|srv|content"
 MACHINE_PATH = re.compile(rf"(?<![\w.:/~<>!-])/(?:{PLACES})/\w|\b[A-Z]:\\\w")
 PROGRESS = re.compile(r"\d+%\|[ █▏▎▍▌▋▊▉#]|\bit/s\]|s/it\]")
 RAW_FLOAT = re.compile(r"\d\.\d{7,}")
-IMPORT_NAMES = {"pillow": "PIL"}  # where a requirement is imported by another name
+IMPORT_NAMES = {"pillow": "PIL", "ipython": "IPython"}  # imported by another name
+    "pillow": "PIL",
+    "ipython": "IPython",
+}  # where a requirement is imported by another name
 
 
 # What a notebook holds

@@ -67,11 +67,12 @@ def metadata(wheel):  # mapping
     return Parser().parsestr(wheel.read(name).decode())
 
 
-def test_the_wheel_holds_the_modules_only(wheel):
+def test_the_wheel_holds_the_modules_and_recipes_only(wheel):
     names = [name for name in wheel.namelist() if ".dist-info/" not in name]
-    assert sorted(names) == sorted(
-        f"unet_tutorial/{p.name}" for p in PACKAGE.glob("*.py")
-    )
+    recipes = [f"recipes/{p.name}" for p in PACKAGE.glob("recipes/*.json")]
+    modules = [p.name for p in PACKAGE.glob("*.py")]
+    assert len(recipes) >= 2
+    assert sorted(names) == sorted(f"unet_tutorial/{n}" for n in modules + recipes)
     assert any(name.endswith("LICENSE") for name in wheel.namelist())
 
 

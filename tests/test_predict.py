@@ -1,13 +1,10 @@
-"""A net in a file, an image of any size, and a mask of that size."""
-
-import json
-import pickle
+"""An image of any size, and a mask of that size."""
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from unet_tutorial.checkpoint import save_net
 
 from unet_tutorial.data import read_mask
 from unet_tutorial.loading import to_tensor
@@ -15,9 +12,7 @@ from unet_tutorial.model import UNet
 from unet_tutorial.predict import (
     Predictor,
     class_probabilities,
-    load_net,
     mirror_to_fit,
-    save_net,
     write_mask,
 )
 from unet_tutorial.sizes import output_size
@@ -30,99 +25,6 @@ def thin(**switches):
 
 def picture(*shape):
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-
-
-SWITCHES = [
-    {},
-    {"variant": "release", "num_classes": 3},
-    {"padding": 1, "norm": "batch", "in_channels": 3, "dropout": 0.1},
-]
-
-
-@pytest.mark.parametrize("switches", SWITCHES)
-def test_a_net_survives_the_disk(tmp_path, switches):
-    torch.manual_seed(0)
-    net = UNet(base_channels=1, **switches).eval()
-    path = save_net(tmp_path / "new" / "net.safetensors", net, size=[160, 240])
-    again, notes = load_net(path)
-    x = torch.randn(1, net.in_channels, 188, 188)
-    assert torch.equal(net(x), again(x)) and notes == {"size": [160, 240]}
-    assert not again.training and again.variant == net.variant
-    assert [file.name for file in path.parent.iterdir()] == ["net.safetensors"]
-
-
-def test_a_net_is_not_replaced_unasked(tmp_path):
-    path = tmp_path / "net.safetensors"
-    path.write_bytes(b"precious")
-    with pytest.raises(FileExistsError, match=r"net\.safetensors.*overwrite=True"):
-        save_net(path, thin())
-    assert path.read_bytes() == b"precious"
-    save_net(path, thin(), overwrite=True)
-    load_net(path)
-
-
-def test_a_failed_save_keeps_the_old_net(tmp_path, monkeypatch):
-    path = save_net(tmp_path / "net.safetensors", thin())
-    old = path.read_bytes()
-
-    def full_disk(weights, part, metadata):
-        part.write_bytes(b"half")
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr("unet_tutorial.predict.save_file", full_disk)
-    with pytest.raises(OSError, match="No space"):
-        save_net(path, thin(), overwrite=True)
-    assert path.read_bytes() == old
-    assert [file.name for file in tmp_path.iterdir()] == ["net.safetensors"]
-
-
-def test_a_pickle_is_never_opened(tmp_path):
-    class Malicious:
-        def __reduce__(self):
-            return (tmp_path.joinpath("ran").touch, ())
-
-    path = tmp_path / "net.safetensors"
-    path.write_bytes(pickle.dumps(Malicious()))
-    with pytest.raises(ValueError, match=r"net\.safetensors is not a net"):
-        load_net(path)
-    assert not (tmp_path / "ran").exists()
-
-
-def damaged(kind, whole, path):
-    if kind == "cut":
-        path.write_bytes(whole[: len(whole) // 2])
-    elif kind == "empty":
-        path.write_bytes(b"")
-    elif kind == "foreign":
-        save_file({"weight": torch.zeros(2)}, path)
-    elif kind == "other net":
-        switches = {"base_channels": 3}
-        notes = {"unet": json.dumps(switches), "notes": "{}"}
-        save_file({"weight": torch.zeros(2)}, path, notes)
-
-
-@pytest.mark.parametrize("kind", ["cut", "empty", "foreign", "other net"])
-def test_a_file_that_is_no_net_is_named(tmp_path, kind):
-    path = save_net(tmp_path / "net.safetensors", thin())
-    damaged(kind, path.read_bytes(), path)
-    with pytest.raises(ValueError, match=r"net\.safetensors is not a net that"):
-        load_net(path)
-
-
-def test_a_wrapped_net_is_not_saved_under_other_names(tmp_path):
-    wrapped = torch.nn.DataParallel(thin())
-    with pytest.raises(TypeError, match=r"DataParallel.*model\.module"):
-        save_net(tmp_path / "net.safetensors", wrapped)
-
-
-def test_a_folder_is_no_net(tmp_path):
-    with pytest.raises(ValueError, match="is a folder"):
-        load_net(tmp_path)
-
-
-def test_a_missing_file_is_a_missing_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match="nowhere"):
-        load_net(tmp_path / "nowhere.safetensors")
 
 
 @pytest.mark.parametrize("size", [(1, 1), (4, 5), (37, 91), (200, 188), (388, 3)])

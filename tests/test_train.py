@@ -1,15 +1,23 @@
-"""The training loop: it learns, and it measures right."""
+"""The training loop: it learns, measures right, goes on exactly, and stops at a NaN."""
+
+from copy import deepcopy
 
 import pytest
 import torch
 import torch.nn.functional as F
+from samples import says
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
+from unet_tutorial.checkpoint import load_state, save_state
+from unet_tutorial.training import Training, amp_type, find_not_finite, pick_device
 
+from unet_tutorial.loading import SeededSampler
+from unet_tutorial.losses import weighted_cross_entropy
 from unet_tutorial.metrics import dice_of, pixel_error_of
 from unet_tutorial.model import UNet
-from unet_tutorial.train import evaluate, fit, pick_device, train_one_epoch
+from unet_tutorial.train import evaluate, fit, go_on, train_one_epoch
 
+pytestmark = pytest.mark.filterwarnings("error::UserWarning")
 CPU = torch.device("cpu")
 LOSS = nn.CrossEntropyLoss()
 
@@ -17,6 +25,10 @@ LOSS = nn.CrossEntropyLoss()
 def small_net(**switches):
     torch.manual_seed(0)
     return UNet(base_channels=2, depth=1, padding=1, norm="batch", **switches)
+
+
+def sgd(model, rate=0.1):
+    return torch.optim.SGD(model.parameters(), rate)
 
 
 @pytest.fixture
@@ -62,7 +74,7 @@ def test_the_scheduler_steps_once_a_batch(squares):
     model = small_net()
     optimizer = torch.optim.SGD(model.parameters(), 1.0)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5**step)
-    train_one_epoch(model, DataLoader(squares, 4), LOSS, optimizer, CPU, schedule)
+    train_one_epoch(Training(model, optimizer, schedule), DataLoader(squares, 4), LOSS)
     assert schedule.get_last_lr() == [0.5**4]
 
 
@@ -92,7 +104,7 @@ def test_an_empty_loader_is_an_error_not_a_dice_of_zero(squares):
     with pytest.raises(ValueError, match="no batch.*drop_last"):
         evaluate(model, loader, LOSS)
     with pytest.raises(ValueError, match="no batch.*drop_last"):
-        train_one_epoch(model, loader, LOSS, torch.optim.SGD(model.parameters(), 1.0))
+        train_one_epoch(Training(model, sgd(model)), loader, LOSS)
 
 
 def test_labels_of_the_input_size_are_refused_with_the_remedy():
@@ -130,3 +142,362 @@ def test_a_device_may_be_named(squares):
 
 def test_pick_device_gives_one_that_works():
     assert torch.ones(3, device=pick_device()).sum() == 3
+
+
+# What is refused
+
+
+def test_a_data_set_is_no_loader(squares):
+    model = small_net()
+    pattern = says("TensorDataset", "DataLoader(dataset, batch_size=8)")
+    with pytest.raises(TypeError, match=pattern):
+        fit(model, squares, squares, LOSS, sgd(model), 1)
+    with pytest.raises(TypeError, match=pattern):
+        evaluate(model, squares, LOSS)
+
+
+def test_a_class_is_no_criterion(squares):
+    model, loader = small_net(), DataLoader(squares, 4)
+    with pytest.raises(TypeError, match=says("CrossEntropyLoss() would work")):
+        fit(model, loader, loader, nn.CrossEntropyLoss, sgd(model), 1)
+
+
+def test_a_list_is_no_dictionary_of_metrics(squares):
+    with pytest.raises(TypeError, match=says("metrics is a list", '{"dice": dice_of}')):
+        evaluate(small_net(), DataLoader(squares, 4), LOSS, [dice_of])
+
+
+def test_a_model_is_no_training(squares):
+    with pytest.raises(TypeError, match=says("Training(model, optimizer)")):
+        train_one_epoch(small_net(), DataLoader(squares, 4), LOSS)
+
+
+def test_the_optimizer_of_another_model_is_refused(squares):
+    with pytest.raises(ValueError, match=says("optimizer", "model.parameters()")):
+        Training(small_net(), sgd(small_net()))
+
+
+def test_labels_of_0_and_255_are_refused_with_the_remedy(squares):
+    images, labels = squares.tensors
+    loader = DataLoader(TensorDataset(images, 255 * labels), 4)
+    with pytest.raises(ValueError, match=says("[255]", "0 to 1", "labels == 255")):
+        evaluate(small_net(), loader, LOSS)
+
+
+def test_labels_that_are_left_out_are_allowed(squares):
+    images, labels = squares.tensors
+    loader = DataLoader(TensorDataset(images, torch.where(labels == 0, -100, 1)), 4)
+    assert evaluate(small_net(), loader, LOSS, {"error": pixel_error_of})["error"] > 0
+
+
+def test_what_is_watched_must_be_measured(squares):
+    model, loader = small_net(), DataLoader(squares, 8)
+    with pytest.raises(ValueError, match=says("'dice'", "valid_loss")):
+        fit(model, loader, loader, LOSS, sgd(model), 1, watch="dice")
+
+
+def test_a_device_that_is_not_there_is_refused():
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="no cuda device here"):
+            pick_device("cuda")
+    assert pick_device("auto") == pick_device()
+
+
+@pytest.mark.parametrize("amp, dtype", [(True, torch.bfloat16), (False, None)])
+def test_the_format_of_mixed_precision(amp, dtype):
+    assert amp_type(amp, CPU) == dtype
+    assert amp_type("fp16", CPU) == torch.float16
+    with pytest.raises(ValueError, match=says("'half'", '"bf16"')):
+        amp_type("half", CPU)
+
+
+# What a training needs besides
+
+
+def weights_of(model):
+    return torch.cat([weight.detach().flatten() for weight in model.parameters()])
+
+
+def test_accumulated_gradients_are_those_of_a_large_batch(squares):
+    torch.manual_seed(0)
+    nets = [UNet(base_channels=2, depth=1, padding=1, dropout=0) for _ in range(2)]
+    nets[1].load_state_dict(nets[0].state_dict())
+    large = Training(nets[0], sgd(nets[0]), device="cpu")
+    small = Training(nets[1], sgd(nets[1]), device="cpu", accumulate=4)
+    train_one_epoch(large, DataLoader(squares, 8), LOSS)
+    train_one_epoch(small, DataLoader(squares, 2), LOSS)
+    assert large.step == small.step == 2
+    assert torch.allclose(weights_of(nets[0]), weights_of(nets[1]), atol=1e-6)
+
+
+def test_the_last_group_may_be_smaller(squares):
+    model = small_net()
+    training = Training(model, sgd(model), device="cpu", accumulate=3)
+    train_one_epoch(training, DataLoader(squares, 4), LOSS)
+    assert training.step == 2 and training.epoch == 1 and training.batch == 0
+
+
+def test_a_long_gradient_is_clipped(squares):
+    model = small_net()
+    before = weights_of(model)
+    training = Training(model, sgd(model, 1.0), device="cpu", clip=1e-3)
+    train_one_epoch(training, DataLoader(squares, 16), LOSS)
+    assert (weights_of(model) - before).norm() == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_the_average_follows_the_weights(squares):
+    model, seen = small_net(), []
+    training = Training(model, sgd(model), device="cpu", ema=0.9)
+    steps = {"after_step": lambda: seen.append(weights_of(model))}
+    expected = weights_of(model)
+    train_one_epoch(training, DataLoader(squares, 2), LOSS, **steps)
+    for number, weights in enumerate(seen, 1):
+        decay = min(0.9, (1 + number) / (10 + number))
+        expected = decay * expected + (1 - decay) * weights
+    assert torch.allclose(weights_of(training.net), expected, atol=1e-6)
+    assert training.net is not model and not training.net.training
+
+
+def test_fit_leaves_the_averaged_weights(squares):
+    model, loader, seen = small_net(), DataLoader(squares, 4), []
+    told = {"callback": lambda training, row: seen.append(training)}
+    fit(model, loader, loader, LOSS, sgd(model), 1, ema=0.9, **told)
+    assert torch.equal(weights_of(model), weights_of(seen[0].average))
+
+
+def test_training_stops_after_so_many_steps(squares):
+    model, loader = small_net(), DataLoader(squares, 4)
+    seen = []
+    told = {"callback": lambda training, row: seen.append((training.step, bool(row)))}
+    history = fit(model, loader, loader, LOSS, sgd(model), 9, steps=6, **told)
+    assert len(history["valid_loss"]) == 2  # the second epoch has two steps
+    steps = [(n, False) for n in range(1, 7)]
+    assert seen == [*steps[:4], (4, True), *steps[4:], (6, True)]
+
+
+def test_training_stops_when_nothing_gets_better(squares):
+    model, loader = small_net(), DataLoader(squares, 8)
+    values = iter([0.5, 0.7, 0.6, 0.7, 0.2, 0.9])
+    metrics, watched = {"dice": lambda counts: next(values)}, {"watch": "dice"}
+    end = {"patience": 2, **watched}
+    history = fit(model, loader, loader, LOSS, sgd(model), 9, metrics, **end)
+    assert history["dice"] == [0.5, 0.7, 0.6, 0.7]
+
+
+# Going on exactly
+
+
+def start():
+    torch.manual_seed(0)
+    model = UNet(base_channels=2, depth=1, padding=1, norm="batch")
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=20)
+    how = {"amp": "fp16", "accumulate": 2, "clip": 1.0, "ema": 0.9}
+    return Training(model, optimizer, schedule, "cpu", **how)
+
+
+class Interrupted(Exception):
+    pass
+
+
+def run(training, squares, epochs, workers=0, path=None, stop_at=None):
+    "Train; keep the state at a step, or after an epoch; stop there by an exception."
+    loader = DataLoader(squares, 3, sampler=SeededSampler(16), num_workers=workers)
+    check = DataLoader(squares, 8)
+
+    def callback(training, row):
+        place = (training.epoch, training.batch)
+        if place == stop_at:
+            save_state(path, training, overwrite=True)
+            raise Interrupted
+
+    metrics = {"dice": dice_of}
+    how = {"callback": callback, "watch": "dice"}
+    return go_on(training, loader, check, LOSS, epochs, metrics, **how)
+
+
+def assert_same(a, b, place="state"):
+    "Two states are equal to the last bit, but for the time that they took."
+    if isinstance(a, torch.Tensor):
+        assert torch.equal(a, b), place
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys(), place
+        for key in a.keys() - {"seconds"}:
+            assert_same(a[key], b[key], f"{place}/{key}")
+    elif isinstance(a, list | tuple):
+        for number, (x, y) in enumerate(zip(a, b, strict=True)):
+            assert_same(x, y, f"{place}/{number}")
+    else:
+        assert repr(a) == repr(b), place
+
+
+# epochs that are done, batches of the next: 6 batches of 3 images, 3 steps an epoch
+PLACES = [(0, 2), (1, 0), (1, 4), (1, 6), (2, 2)]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_training_goes_on_exactly(squares, tmp_path, place):
+    whole = start()
+    run(whole, squares, 3)
+    with pytest.raises(Interrupted):
+        run(start(), squares, 3, path=tmp_path / "a.safetensors", stop_at=place)
+    resumed = start()
+    torch.manual_seed(99)  # another process, other random numbers
+    load_state(tmp_path / "a.safetensors", into=resumed)
+    assert (resumed.epoch, resumed.batch) == place
+    run(resumed, squares, 3)
+    assert_same(whole.state_dict(), resumed.state_dict())
+
+
+def test_workers_change_nothing(squares, tmp_path):
+    run(whole := start(), squares, 2)
+    path = tmp_path / "a.safetensors"
+    with pytest.raises(Interrupted):
+        run(start(), squares, 2, workers=2, path=path, stop_at=(1, 2))
+    other = start()
+    load_state(path, into=other)
+    run(other, squares, 2, workers=2)
+    assert_same(whole.state_dict(), other.state_dict())
+
+
+def test_random_numbers_matter_to_the_test_above(squares, tmp_path):
+    with pytest.raises(Interrupted):
+        run(start(), squares, 2, path=tmp_path / "a.safetensors", stop_at=(1, 2))
+    ends = []
+    for seed in (1, 2):
+        resumed = start()
+        load_state(tmp_path / "a.safetensors", into=resumed)
+        torch.manual_seed(seed)
+        run(resumed, squares, 2)
+        ends.append(weights_of(resumed.model))
+    assert not torch.equal(*ends)
+
+
+def test_shuffle_cannot_go_on_in_the_middle(squares):
+    training = start()
+    training.batch = 2
+    with pytest.raises(ValueError, match=says("shuffle=True", "SeededSampler")):
+        train_one_epoch(training, DataLoader(squares, 3, shuffle=True), LOSS)
+
+
+def test_shuffle_goes_on_between_epochs(squares, tmp_path):
+    def learn(training, epochs):
+        for _ in range(epochs):
+            train_one_epoch(training, DataLoader(squares, 3, shuffle=True), LOSS)
+        return training
+
+    learn(whole := start(), 2)
+    path = save_state(tmp_path / "a.safetensors", learn(start(), 1))
+    load_state(path, into=(resumed := start()))
+    learn(resumed, 1)
+    assert_same(whole.state_dict(), resumed.state_dict())
+
+
+def test_the_state_of_another_training_is_refused(squares, tmp_path):
+    path = save_state(tmp_path / "a.safetensors", start())
+    model = small_net()
+    with pytest.raises(ValueError, match=says("a.safetensors", "average", "options")):
+        load_state(path, into=Training(model, sgd(model)))
+
+
+# NaN
+
+
+def poisoned(squares, images=None, labels=None, weights=None):
+    "A loader whose sixth item holds a NaN in one of its parts."
+    parts = [part.clone() for part in squares.tensors]
+    weight = torch.ones(parts[1].shape)
+    for part, value in ((parts[0], images), (weight, weights)):
+        if value is not None:
+            part[5, ..., 7, 3] = value
+    return DataLoader(TensorDataset(*parts, weight), 4)
+
+
+def criterion(logits, labels, weights):
+    return (weights * F.cross_entropy(logits, labels, reduction="none")).mean()
+
+
+BAD = {
+    "a NaN in an image": ({"images": torch.nan}, "images[1, 0, 7, 3] is nan"),
+    "an infinite image": ({"images": torch.inf}, "images[1, 0, 7, 3] is inf"),
+    "a NaN in a weight": ({"weights": torch.nan}, "weights[1, 7, 3] is nan"),
+}
+
+
+@pytest.mark.parametrize("loss", [criterion, weighted_cross_entropy])
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("kind", BAD)
+def test_nan_stops_before_the_net_is_ruined(squares, kind, accumulate, loss):
+    poison, where = BAD[kind]
+    model = small_net()
+    training = Training(model, sgd(model), device="cpu", accumulate=accumulate)
+    states = [{k: v.clone() for k, v in model.state_dict().items()}]
+    keep = {"after_step": lambda: states.append(deepcopy(model.state_dict()))}
+    pattern = says("epoch 1, batch 2:", where, "not taken")
+    with pytest.raises(FloatingPointError, match=pattern):
+        train_one_epoch(training, poisoned(squares, **poison), loss, **keep)
+    assert training.step == len(states) - 1 == (1 if accumulate == 1 else 0)
+    assert_same(states[-1], dict(model.state_dict()))
+    assert all(weight.grad is None for weight in model.parameters())
+    clean = DataLoader(squares, 4)
+    train_one_epoch(Training(model, sgd(model), device="cpu"), clean, LOSS)
+
+
+class Overflow(nn.Module):
+    def forward(self, x):
+        return x * 1e38 * 1e38
+
+
+def test_the_first_layer_that_overflows_is_named(squares):
+    model = small_net()
+    model.contracting.dropout = Overflow()
+    training = Training(model, sgd(model), device="cpu")
+    pattern = says("contracting.dropout (Overflow)", "learning rate", "clip")
+    with pytest.raises(FloatingPointError, match=pattern):
+        train_one_epoch(training, DataLoader(squares, 4), LOSS)
+    assert all(x.isfinite().all() for x in model.state_dict().values())
+
+
+class BadGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient * torch.inf
+
+
+def test_an_infinite_gradient_is_named(squares):
+    model = small_net()
+    training = Training(model, sgd(model), device="cpu")
+    before = weights_of(model)
+
+    def loss(logits, labels):
+        return LOSS(BadGradient.apply(logits), labels)
+
+    with pytest.raises(FloatingPointError, match=says("the gradient is", "last.")):
+        train_one_epoch(training, DataLoader(squares, 4), loss)
+    assert torch.equal(weights_of(model), before)
+
+
+def test_a_net_that_is_ruined_already_is_named(squares):
+    model = small_net()
+    with torch.no_grad():
+        model.last.bias[0] = torch.nan
+    with pytest.raises(FloatingPointError, match=says("last.bias", "older weights")):
+        fit(model, *[DataLoader(squares, 4)] * 2, LOSS, sgd(model), 1)
+
+
+def test_float16_leaves_out_a_step_that_overflows(squares):
+    model = small_net()
+    training = Training(model, sgd(model), device="cpu", amp="fp16")
+    loader = DataLoader(squares, 4)
+    training.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
+    train_one_epoch(training, loader, LOSS)
+    assert 0 <= training.step < 4 and training.scaler.get_scale() < 2.0**40
+    assert all(x.isfinite().all() for x in model.state_dict().values())
+
+
+def test_what_is_finite_has_no_cause(squares):
+    assert find_not_finite(small_net(), squares[:4]) is None

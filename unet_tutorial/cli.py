@@ -138,6 +138,7 @@ def _check(args):
     print(f"{len(report.pairs):,} pairs without a problem")
     if args.picture:
         from unet_tutorial.checkpoint import new_file
+
         from unet_tutorial.show import plt
 
         report.show()

@@ -69,7 +69,7 @@ class ExpansivePath(nn.Module):
             x = up(x, skips.pop())  # twice the size, less 4; half the channels
         return x
 
-# %% ../nbs/05_model.ipynb #baeb582d
+# %% ../nbs/05_model.ipynb #e125e540
 def _check_input(x: Tensor, net: nn.Module) -> None:
     if x.ndim != 4 or x.shape[1] != net.in_channels:
         raise ValueError(
@@ -81,15 +81,17 @@ def _check_input(x: Tensor, net: nn.Module) -> None:
             output_size(size, net.depth)  # a wrong size names the nearest right ones
 
 
-def _is_release(variant: str, **counts: int) -> bool:
+def _is_release(variant: str, padding: int, **counts: int) -> bool:
     if variant not in ("paper", "release"):
         raise ValueError(f'variant is {variant!r}; "paper" or "release" would work')
+    if isinstance(padding, bool) or padding not in (0, 1):
+        raise ValueError(f"padding is {padding!r}; 0 (the paper) or 1 would work")
     for name, count in counts.items():
         if not isinstance(count, int) or count < 1:
             raise ValueError(f"{name} is {count!r}; 1 or more would work")
     return variant == "release"
 
-# %% ../nbs/05_model.ipynb #5f2827b4
+# %% ../nbs/05_model.ipynb #2c11bb83
 class UNet(nn.Module):
     """The U-Net; by default that of Figure 1: 31,030,658 parameters, 572 -> 388."""
 
@@ -109,7 +111,7 @@ class UNet(nn.Module):
         self.base_channels, self.depth = base_channels, depth
         self.padding, self.norm = padding, norm
         self.dropout, self.variant = dropout, variant
-        release = _is_release(variant, depth=depth, num_classes=num_classes)
+        release = _is_release(variant, padding, depth=depth, num_classes=num_classes)
         widths = [base_channels * 2**level for level in range(depth + 1)]
         self.contracting = ContractingPath(
             in_channels, widths, padding, norm, dropout, release

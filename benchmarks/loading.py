@@ -1,0 +1,177 @@
+"""How many images a second reach the net, beside the loader of the textbooks.
+
+    python benchmarks/loading.py                    # 2 drawn cars of full size
+    python benchmarks/loading.py --data DIR         # real ones: DIR holds Carvana
+    python benchmarks/loading.py --out results/loading.csv
+
+1918 x 1280 JPEG and GIF to 160 x 240, one process, one thread (torch and OpenCV),
+batches of 8 in random order. The textbook loader opens both files with PIL, converts
+them, and leaves the rest to albumentations: Resize, Rotate, flips, Normalize, ToTensor.
+Ours is `Seeded(ImagePairs(pairs, transform=car_pipeline()))`, made anew in each round,
+so that nothing is kept in the first epoch; making it is part of the time. All files are
+in the cache of the operating system. In each round the textbook, the first epoch and
+the later ones take turns. Printed are the rates of each round, the milliseconds of the
+single steps, and the median over the rounds of the ratio to the textbook's rate in the
+same round. The exit status is 1 if the first epoch is less than 5 times as fast, or the
+later ones less than 15 times.
+"""
+
+import argparse
+import csv
+import platform
+import statistics
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+from unet_tutorial.augment import A, Seeded, car_pipeline, cv2
+from unet_tutorial.data import read_image, read_mask
+from unet_tutorial.loading import ImagePairs, make_loader, to_tensor
+from unet_tutorial.sources import find_carvana
+from unet_tutorial.synthetic import write_carvana
+
+SIZE, BATCH, LATER, AIMS = (160, 240), 8, 3, {"first": 5, "later": 15}
+PACKAGES = ("torch", "albumentations", "pillow", "numpy")
+
+
+class Textbook(Dataset):
+    """Every pair opened, converted, resized and changed, in each epoch."""
+
+    def __init__(self, pairs):
+        self.pairs = pairs
+        self.transform = A.Compose(
+            [
+                A.Resize(*SIZE),
+                A.Rotate(limit=35, p=1.0),
+                A.HorizontalFlip(p=0.5),
+                A.VerticalFlip(p=0.1),
+                A.Normalize(mean=(0, 0, 0), std=(1, 1, 1), max_pixel_value=255.0),
+                A.ToTensorV2(),
+            ]
+        )
+
+    def __len__(self):
+        return len(self.pairs)
+
+    def __getitem__(self, index):
+        image = np.array(Image.open(self.pairs[index].image).convert("RGB"))
+        mask = Image.open(self.pairs[index].mask).convert("L")
+        mask = np.array(mask, dtype=np.float32)
+        mask[mask == 255.0] = 1.0
+        out = self.transform(image=image, mask=mask)
+        return out["image"], out["mask"]
+
+
+def rate(loader, images, epochs=1):
+    """Return images a second over some epochs."""
+    start = perf_counter()
+    for _ in range(epochs):
+        for x, _ in loader:
+            assert x.shape[1:] == (3, *SIZE)
+    return images * epochs / (perf_counter() - start)
+
+
+def measure(pairs, seed):
+    """Return the rates of one round: textbook, first epoch, later epochs."""
+    torch.manual_seed(seed)
+    rates = {"textbook": rate(DataLoader(Textbook(pairs), BATCH, True), len(pairs))}
+    start = perf_counter()
+    data = Seeded(ImagePairs(pairs, SIZE, transform=car_pipeline()), seed)
+    loader = make_loader(data, BATCH, shuffle=True, seed=seed)
+    rate(loader, len(pairs))
+    rates["first"] = len(pairs) / (perf_counter() - start)
+    loader.set_epoch(1)
+    rates["later"] = rate(loader, len(pairs), LATER)
+    return rates
+
+
+def write(path, rows):
+    """Write the rows to a file that is complete or not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".part")
+    with open(temporary, "w", newline="") as file:
+        table = csv.DictWriter(file, rows[0], lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+    temporary.replace(path)
+
+
+def compare(pairs, rounds, seed):
+    """Time all rounds, and return them as rows."""
+    rows = []
+    for number in range(rounds):
+        rates = measure(pairs, seed + number)
+        rows.append({"round": number, "seed": seed + number})
+        rows[-1] |= {name: round(value, 1) for name, value in rates.items()}
+        print(*[f"{name} {value}" for name, value in rows[-1].items()], sep=", ")
+    return rows
+
+
+def steps(pairs):
+    """Return the milliseconds of each step of one item, the best of three rounds."""
+    change, kept = car_pipeline(), ImagePairs(pairs, SIZE)
+    items = [kept.small[index] for index in range(len(pairs))]
+    jobs = {
+        "JPEG, all pixels": lambda i: read_image(pairs[i].image),
+        "JPEG, reduced": lambda i: kept.source.image(i, SIZE),
+        "GIF, by pixels": lambda i: read_mask(pairs[i].mask, SIZE),
+        "GIF, by runs": lambda i: kept.source.labels(i, SIZE),
+        "both, kept": lambda i: kept.small[i],
+        "car_pipeline": lambda i: change(image=items[i][0], mask=items[i][1]),
+        "to_tensor": lambda i: to_tensor(items[i][0]),
+    }
+    best = dict.fromkeys(jobs, float("inf"))
+    for _ in range(3):
+        for name, job in jobs.items():
+            start = perf_counter()
+            for index in range(len(pairs)):
+                job(index)
+            spent = 1000 * (perf_counter() - start) / len(pairs)
+            best[name] = min(best[name], spent)
+    return best
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, help="a folder that holds Carvana")
+    parser.add_argument("--images", type=int, default=96, help="at most, of --data")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="a CSV file for the rows")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        pairs = find_carvana(args.data or write_carvana(folder, cars=2))[: args.images]
+        measure(pairs[:BATCH], args.seed)  # whatever happens once only
+        rows, spent = compare(pairs, args.rounds, args.seed), steps(pairs)
+    about = {
+        "images": len(pairs),
+        "files": "Carvana" if args.data else "drawn",
+        "command": " ".join(["benchmarks/loading.py", *sys.argv[1:]]),
+        "device": f"cpu ({platform.machine()}), 1 thread",
+        "python": platform.python_version(),
+        **{name: version(name) for name in PACKAGES},
+        "opencv": cv2.__version__,
+    }
+    print(*[f"{name} {value}" for name, value in about.items()], sep=", ")
+    print("ms:", ", ".join(f"{name} {value:.2f}" for name, value in spent.items()))
+    missed = False
+    for name, aim in AIMS.items():
+        ratio = statistics.median(row[name] / row["textbook"] for row in rows)
+        print(f"{name} epoch: {ratio:.1f} times the textbook's rate (aim: {aim})")
+        missed |= ratio < aim
+    if args.out:
+        write(args.out, [{**row, **about} for row in rows])
+    return int(missed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
