@@ -89,8 +89,8 @@ def test_no_group_is_in_both_parts(seed, held_out):
     assert train.items == [item for item in cars.items if item in train.items]
 
 
-def test_a_fifth_is_held_out():
-    for count, due in [(2, 1), (5, 1), (6, 2), (15, 3), (318, 64)]:
+def test_a_quarter_is_held_out():
+    for count, due in [(2, 1), (4, 1), (5, 2), (15, 4), (318, 80)]:
         train, valid = source(count, views=1).split()
         assert (len(train), len(valid)) == (count - due, due)
 
@@ -158,6 +158,12 @@ def test_a_block_has_no_neighbour_in_training(seed, gap):
     near = [abs(i.page - page) for i in train.items for page in pages]
     assert min(near) == gap + 1
     assert len(train) >= 30 - 6 - 2 * gap
+
+
+def test_seed_zero_holds_out_the_last_slices():
+    train, block = source(30, gap=1).split()
+    assert [item.page for item in block.items] == [24, 25, 26, 27, 28, 29]
+    assert [item.page for item in train.items] == list(range(23))
 
 
 def test_the_seed_places_the_block_anywhere():

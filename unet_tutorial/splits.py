@@ -76,7 +76,7 @@ class Source:
 def _choose(groups, held_out, seed, unit):
     """Choose some of the groups by the seed, but at least one and not all."""
     names = sorted(set(groups))
-    held_out = -(-len(names) // 5) if held_out is None else held_out  # a fifth
+    held_out = -(-len(names) // 4) if held_out is None else held_out  # a quarter
     if not 1 <= held_out < len(names):
         raise ValueError(
             f"held_out={held_out} of {len(names)} {unit}s: hold out at least one, "
@@ -106,7 +106,7 @@ def _block(count, held_out, seed, gap):
             f"held_out={held_out} of {count} slices, gap={gap}: hold out at least one, "
             "and leave at least one beyond the gap to train on"
         )
-    start = random.Random(seed).choice(starts)
+    start = random.Random(seed).choice(starts) if seed else starts[-1]
     stop = start + held_out
     return [*range(start - gap), *range(stop + gap, count)], [*range(start, stop)]
 
