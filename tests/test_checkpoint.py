@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from samples import says
+
 from unet_tutorial.checkpoint import (
     load_net,
     load_state,
@@ -18,7 +19,6 @@ from unet_tutorial.checkpoint import (
     save_net,
     save_state,
 )
-
 from unet_tutorial.model import UNet
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from unet_tutorial.checkpoint import save_net
 
+from unet_tutorial.checkpoint import save_net
 from unet_tutorial.data import read_mask
 from unet_tutorial.loading import to_tensor
 from unet_tutorial.model import UNet

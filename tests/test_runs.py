@@ -15,16 +15,16 @@ import pytest
 import torch
 from PIL import Image
 from samples import carvana, isbi, says
-from unet_tutorial.checkpoint import load_net, load_state
-from unet_tutorial.runs import evaluate_run, resume_run, train_run
-from unet_tutorial.windows import Whole, Windows, read_example
 
 from unet_tutorial import logbook, recipes, runs
 from unet_tutorial.augment import membrane_pipeline
+from unet_tutorial.checkpoint import load_net, load_state
 from unet_tutorial.model import UNet
 from unet_tutorial.recipes import rate_factor, read_recipe, recipe_names
+from unet_tutorial.runs import evaluate_run, resume_run, train_run
 from unet_tutorial.sources import open_source
 from unet_tutorial.tiles import predict_tiled
+from unet_tutorial.windows import Whole, Windows, read_example
 
 NET = {"base_channels": 1, "depth": 1, "padding": 1, "norm": "batch", "dropout": 0.3}
 MODERN = {"net": NET, "tile": 16, "tiles": 8, "batch": 2, "accumulate": 2, "epochs": 2}
