@@ -44,9 +44,6 @@ MACHINE_PATH = re.compile(rf"(?<![\w.:/~<>!-])/(?:{PLACES})/\w|\b[A-Z]:\\\w")
 PROGRESS = re.compile(r"\d+%\|[ █▏▎▍▌▋▊▉#]|\bit/s\]|s/it\]")
 RAW_FLOAT = re.compile(r"\d\.\d{7,}")
 IMPORT_NAMES = {"pillow": "PIL", "ipython": "IPython"}  # imported by another name
-    "pillow": "PIL",
-    "ipython": "IPython",
-}  # where a requirement is imported by another name
 
 
 # What a notebook holds
