@@ -2,11 +2,13 @@
 # VENV=dir        another virtual environment; clones can share one
 # PYTHON=python3  the Python that makes it
 # NB="05_model"   for course, outputs and colab: these notebooks instead of all
+# NET="runs/cars" for app: the folder of a run, or a .safetensors file
 # COLAB_VENV=dir  another environment for make colab; COLAB_PYTHON=its Python 3.13
 
 VENV ?= .venv
 PYTHON ?= python3
 NB ?=
+NET ?=
 COLAB_VENV ?= .venv-colab
 COLAB_PYTHON ?=
 
@@ -16,7 +18,7 @@ export PYTHONPATH := $(CURDIR)
 PY = "$(VENV)/bin/python"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup course lab test colab export outputs links clean
+.PHONY: help setup course app lab test colab export outputs links clean
 
 help: ## print this list
 	@echo "The course on U-Net. Targets (each one sets up what it needs):"
@@ -29,6 +31,9 @@ setup: ## make the virtual environment and install the course into it
 
 course: setup ## execute every notebook into build/course; ends with a picture of masks
 	@$(PY) tools/course.py run $(NB)
+
+app: setup ## serve a page: drop an image, see its mask; NET="runs/cars" names a net
+	@$(PY) tools/serve.py $(if $(NET),"$(NET)")
 
 lab: setup ## open the notebooks in JupyterLab
 	@$(PY) tools/course.py lab

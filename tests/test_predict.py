@@ -1,173 +1,305 @@
-"""An image of any size, and a mask of that size."""
+"""From folder to folder, thresholds, and the page with and without its widgets."""
+
+import io
+import json
+import sys
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from samples import noise, save, save_stack, says
 
+from unet_tutorial import predict
 from unet_tutorial.checkpoint import save_net
 from unet_tutorial.data import read_mask
-from unet_tutorial.loading import to_tensor
 from unet_tutorial.model import UNet
 from unet_tutorial.predict import (
+    Desk,
     Predictor,
-    class_probabilities,
-    mirror_to_fit,
-    write_mask,
+    labels_at,
+    live,
+    predict_files,
+    read_upload,
 )
-from unet_tutorial.sizes import output_size
 
 
 def thin(**switches):
     torch.manual_seed(0)
-    return UNet(base_channels=2, **switches).eval()
+    return UNet(base_channels=2, depth=1, **switches).eval()
 
 
-def picture(*shape):
-    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+@pytest.fixture(scope="module")
+def predictor():
+    return Predictor(thin(), torch.device("cpu"), classes=["a", "b"])
 
 
-@pytest.mark.parametrize("size", [(1, 1), (4, 5), (37, 91), (200, 188), (388, 3)])
-@pytest.mark.parametrize("depth", [1, 4])
-def test_the_mirror_is_large_enough_and_a_mirror(size, depth):
-    image = torch.rand(2, *size)
-    out = mirror_to_fit(image, depth)
-    margins = [n - output_size(n, depth) for n in out.shape[1:]]  # valid, or an error
-    for side, mirrored, margin in zip(size, out.shape[1:], margins, strict=True):
-        assert side <= mirrored - margin < side + 2**depth
-    margin = margins[0] // 2
-    rims = [(0, 0)] + [
-        (margin, n - side - margin) for n, side in zip(out.shape[1:], size, strict=True)
-    ]
-    assert np.array_equal(out, np.pad(image.numpy(), rims, mode="reflect"))
+@pytest.fixture
+def run(tmp_path):
+    save_net(tmp_path / "run" / "best.safetensors", thin(), classes=["a", "b"])
+    for name in ("one", "two"):
+        save(tmp_path / "images" / f"{name}.png", noise(20, 33))
+    return tmp_path
 
 
-NETS = [{}, {"depth": 2}, {"padding": 1, "norm": "batch"}, {"num_classes": 3}]
+def names(paths):
+    return sorted(path.name for path in paths)
 
 
-@pytest.mark.parametrize("switches", NETS)
-@pytest.mark.parametrize("size", [(64, 64), (37, 91), (1, 1), (5, 130)])
-def test_labels_have_the_size_of_the_image(switches, size):
-    net = thin(**switches)
-    labels = Predictor(net)(picture(*size))
-    assert labels.shape == size and labels.dtype == np.uint8
-    assert labels.max() < net.num_classes
+def test_a_folder_becomes_a_folder(run, predictor):
+    done = predict_files(run / "run", run / "images", run / "to" / "here")
+    assert names(done) == ["one_mask.png", "two_mask.png"]
+    assert names((run / "to" / "here").iterdir()) == names(done)
+    assert np.array_equal(read_mask(done[0]), predictor(run / "images" / "one.png"))
 
 
-def test_the_mirrored_prediction_is_that_of_a_larger_image_inside():
-    """Where the margin shows real pixels, mirroring must not change the answer."""
-    net, image = thin(depth=1), to_tensor(picture(64, 64))
-    whole = class_probabilities(net, image[0].numpy())
-    with torch.no_grad():
-        inside = net(image[None])[0].softmax(0)  # (2, 48, 48), no mirror
-    assert torch.allclose(whole[:, 8:-8, 8:-8], inside, atol=1e-5)
+ALL = ["mask", "labels", "probabilities", "overlay", "polygons"]
 
 
-def test_probabilities_sum_to_one():
-    p = class_probabilities(thin(num_classes=4), picture(50, 60))
-    assert p.shape == (4, 50, 60) and p.min() >= 0
-    assert torch.allclose(p.sum(0), torch.ones(50, 60), atol=1e-5)
+def test_all_kinds_of_answers_agree(run, predictor):
+    image = run / "images" / "one.png"
+    done = predict_files(predictor, image, run / "to", write=ALL)
+    mask, labels, p, overlay, polygons = done
+    due = predictor(image)
+    assert np.array_equal(read_mask(mask), due)
+    assert np.array_equal(np.asarray(Image.open(labels)), due)
+    assert np.array_equal(np.load(p), predictor.probabilities(image))
+    assert Image.open(overlay).size == (33, 20)
+    features = json.loads(polygons.read_text())["features"]
+    assert sum(one["properties"]["area"] for one in features) == due.sum()
+    assert {one["properties"]["class"] for one in features} == {"b"}
 
 
-def test_a_net_trained_small_answers_at_the_size_of_the_image(tmp_path):
-    net = thin(in_channels=3, padding=1, norm="batch")
-    path = save_net(tmp_path / "net.safetensors", net, size=(16, 24))
-    predictor = Predictor.load(path)
-    image = picture(80, 120, 3)
-    assert predictor(image).shape == (80, 120)
-    Image.fromarray(image).save(tmp_path / "image.png")
-    from_file = predictor(tmp_path / "image.png")
-    assert np.array_equal(from_file, predictor(image))
-    small = class_probabilities(net, np.full((40, 60, 3), 7, np.uint8), (16, 24))
-    assert small.shape == (2, 40, 60)
+def test_probabilities_are_asked_for_once(run, predictor, monkeypatch):
+    asked = []
+    monkeypatch.setattr(Predictor, "__call__", None)
+    ask = Predictor.probabilities
+    watched = lambda self, image: asked.append(1) or ask(self, image)  # noqa: E731
+    monkeypatch.setattr(Predictor, "probabilities", watched)
+    predict_files(predictor, run / "images", run / "to", write=ALL)
+    assert len(asked) == 2
 
 
-def test_one_class_is_refused_by_name():
-    with pytest.raises(ValueError, match="background"):
-        Predictor(thin(num_classes=1))(picture(32, 32))
+def test_a_stack_becomes_numbered_files(run, predictor):
+    pages = noise(3, 20, 33)
+    stack = save_stack(run / "stack.tif", pages)
+    done = predict_files(predictor, stack, run / "to")
+    assert names(done) == [f"stack_00{page}_mask.png" for page in range(3)]
+    assert np.array_equal(read_mask(done[2]), predictor(pages[2]))
 
 
-def test_what_is_no_image_is_refused():
-    with pytest.raises(TypeError, match=r"Tensor.*\(H, W\)"):
-        Predictor(thin())(torch.zeros(1, 32, 32))
+def test_three_classes_are_written_in_colours(run):
+    net = Predictor(thin(num_classes=3), torch.device("cpu"))
+    [path, *_] = predict_files(net, run / "images", run / "to")
+    assert Image.open(path).mode == "P"
+    due = net(run / "images" / "one.png")
+    assert np.array_equal(np.asarray(Image.open(path)), due)
 
 
-def test_an_image_with_other_channels_is_refused():
-    with pytest.raises(ValueError, match=r"has 3 channels, the net takes 1.*convert"):
-        Predictor(thin())(picture(32, 32, 3))
-    with pytest.raises(ValueError, match="has 1 channels, the net takes 3"):
-        Predictor(thin(in_channels=3))(picture(32, 32))
+def test_options_reach_the_predictor(run):
+    one = predict_files(run / "run", run / "images", run / "1", write=["probabilities"])
+    options = {"views": 8, "device": torch.device("cpu")}
+    eight = predict_files(
+        run / "run", run / "images", run / "8", write=["probabilities"], **options
+    )
+    assert not np.allclose(np.load(one[0]), np.load(eight[0]), atol=1e-4)
 
 
-def test_grey_saved_as_colours_is_grey():
-    grey = picture(40, 50)
-    predictor = Predictor(thin())
-    assert np.array_equal(predictor(np.stack([grey] * 3, -1)), predictor(grey))
+# What is refused, before anything is done
 
 
-def test_a_missing_or_broken_image_is_named(tmp_path):
-    predictor = Predictor(thin())
-    with pytest.raises(FileNotFoundError, match=r"none\.png"):
-        predictor(tmp_path / "none.png")
-    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
-    with pytest.raises(ValueError, match=r"broken\.jpg"):
-        predictor(tmp_path / "broken.jpg")
+@pytest.fixture
+def no_work(monkeypatch):
+    monkeypatch.setattr(Predictor, "__call__", None)
 
 
-def test_a_mask_can_be_seen_and_read_back(tmp_path):
-    mask = picture(20, 30) > 127
-    path = write_mask(tmp_path / "new" / "mask.png", mask)
-    assert set(np.unique(np.asarray(Image.open(path)))) == {0, 255}
-    assert np.array_equal(read_mask(path), mask)
-    assert [file.name for file in path.parent.iterdir()] == ["mask.png"]
+@pytest.mark.parametrize("name", ["two_mask.png", "two_000_mask.png"])
+def test_nothing_is_begun_if_something_is_there(run, predictor, no_work, name):
+    (run / "to").mkdir()
+    (run / "to" / name).write_bytes(b"precious")
+    with pytest.raises(FileExistsError, match=says(name, "overwrite=True")):
+        predict_files(predictor, run / "images", run / "to")
+    assert (run / "to" / name).read_bytes() == b"precious"
+    assert names((run / "to").iterdir()) == [name]
 
 
-@pytest.mark.parametrize("value", [0, 1])
-def test_an_empty_and_a_full_mask(tmp_path, value):
-    path = write_mask(tmp_path / "mask.png", np.full((4, 4), value))
-    assert (read_mask(path) == value).all()
+def test_it_is_replaced_when_told(run, predictor):
+    predict_files(predictor, run / "images", run / "to")
+    (run / "to" / "one_mask.png").write_bytes(b"old")
+    predict_files(predictor, run / "images", run / "to", overwrite=True)
+    assert read_mask(run / "to" / "one_mask.png").shape == (20, 33)
 
 
-def test_many_classes_keep_their_numbers_and_get_colours(tmp_path):
-    labels = np.arange(256).reshape(16, 16)
-    path = write_mask(tmp_path / "labels.png", labels, num_classes=256)
-    image = Image.open(path)
-    assert np.array_equal(np.asarray(image), labels)
-    colours = np.asarray(image.convert("RGB")).reshape(-1, 3)
-    assert colours[0].sum() == 0 and colours[1:].sum(1).min() > 60  # not black
+def test_two_images_of_one_name_are_noticed(run, predictor, no_work):
+    save(run / "other" / "one.tif", noise(5, 5))
+    with pytest.raises(ValueError, match=says("one.png", "one.tif", "two folders")):
+        predict_files(predictor, [run / "images", run / "other"], run / "to")
+    assert not (run / "to").exists()
 
 
-BAD_LABELS = {
-    "beyond the classes": np.array([[0, 2]]),
-    "negative": np.array([[-1, 0]]),
-    "probabilities": np.array([[0.2, 0.9]]),
-    "NaN": np.array([[np.nan, 1.0]]),
-    "a batch": np.zeros((1, 4, 4)),
-    "empty": np.zeros((0, 4)),
+def test_an_output_that_is_a_file_is_refused(run, predictor, no_work):
+    image = run / "images" / "one.png"
+    with pytest.raises(NotADirectoryError, match=r"one\.png is a file"):
+        predict_files(predictor, image, image)
+
+
+def test_a_kind_that_is_not_known_is_refused(run, predictor, no_work):
+    with pytest.raises(ValueError, match=says("masks", "mask, labels", "polygons")):
+        predict_files(predictor, run / "images", run / "to", write=["masks"])
+
+
+def test_no_images_are_an_error(run, predictor):
+    (run / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="empty"):
+        predict_files(predictor, run / "empty", run / "to")
+
+
+def test_a_broken_image_is_named_and_what_was_done_is_kept(run, predictor):
+    (run / "images" / "three.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"three\.png"):
+        predict_files(predictor, run / "images", run / "to")
+    assert names((run / "to").iterdir()) == ["one_mask.png"]
+
+
+# The threshold
+
+
+def test_one_half_is_the_likeliest_of_two():
+    p = np.random.default_rng(0).random((1, 9, 9))
+    p = np.concatenate([1 - p, p])
+    assert np.array_equal(labels_at(p), p.argmax(0))
+
+
+def test_a_threshold_is_about_all_of_the_foreground():
+    p = np.array([0.4, 0.35, 0.25]).reshape(3, 1, 1)
+    assert labels_at(p, 0.59) == 1 and labels_at(p, 0.61) == 0
+    assert labels_at(p[[0, 2, 1]], 0.5) == 2
+
+
+def test_the_ends_of_the_slider():
+    p = np.random.default_rng(0).random((1, 9, 9)) * 0.98 + 0.01
+    p = np.concatenate([1 - p, p])
+    assert labels_at(p, 0).all() and not labels_at(p, 1).any()
+
+
+# The page
+
+
+def test_what_a_button_hands_over():
+    old = {"a.png": {"metadata": {"size": 2}, "content": b"12"}}
+    new = ({"name": "a.png", "type": "", "size": 2, "content": memoryview(b"12")},)
+    assert read_upload(old) == read_upload(new) == ("a.png", b"12")
+    assert read_upload({}) is read_upload(()) is None
+
+
+def as_file(image, form="png"):
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format=form)
+    return buffer.getvalue()
+
+
+def test_a_desk_without_widgets(tmp_path, predictor):
+    image = noise(20, 33)
+    desk = Desk(predictor, tmp_path / "masks")
+    assert desk.open("dir/cell.png", as_file(image)) == "dir/cell.png: 20 x 33 pixels"
+    plain = np.asarray(Image.open(io.BytesIO(desk.png(0.5, 0))))
+    assert plain.shape == (20, 33, 3) and np.array_equal(plain[..., 0], image)
+    assert desk.png(0.2, 1) != desk.png(0.9, 1)
+    assert desk.save(0.5) == f"written: {tmp_path / 'masks' / 'cell_mask.png'}"
+    mask = read_mask(tmp_path / "masks" / "cell_mask.png")
+    assert np.array_equal(mask, predictor(image))
+    assert "overwrite=True" in desk.save(0.0)
+    assert "written" in desk.save(0.0, overwrite=True)
+
+
+def test_a_large_image_is_thinned_for_the_screen_only(tmp_path):
+    net = Predictor(thin(padding=1), torch.device("cpu"))
+    desk = Desk(net, tmp_path)
+    desk.open("a.png", noise(1700, 20))
+    assert Image.open(io.BytesIO(desk.png(0.5, 0.5))).size == (7, 567)
+    desk.save(0.5)
+    assert read_mask(tmp_path / "a_mask.png").shape == (1700, 20)
+
+
+BAD = {
+    "no image": (b"Dear reader", "not an image"),
+    "cut off": (as_file(noise(40, 40))[:300], ""),
+    "colours": (as_file(noise(9, 9, 3)), "3 channels"),
+    "no pixels": (np.zeros((0, 4)), "at least one pixel"),
 }
 
 
-@pytest.mark.parametrize("labels", BAD_LABELS.values(), ids=BAD_LABELS)
-def test_what_is_no_label_map_is_refused(tmp_path, labels):
-    with pytest.raises(ValueError, match=r"labels\.png: (labels|a label map)"):
-        write_mask(tmp_path / "labels.png", labels)
-    assert not list(tmp_path.iterdir())
+@pytest.mark.parametrize("kind", BAD)
+def test_what_goes_wrong_is_said_and_the_last_image_stays(tmp_path, predictor, kind):
+    desk, (what, words) = Desk(predictor, tmp_path), BAD[kind]
+    desk.open("good.png", noise(9, 9))
+    before = desk.png(0.5, 0.5)
+    said = desk.open("bad.png", what)
+    assert said.startswith("bad.png: ") and words in said and "0x" not in said
+    assert desk.name == "good.png" and desk.png(0.5, 0.5) == before
 
 
-def test_a_three_class_map_is_written_alike_whatever_it_holds(tmp_path):
-    path = write_mask(tmp_path / "labels.png", np.eye(4, dtype=int), num_classes=3)
-    assert np.asarray(Image.open(path)).max() == 1
+def parts(page):
+    "The widgets of the page, by what they are."
+    found, stack = {}, [page]
+    while stack:
+        widget = stack.pop()
+        stack += getattr(widget, "children", ())
+        found[getattr(widget, "description", "") or type(widget).__name__] = widget
+    return found
 
 
-def test_masks_are_not_replaced_unasked(tmp_path):
-    path = write_mask(tmp_path / "mask.png", np.eye(4))
-    with pytest.raises(FileExistsError, match=r"mask\.png.*overwrite=True"):
-        write_mask(path, np.zeros((4, 4)))
-    assert read_mask(path).sum() == 4
-    write_mask(path, np.zeros((4, 4), int), overwrite=True)
-    assert read_mask(path).sum() == 0
+def test_the_page_of_widgets(tmp_path, predictor):
+    widgets = pytest.importorskip("ipywidgets")
+    found = parts(live(predictor, to=tmp_path))
+    picture, says_ = found["Image"], found["Label"]
+    found["save"].click()
+    assert not list(tmp_path.iterdir()) and picture.value == b""
+    file = {"name": "a.png", "type": "image/png", "content": as_file(noise(20, 33))}
+    if int(widgets.__version__.split(".")[0]) >= 8:
+        from datetime import datetime, timezone
+
+        when = datetime.now(timezone.utc)
+        upload = ({**file, "size": 9, "last_modified": when},)
+    else:
+        upload = {"a.png": {"metadata": {"name": "a.png"}, "content": file["content"]}}
+    found["Upload"].set_trait("value", upload)  # read-only in version 7
+    assert "20 x 33" in says_.value
+    first = picture.value
+    found["opacity"].value = 1.0
+    second = picture.value
+    found["threshold"].value = 0.9
+    assert len({first, second, picture.value}) == 3
+    found["save"].click()
+    assert "written" in says_.value and names(tmp_path.iterdir()) == ["a_mask.png"]
+    found["save"].click()
+    assert "is there already" in says_.value
+    found["replace"].value = True
+    found["save"].click()
+    assert "written" in says_.value
 
 
-def test_masks_are_never_written_as_jpeg(tmp_path):
-    with pytest.raises(ValueError, match=r"mask\.jpg.*\.png"):
-        write_mask(tmp_path / "mask.jpg", np.eye(4))
+def test_the_page_of_ipywidgets_7_takes_a_dictionary(tmp_path, predictor, monkeypatch):
+    """Both forms reach the desk: the button of the other version is simulated."""
+    pytest.importorskip("ipywidgets")
+    found = parts(live(predictor, to=tmp_path))
+    old = {"b.png": {"metadata": {}, "content": as_file(noise(9, 12))}}
+    monkeypatch.setattr(predict, "read_upload", lambda _: read_upload(old))
+    found["Upload"].notify_change({"name": "value", "type": "change", "owner": None})
+    assert "b.png: 9 x 12" in found["Label"].value and found["Image"].value
+
+
+def test_the_page_can_begin_with_an_image(tmp_path, predictor):
+    pytest.importorskip("ipywidgets")
+    found = parts(live(predictor, noise(9, 12), tmp_path))
+    assert "9 x 12" in found["Label"].value and found["Image"].value
+
+
+def test_nothing_but_the_page_needs_widgets(predictor, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    monkeypatch.delitem(sys.modules, "unet_tutorial.predict")
+    import unet_tutorial.predict as again
+
+    assert again.Desk(predictor).open("a.png", noise(5, 5))
+    with pytest.raises(ImportError, match="ipywidgets"):
+        again.live(predictor)

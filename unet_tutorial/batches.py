@@ -13,6 +13,7 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, RandomSampler
+
 from .training import amp_type
 
 # %% ../nbs/11d_batches.ipynb #1fdd7487

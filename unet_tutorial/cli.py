@@ -138,7 +138,6 @@ def _check(args):
     print(f"{len(report.pairs):,} pairs without a problem")
     if args.picture:
         from unet_tutorial.checkpoint import new_file
-
         from unet_tutorial.show import plt
 
         report.show()

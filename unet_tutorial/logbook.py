@@ -25,10 +25,10 @@ import torch
 from PIL import Image
 from torch import nn
 from torch.utils.data import Dataset
-from .checkpoint import new_file, save_net, save_state
-from .training import Training
 
+from .checkpoint import new_file, save_net, save_state
 from .show import OKABE_ITO, differences, plt
+from .training import Training
 
 # %% ../nbs/11f_logbook.ipynb #f6074e3d
 @torch.no_grad()

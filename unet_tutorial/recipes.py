@@ -18,8 +18,6 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
-from .training import Training
-from .windows import Whole, Windows, read_example
 
 from .augment import Seeded, car_pipeline, membrane_pipeline
 from .loading import ImagePairs, make_loader
@@ -28,6 +26,8 @@ from .metrics import dice_of, iou_of, pixel_error_of
 from .model import UNet
 from .sizes import output_size
 from .sources import Source
+from .training import Training
+from .windows import Whole, Windows, read_example
 
 # %% ../nbs/11e_recipes.ipynb #1f3e6427
 _RECIPES = files("unet_tutorial") / "recipes"

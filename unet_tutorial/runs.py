@@ -13,13 +13,12 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 
-from .checkpoint import load_net, load_state, save_state
-from .training import pick_device
-
 from . import logbook, recipes
+from .checkpoint import load_net, load_state, save_state
 from .recipes import read_recipe
 from .sources import Source, open_source
 from .train import evaluate, go_on
+from .training import pick_device
 
 # %% ../nbs/12a_runs.ipynb #56bd9cdd
 def _callback(out, draw, notes, asked, every, report):

@@ -1,0 +1,345 @@
+"""An image of any size and depth, and labels of that size."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from samples import says
+from unet_tutorial.predictor import (
+    Predictor,
+    class_probabilities,
+    find_net,
+    label_map,
+)
+
+from unet_tutorial import predictor as module
+from unet_tutorial.checkpoint import save_net
+from unet_tutorial.loading import to_tensor
+from unet_tutorial.model import UNet
+
+
+def thin(**switches):
+    torch.manual_seed(0)
+    return UNet(base_channels=2, **switches).eval()
+
+
+def picture(*shape):
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+def predictor(**switches):
+    return Predictor(thin(**switches), torch.device("cpu"))
+
+
+NETS = [{}, {"depth": 2}, {"padding": 1, "norm": "batch"}, {"num_classes": 3}]
+
+
+@pytest.mark.parametrize("switches", NETS)
+@pytest.mark.parametrize("size", [(64, 64), (37, 91), (1, 1), (5, 130)])
+def test_labels_have_the_size_of_the_image(switches, size):
+    ask = predictor(**switches)
+    labels, p = ask(picture(*size)), ask.probabilities(picture(*size))
+    assert labels.shape == size and labels.dtype == np.uint8
+    assert p.shape == (ask.model.num_classes, *size) and p.dtype == np.float32
+    assert np.array_equal(p.argmax(0), labels)
+
+
+def test_the_prediction_is_that_of_a_larger_image_inside():
+    """Where the margin shows real pixels, mirroring must not change the answer."""
+    net, image = thin(depth=1), to_tensor(picture(64, 64))
+    whole = class_probabilities(net, image[0].numpy())
+    with torch.no_grad():
+        inside = net(image[None])[0].softmax(0)  # (2, 48, 48), no mirror
+    assert torch.allclose(whole[:, 8:-8, 8:-8], inside, atol=1e-5)
+
+
+def test_a_padded_net_is_asked_once_about_the_whole():
+    net, image = thin(padding=1, norm="batch"), picture(37, 50)
+    with torch.no_grad():
+        due = net(to_tensor(image)[None])[0].softmax(0)
+    assert torch.allclose(class_probabilities(net, image), due, atol=1e-6)
+
+
+def test_a_large_image_is_blended_for_a_padded_net(monkeypatch):
+    net, image = thin(padding=1, depth=1), picture(700, 520)
+    whole = class_probabilities(net, image)
+    monkeypatch.setattr(module, "_WHOLE", 1000)
+    blended = class_probabilities(net, image)
+    assert not torch.equal(blended, whole)
+    assert (blended - whole).abs().mean() < 1e-3
+
+
+def test_probabilities_sum_to_one():
+    p = class_probabilities(thin(num_classes=4), picture(50, 60))
+    assert p.shape == (4, 50, 60) and p.min() >= 0
+    assert torch.allclose(p.sum(0), torch.ones(50, 60), atol=1e-5)
+
+
+# In the units of the training
+
+DEPTHS = {
+    "16 bits": lambda x: x.astype(np.uint16) * 257,
+    "12 bits with an offset": lambda x: 1000 + 12 * x.astype(np.uint16),
+    "32 bits": lambda x: x.astype(np.int32) - 70_000,
+    "floats": lambda x: x / 255,
+    "half": lambda x: (x / 255).astype(np.float16),
+}
+
+
+@pytest.mark.parametrize("kind", DEPTHS)
+@pytest.mark.parametrize("size", [None, (20, 30)])
+def test_the_depth_of_an_image_does_not_matter(kind, size):
+    net, image = thin(padding=1, norm="batch"), picture(40, 60)
+    p = class_probabilities(net, image, size)
+    other = class_probabilities(net, DEPTHS[kind](image), size)
+    wrong = (p - other).abs()  # shrunk, 8 bits are rounded
+    assert (
+        wrong.mean() < 0.01
+        if size
+        else wrong.max() < (0.01 if kind == "half" else 1e-4)
+    )
+
+
+def test_fixed_numbers_are_in_grey_values_whatever_the_depth():
+    net, image = thin(padding=1), picture(40, 60)
+    rule = 100.0, 40.0
+    with torch.no_grad():
+        x = torch.tensor((image - 100.0) / 40.0).float()
+        due = net(x[None, None])[0].softmax(0)
+    for same in (image, image.astype(np.uint16) * 257, image.astype(float)):
+        p = class_probabilities(net, same, normalisation=rule)
+        assert torch.allclose(p, due, atol=1e-4)
+
+
+def test_a_net_trained_small_answers_at_the_size_of_the_image(tmp_path):
+    net = thin(in_channels=3, padding=1, norm="batch")
+    path = save_net(tmp_path / "net.safetensors", net, size=(16, 24))
+    ask = Predictor.load(path)
+    image = picture(80, 120, 3)
+    assert ask(image).shape == (80, 120)
+    Image.fromarray(image).save(tmp_path / "image.png")
+    assert np.array_equal(ask(tmp_path / "image.png"), ask(image))
+    small = class_probabilities(net, np.full((40, 60, 3), 7, np.uint8), (16, 24))
+    assert small.shape == (2, 40, 60)
+
+
+def test_the_notes_of_the_net_are_obeyed(tmp_path):
+    notes = {"size": [20, 30], "normalisation": [90, 30], "tile": 36, "epoch": 7}
+    net = thin(depth=1, padding=1)
+    path = save_net(tmp_path / "n.safetensors", net, classes=["a", "b"], **notes)
+    ask = Predictor.load(path, torch.device("cpu"), views=4)
+    due = class_probabilities(net, picture(40, 60), (20, 30), 4, 36, (90, 30))
+    assert np.allclose(ask.probabilities(picture(40, 60)), due, atol=1e-6)
+    assert ask.classes == ["a", "b"] and "epoch" not in ask.how
+
+
+@pytest.mark.parametrize("views", [4, 7, 8])
+@pytest.mark.parametrize("switches", [{"depth": 2}, {"padding": 1, "in_channels": 3}])
+def test_views_are_averaged(views, switches):
+    net = thin(**switches)
+    image = picture(40, 61, 3) if net.in_channels == 3 else picture(40, 61)
+    ask = Predictor(net, torch.device("cpu"), views=views)
+    p = ask.probabilities(image)
+    assert p.shape == (2, 40, 61) and np.allclose(p.sum(0), 1, atol=1e-4)
+    assert not np.allclose(p, class_probabilities(net, image), atol=1e-4)
+
+
+def test_eight_views_are_blind_to_direction():
+    ask, image = Predictor(thin(depth=2), torch.device("cpu"), views=8), picture(40, 61)
+    p = ask.probabilities(image)
+    turned = ask.probabilities(np.rot90(image))
+    assert np.allclose(turned, np.rot90(p, axes=(1, 2)), atol=1e-5)
+    assert np.allclose(ask.probabilities(image[::-1]), p[:, ::-1], atol=1e-5)
+
+
+# Larger than the memory
+
+BIG = [{"depth": 1}, {"depth": 2, "num_classes": 3}, {"padding": 1, "depth": 1}]
+
+
+@pytest.mark.parametrize("switches", BIG)
+@pytest.mark.parametrize("rule", ["image", (100, 40)])
+def test_a_large_image_goes_from_file_to_file(tmp_path, monkeypatch, switches, rule):
+    net, image = thin(**switches), picture(300, 170)
+    due = label_map(net, image, tile=52, normalisation=rule)
+    monkeypatch.setattr(module, "_LARGE", 1000)
+    monkeypatch.setattr(module, "_BAND", 64)
+    monkeypatch.setattr(module, "_MARGIN", 32)
+    monkeypatch.setattr(module, "class_probabilities", None)  # never all at once
+    np.save(tmp_path / "a.npy", image)
+    slide = np.load(tmp_path / "a.npy", mmap_mode="r")
+    out = np.lib.format.open_memmap(tmp_path / "l.npy", "w+", np.uint8, (300, 170))
+    answer = label_map(net, slide, out, tile=52, normalisation=rule)
+    assert answer is out and (out == due).mean() > 0.999
+    out.flush()
+    assert np.array_equal(np.load(tmp_path / "l.npy"), out)
+
+
+def test_a_slide_costs_no_more_memory_than_its_tiles(monkeypatch):
+    """No array or tensor on the way is larger than a share of the image."""
+    monkeypatch.setattr(module, "_LARGE", 1000)
+    net, largest = thin(depth=1), 0
+    image = picture(900, 1000)
+    softmax, stack = torch.Tensor.argmax, torch.stack
+
+    def watch(x, *how, **more):
+        nonlocal largest
+        largest = max(largest, x.numel())
+        return softmax(x, *how, **more)
+
+    def watched(parts, *how):
+        nonlocal largest
+        largest = max(largest, sum(part.numel() for part in parts))
+        return stack(parts, *how)
+
+    monkeypatch.setattr(torch.Tensor, "argmax", watch)
+    monkeypatch.setattr(torch, "stack", watched)
+    label_map(net, image, tile=100)
+    assert 0 < largest < image.size / 30
+
+
+@pytest.mark.parametrize("out", [np.zeros((9, 8), np.uint8), np.zeros((9, 9))], ids=str)
+def test_an_output_that_does_not_fit_is_refused(out):
+    with pytest.raises(ValueError, match=r"out is .*integers \(9, 9\)"):
+        label_map(thin(depth=1), picture(9, 9), out)
+
+
+# Every form of an image
+
+
+def test_files_stacks_and_pil_images(tmp_path):
+    ask, pages = predictor(depth=1), picture(3, 20, 33)
+    first, *rest = [Image.fromarray(page) for page in pages]
+    first.save(tmp_path / "stack.tif", save_all=True, append_images=rest)
+    first.save(tmp_path / "one.png")
+    due = ask(pages)
+    assert due.shape == (3, 20, 33)
+    assert np.array_equal(ask(tmp_path / "stack.tif"), due)
+    assert np.array_equal(ask(str(tmp_path / "one.png")), due[0])
+    assert np.array_equal(ask(first), due[0])
+    assert ask.probabilities(pages).shape == (3, 2, 20, 33)
+
+
+def test_arrays_that_are_views_are_taken(tmp_path):
+    ask, image = predictor(depth=1), picture(20, 30)
+    assert np.array_equal(ask(image[:, ::-1]), ask(image[:, ::-1].copy()))
+    image.setflags(write=False)
+    assert ask(image).shape == (20, 30)
+
+
+def test_grey_saved_as_colours_is_grey():
+    grey, ask = picture(40, 50), predictor()
+    assert np.array_equal(ask(np.stack([grey] * 3, -1)), ask(grey))
+    assert np.array_equal(ask(grey[..., None]), ask(grey))
+
+
+# What is refused
+
+
+def test_one_class_is_refused_by_name():
+    with pytest.raises(ValueError, match="background"):
+        predictor(num_classes=1)(picture(32, 32))
+
+
+def test_a_tensor_is_refused():
+    with pytest.raises(TypeError, match=r"Tensor.*\(H, W\)"):
+        predictor()(torch.zeros(1, 32, 32))
+
+
+def test_an_image_with_other_channels_is_refused():
+    with pytest.raises(ValueError, match=r"has 3 channels, the net takes 1.*convert"):
+        predictor()(picture(32, 32, 3))
+    with pytest.raises(ValueError, match="has 1 channels, the net takes 3"):
+        predictor(in_channels=3)(picture(32, 32))
+    with pytest.raises(ValueError, match="has 4 channels, the net takes 3"):
+        predictor(in_channels=3)(picture(32, 32, 4))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("padding", [0, 1])
+@pytest.mark.parametrize("how", [{}, {"size": (9, 9)}, {"normalisation": (0, 1)}])
+def test_a_pixel_that_is_no_number_is_named(value, padding, how):
+    image = np.ones((20, 30))
+    image[7, 11] = value
+    ask = Predictor(thin(padding=padding, depth=1), torch.device("cpu"), **how)
+    with pytest.raises(ValueError, match=says("NaN or infinite", "row", "column")):
+        ask(image)
+
+
+def test_its_place_is_that_in_the_image():
+    image = np.ones((20, 30))
+    image[7, 11] = np.nan
+    for how in ({}, {"size": (9, 9)}):
+        with pytest.raises(ValueError, match="row 7, column 11"):
+            Predictor(thin(depth=1), torch.device("cpu"), **how)(image)
+
+
+def test_an_image_without_pixels_is_refused():
+    with pytest.raises(ValueError, match=r"\(0, 30\).*at least one pixel"):
+        predictor()(np.zeros((0, 30)))
+
+
+@pytest.mark.parametrize("kind", [bool, str, complex, object])
+def test_what_are_no_grey_values_is_refused(kind):
+    image = np.zeros((9, 9), kind)
+    with pytest.raises(TypeError, match="integers or floats would work"):
+        predictor(depth=1)(image)
+
+
+def test_a_constant_image_has_an_answer():
+    assert predictor(depth=1)(np.full((9, 9), 3)).shape == (9, 9)
+
+
+def test_a_net_for_two_classes_asked_for_three(tmp_path):
+    path = save_net(tmp_path / "net.safetensors", thin(depth=1))
+    with pytest.raises(ValueError, match="has 2 classes, 3 were asked for"):
+        Predictor.load(path, num_classes=3)
+    with pytest.raises(ValueError, match="has 2 classes, 3 were asked for"):
+        Predictor.load(path, classes=["a", "b", "c"])
+    Predictor.load(path, num_classes=2, classes=["a", "b"])
+
+
+@pytest.mark.parametrize("rule", ["minmax", (1, 2, 3), (5, 0)])
+def test_an_unknown_normalisation_is_refused(rule):
+    with pytest.raises(ValueError, match=r"normalisation=.*two numbers"):
+        Predictor(thin(depth=1), normalisation=rule)
+
+
+def test_an_unknown_number_of_views_is_refused():
+    with pytest.raises(ValueError, match=r"views=3.*8"):
+        Predictor(thin(depth=1), views=3)(picture(9, 9))
+
+
+def test_a_missing_or_broken_image_is_named(tmp_path):
+    ask = predictor()
+    with pytest.raises(FileNotFoundError, match=r"none\.png"):
+        ask(tmp_path / "none.png")
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
+    with pytest.raises(ValueError, match=r"broken\.jpg"):
+        ask(tmp_path / "broken.jpg")
+
+
+# The file of a net
+
+
+def test_a_run_is_known_by_its_best_net(tmp_path):
+    save_net(tmp_path / "last.safetensors", thin(depth=1))
+    with pytest.raises(FileNotFoundError, match=says("no best.safet", "last.safet")):
+        Predictor.load(tmp_path)
+    best = save_net(tmp_path / "best.safetensors", thin(depth=2))
+    assert find_net(tmp_path) == find_net(best) == best
+    assert Predictor.load(tmp_path).model.depth == 2
+
+
+def test_a_missing_net_is_missing(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        Predictor.load(tmp_path / "nowhere.safetensors")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="empty holds no best"):
+        Predictor.load(tmp_path / "empty")
+
+
+def test_predicting_leaves_no_gradients_and_no_training_mode():
+    net = thin(depth=1).train()
+    p = class_probabilities(Predictor(net).model, picture(9, 9))
+    assert not net.training and not p.requires_grad

@@ -1,0 +1,62 @@
+"""Serve a page that takes an image and shows its mask: make app NET=runs/cars
+
+Masks are saved into the folder `masks`. The net is a run's folder or a .safetensors
+file; without one, the newest that the notebooks or a training have left here.
+"""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from notebooks import ROOT, settings
+
+PLACES = ("runs", "nbs/runs", "build/course")
+
+
+def newest_net(
+    root=ROOT,  # the repository
+):  # Path of a .safetensors file, or None
+    "The best net of the latest run; without any run, the latest net."
+    nets = [net for place in PLACES for net in (root / place).rglob("*.safetensors")]
+    best = [net for net in nets if net.name == "best.safetensors"]
+    return max(best or nets, key=lambda net: net.stat().st_mtime, default=None)
+
+
+def install(
+    module="voila",  # what the page needs
+):
+    "Get what the page needs, once."
+    if importlib.util.find_spec(module) is None:
+        needs = settings()["app_requirements"].split()
+        print("Installing", *needs, flush=True)
+        command = [sys.executable, "-m", "pip", "install", "-q", *needs]
+        if subprocess.call(command) != 0:
+            sys.exit(f"app: pip failed; try by hand: pip install {' '.join(needs)}")
+
+
+def main():
+    "Find the net, and start the server; Ctrl-C ends it."
+    net = Path(sys.argv[1]) if len(sys.argv) > 1 else newest_net()
+    if net is None:
+        sys.exit(
+            "app: there is no trained net here yet. Name one: make app NET=folder; or "
+            "train a small one in a minute: make course NB=13_predict"
+        )
+    if not net.exists():
+        sys.exit(
+            f"app: there is no {net}; NET is a run's folder or a .safetensors file"
+        )
+    install()
+    print(f"The net is {net}; masks are saved into {ROOT / 'masks'}", flush=True)
+    env = dict(os.environ, UNET_NET=str(net.resolve()), UNET_MASKS=str(ROOT / "masks"))
+    page = ROOT / "app" / "segment.ipynb"
+    return subprocess.call([sys.executable, "-m", "voila", str(page)], env=env)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(0)
