@@ -15,7 +15,7 @@ from pathlib import Path
 from notebooks import ROOT, reading_order
 
 TOOLS = Path(sysconfig.get_path("scripts"))
-SOURCES = ["nbs", "tests", "tools", "benchmarks", "setup.py"]
+SOURCES = "app benchmarks hubconf.py nbs setup.py tests tools".split()
 
 
 def command(

@@ -17,10 +17,10 @@ from warnings import catch_warnings, simplefilter
 import numpy as np
 import torch
 from torch import Tensor, nn
-from .predictor import find_net
 
 from .checkpoint import load_net, new_file
 from .model import UNet
+from .predictor import find_net
 from .sizes import nearest_valid_sizes
 
 # %% ../nbs/13a_export.ipynb #a7552de4

@@ -57,6 +57,14 @@ def open_image(path: str | Path) -> Iterator[Image.Image]:  # of any format of P
             raise  # said already, or not the fault of the file
         raise BadFile(path, "is damaged or cut off", again, str(error)) from error
 
+
+def _draft(image, size):
+    """Let a JPEG come at an eighth, a quarter or a half, but not below (H, W)."""
+    for scale in (8, 4, 2):  # libjpeg rounds up: 1918 / 8 gives 240
+        small = [-(-side // scale) for side in image.size]
+        if small[0] >= size[1] and small[1] >= size[0]:
+            return image.draft(None, [max(1, side // scale) for side in image.size])
+
 # %% ../nbs/09a_files.ipynb #15c61e6c
 def upright_size(path: str | Path) -> tuple[int, int]:  # an image file
     """Return the (H, W) of an image file with its EXIF orientation obeyed."""
@@ -86,7 +94,7 @@ def load_upright(
             raise BadFile(path, "has colours that Pillow cuts", "save it as 8-bit RGB")
         full = _size_of(image)
         if size:
-            image.draft(None, (max(size), max(size)))
+            _draft(image, size if full == image.size[::-1] else size[::-1])
         tiff = image.format == "TIFF"  # Pillow turns it when it loads it
         return image.copy() if tiff else ImageOps.exif_transpose(image), full
 
@@ -187,7 +195,8 @@ def to_mask(
     path: str | Path,  # its file, for the error
 ) -> np.ndarray:  # uint8
     """Turn 0 and one other value into 0 and 1."""
-    if not ((pixels == 0) | (pixels == pixels.max())).all():
+    most = pixels.max()
+    if most > 1 and not ((pixels == 0) | (pixels == most)).all():
         raise BadFile(path, *why_not_two(*np.unique(pixels, return_counts=True)))
     return (pixels != 0).astype(np.uint8)
 

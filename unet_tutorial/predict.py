@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 from tqdm.auto import tqdm
+
+from .files import name_some
 from unet_tutorial.masks import (
     painted,
     write_labels,
@@ -27,8 +29,6 @@ from unet_tutorial.predictor import (  # noqa: F401  can be had from here as wel
     class_probabilities,
     label_map,
 )
-
-from .files import name_some
 
 # %% ../nbs/13_predict.ipynb #3031884b
 _ENDINGS = {

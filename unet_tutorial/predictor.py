@@ -13,14 +13,14 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
-from .pictures import as_images
-from .views import average_views
 
 from .checkpoint import load_net
 from .files import name_some
 from .model import UNet
+from .pictures import as_images
 from .tiles import mean_and_std, predict_blended, predict_tiled
 from .train import pick_device
+from .views import average_views
 
 # %% ../nbs/12c_predictor.ipynb #e5d17756
 def _channels_first(image, model):
