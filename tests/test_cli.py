@@ -13,6 +13,7 @@ from samples import says
 
 from unet_tutorial import __version__, cli, data, download
 from unet_tutorial.cli import COMMANDS, Command, build_parser, main
+from unet_tutorial.pairs import Problem
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = "get check train evaluate predict export doctor".split()
@@ -252,11 +253,13 @@ def test_check(monkeypatch, folders, capsys):
     assert asked.pop() == (("a", "b", "_m"), {"num_classes": 4})
     told = capsys.readouterr().out
     assert told == "note: b.gif is black\n2 pairs without a problem\n"
-    report.problems = ["a.jpg has no mask: add it", "c.gif is empty: copy it again"]
+    files = {Path("a.jpg"): "", Path("b.jpg"): "3 bytes"}
+    report.problems = [Problem("no mask", "add it", files)]
     assert main(["check", "a", "--instances"]) == 1
     assert asked.pop() == (("a", None, None), {"num_classes": None})
     told = capsys.readouterr().out.splitlines()
-    assert told[:2] == [f"problem: {problem}" for problem in report.problems]
+    assert told[0] == "problem: no mask: a.jpg; add it"
+    assert told[1] == "problem: no mask: b.jpg (3 bytes); add it"
 
 
 def test_check_draws_a_picture_once(monkeypatch, folders, capsys):

@@ -238,5 +238,5 @@ def test_a_link_that_leads_back_adds_nothing(tmp_path):
 def test_a_problem_is_one_line_with_its_files():
     files = {Path(f"x/{n}.png"): "" for n in range(5)} | {Path("x/0.png"): "9 of 3"}
     problem = Problem("is odd", "do something", files)
-    text = "is odd: x/0.png (9 of 3), x/1.png, x/2.png and 2 more. Do something"
+    text = "is odd: x/0.png (9 of 3), x/1.png, x/2.png and 2 more; do something"
     assert str(problem) == text

@@ -132,7 +132,10 @@ def _check(args):
 
     classes = None if args.instances else args.classes
     report = check_pairs(args.images, args.masks, args.suffix, num_classes=classes)
-    for kind, found in (("problem", report.problems), ("note", report.notes)):
+    alone = [
+        p._replace(files={f: p.files[f]}) for p in report.problems for f in p.files
+    ]
+    for kind, found in (("problem", alone), ("note", report.notes)):
         for item in found:
             print(f"{kind}: {item}")
     print(f"{len(report.pairs):,} pairs without a problem")

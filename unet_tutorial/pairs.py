@@ -112,7 +112,7 @@ class Problem(NamedTuple):
     def __str__(self) -> str:
         files = {path.as_posix(): text for path, text in self.files.items()}
         files = name_some(f"{p} ({text})" if text else p for p, text in files.items())
-        return f"{self.cause}: {files}. {self.remedy[:1].upper()}{self.remedy[1:]}"
+        return f"{self.cause}: {files}; {self.remedy}"
 
 # %% ../nbs/09b_pairs.ipynb #44632265
 def match_names(
