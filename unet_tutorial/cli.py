@@ -120,24 +120,23 @@ def _add_check(parser):
     add("masks", metavar="MASKS", nargs="?", help="of the masks, if it is another one")
     add("--suffix", help="what a mask's name has more, such as _mask")
     add("--classes", type=_count, default=2, metavar="N", help="with background (2)")
-    add("--instances", action="store_true", help="the masks number objects")
+    one = {"dest": "classes", "action": "store_const", "const": None}
+    add("--instances", **one, help="the masks number objects")
     add("--picture", metavar="FILE", help="draw some pairs into a new file")
 
 
 def _check(args):
     for folder in filter(None, (args.images, args.masks)):
-        if not os.path.isdir(folder):
-            args.wrong(f"{folder} is no folder")
+        os.path.isdir(folder) or args.wrong(f"{folder} is no folder")
     from unet_tutorial.data import check_pairs
 
-    classes = None if args.instances else args.classes
-    report = check_pairs(args.images, args.masks, args.suffix, num_classes=classes)
+    names = args.images, args.masks, args.suffix
+    report = check_pairs(*names, num_classes=args.classes)
     alone = [
         p._replace(files={f: p.files[f]}) for p in report.problems for f in p.files
     ]
     for kind, found in (("problem", alone), ("note", report.notes)):
-        for item in found:
-            print(f"{kind}: {item}")
+        print(*(f"{kind}: {item}\n" for item in found), sep="", end="")
     print(f"{len(report.pairs):,} pairs without a problem")
     if args.picture:
         from unet_tutorial.checkpoint import new_file
