@@ -130,11 +130,9 @@ def _check(args):
         os.path.isdir(folder) or args.wrong(f"{folder} is no folder")
     from unet_tutorial.data import check_pairs
 
-    names = args.images, args.masks, args.suffix
-    report = check_pairs(*names, num_classes=args.classes)
-    alone = [
-        p._replace(files={f: p.files[f]}) for p in report.problems for f in p.files
-    ]
+    report = check_pairs(args.images, args.masks, args.suffix, args.classes)
+    wrong = report.problems
+    alone = [p._replace(files={f: p.files[f]}) for p in wrong for f in p.files]
     for kind, found in (("problem", alone), ("note", report.notes)):
         print(*(f"{kind}: {item}\n" for item in found), sep="", end="")
     print(f"{len(report.pairs):,} pairs without a problem")
