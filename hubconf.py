@@ -14,8 +14,7 @@ def unet(weights=None, **switches):
         return UNet(**switches)
     if switches:
         raise ValueError("the file of the weights says which switches the net has")
-    from unet_tutorial.predictor import find_net
-
     from unet_tutorial.checkpoint import load_net
+    from unet_tutorial.predictor import find_net
 
     return load_net(find_net(weights))[0]

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 from samples import says
-from unet_tutorial.export import export_net, largest_difference, open_graph
 
 from unet_tutorial.checkpoint import save_net
+from unet_tutorial.export import export_net, largest_difference, open_graph
 from unet_tutorial.model import UNet
 
 pytest.importorskip("onnx")

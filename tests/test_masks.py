@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 from samples import noise, says
+
+from unet_tutorial.data import read_mask
 from unet_tutorial.masks import (
     outlines,
     painted,
@@ -18,8 +20,6 @@ from unet_tutorial.masks import (
     write_polygons,
     write_probabilities,
 )
-
-from unet_tutorial.data import read_mask
 
 
 def test_a_mask_can_be_seen_and_read_back(tmp_path):

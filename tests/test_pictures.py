@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 from samples import cut_off, noise, save, save_palette, save_stack, says
+
 from unet_tutorial.pictures import as_images, find_images, read_pixels
 
 DEEP = noise(9, 12).astype(np.uint16) * 257

@@ -5,17 +5,17 @@ import pytest
 import torch
 from PIL import Image
 from samples import says
+
+from unet_tutorial import predictor as module
+from unet_tutorial.checkpoint import save_net
+from unet_tutorial.loading import to_tensor
+from unet_tutorial.model import UNet
 from unet_tutorial.predictor import (
     Predictor,
     class_probabilities,
     find_net,
     label_map,
 )
-
-from unet_tutorial import predictor as module
-from unet_tutorial.checkpoint import save_net
-from unet_tutorial.loading import to_tensor
-from unet_tutorial.model import UNet
 
 
 def thin(**switches):

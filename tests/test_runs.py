@@ -305,6 +305,15 @@ def test_tensorboard_gets_the_numbers_where_it_is_installed(
 # Going on
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    "Sums depend on how many threads share them, and a forked child needs one."
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def whole(stack, tmp_path_factory):
     "A run that was never interrupted."
@@ -455,7 +464,6 @@ def test_a_crash_file_is_there_while_a_run_runs(stack, tmp_path):
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
 def test_a_run_that_is_killed_again_and_again_ends_the_same(stack, whole, tmp_path):
-    torch.set_num_threads(1)
     fork, out = multiprocessing.get_context("fork"), tmp_path / "run"
     how = {"save_every": 0}
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from unet_tutorial.views import average_views, rotate, turn, turn_back
 
 from unet_tutorial.model import UNet
 from unet_tutorial.tiles import predict_tiled
+from unet_tutorial.views import average_views, rotate, turn, turn_back
 
 
 def image(*size, channels=1):

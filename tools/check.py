@@ -77,7 +77,7 @@ def differing(
 
 def ruff_lint():  # str, empty when all is well
     "The linter, on notebooks too."
-    told = tells(command("ruff", "check", *SOURCES))
+    told = tells(command("ruff", "check", "--no-cache", *SOURCES))
     return (
         told and f"{told}ruff found the above; much of it goes with: ruff check --fix"
     )
