@@ -165,7 +165,7 @@ def test_ctrl_c_is_130(command, capsys):
 
     command(run)
     assert main(["try"]) == 130
-    assert capsys.readouterr().err == "stopped. saved: --resume goes on\n"
+    assert capsys.readouterr().err == "saved: --resume goes on\n"
 
 
 COMMAND = """
@@ -350,7 +350,7 @@ def test_predict(monkeypatch, capsys):
         return ["a_mask.png", "b_mask.png"]
 
     module(monkeypatch, "predict", predict_files=predict_files)
-    module(monkeypatch, "train", pick_device=lambda name: f"device {name}")
+    module(monkeypatch, "training", pick_device=lambda name: f"device {name}")
     assert main("predict run a.png b/* --to c".split()) == 0
     arguments, options = asked.pop()
     assert arguments == ("run", ["a.png", "b/*"], "c", False, ["mask"])

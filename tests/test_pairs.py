@@ -173,7 +173,7 @@ def test_an_image_is_missing(tmp_path):
 
 def test_two_masks_for_an_image(tmp_path):
     make(tmp_path, "images/1.png", "masks/1_mask.png", "masks/1_mask.gif")
-    words = says("several of one name", "1_mask.png", "1_mask.gif", "Keep one")
+    words = says("several of one name", "1_mask.png", "1_mask.gif", "keep one")
     with pytest.raises(ValueError, match=words):
         find_pairs(tmp_path / "images", tmp_path / "masks")
 
@@ -190,7 +190,7 @@ def test_two_images_for_a_mask(tmp_path):
 )
 def test_swapped_folders(tmp_path, images, masks):
     make(tmp_path, f"{images}/1_mask.png", f"{masks}/1.png")
-    words = says("swapped", f"{images} (called masks)", "Exchange")
+    words = says("swapped", f"{images} (called masks)", "exchange")
     with pytest.raises(ValueError, match=words):
         find_pairs(tmp_path / images, tmp_path / masks)
 

@@ -51,6 +51,7 @@ def kernel_environment(
     if env.get("UNET_DATA"):  # notebooks run in another folder than the reader
         env["UNET_DATA"] = os.path.abspath(os.path.expanduser(env["UNET_DATA"]))
     env.pop("MPLBACKEND", None)
+    env.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # on a busy machine spinning is slow
     return env
 
 

@@ -34,6 +34,8 @@ def _check_labels(logits: Tensor, labels: Tensor) -> None:
             f"the labels have shape {tuple(labels.shape)}, the net's output needs "
             f"{expected}: {remedy}"
         )
+    if labels.is_floating_point() or labels.dtype == torch.bool:
+        raise ValueError(f"the labels are {labels.dtype}; labels.long() would work")
     wrong = labels[(labels != -100) & ((labels < 0) | (labels >= classes))]
     if len(wrong):
         raise ValueError(

@@ -182,7 +182,7 @@ def _unpack(value, tensors):
 def save_state(
     path: str | Path,  # the .safetensors file to write
     state,  # nested dicts, lists and tuples of tensors, numbers and text; or an
-    # object whose state_dict() is that, such as an optimizer or a train.Training
+    # object whose state_dict() is that, such as an optimizer or a training.Training
     overwrite: bool = False,  # replace a file that is there
 ) -> Path:  # the path
     """Write all that a training needs to go on exactly."""

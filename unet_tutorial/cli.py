@@ -18,6 +18,17 @@ from typing import NamedTuple
 
 from . import __version__
 
+# %% ../nbs/23_command_line.ipynb #typed001
+_TYPED = {"overwrite=True": "--overwrite", "num_classes=None": "--instances"}
+_TYPED |= {"num_classes=": "--classes ", "suffix=": "--suffix "}
+
+
+def _typed(text):
+    """Return a text in which what is written in Python is what is typed."""
+    for python, words in _TYPED.items():
+        text = text.replace(python, words)
+    return text
+
 # %% ../nbs/23_command_line.ipynb #e73b326d
 class Command(NamedTuple):
     """A command: its help, and two functions."""
@@ -33,7 +44,7 @@ COMMANDS = {}
 
 def _message(error):
     """Return in one line what is wrong; what nobody expected also tells its kind."""
-    text = " ".join(str(error).split()).replace("overwrite=True", "--overwrite")
+    text = _typed(" ".join(str(error).split()))
     expected = isinstance(error, OSError | ValueError | ImportError | RuntimeError)
     kind = type(error).__name__
     return text if text and expected else f"{kind}: {text} (--debug shows where)"
@@ -78,7 +89,7 @@ def main(arguments: list[str] | None = None) -> int:  # None: those that were ty
         sys.stdout.flush()
         return status
     except KeyboardInterrupt as error:
-        print(f"stopped. {error}".rstrip(), file=sys.stderr)
+        print(str(error) or "stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -134,7 +145,7 @@ def _check(args):
     wrong = report.problems
     alone = [p._replace(files={f: p.files[f]}) for p in wrong for f in p.files]
     for kind, found in (("problem", alone), ("note", report.notes)):
-        print(*(f"{kind}: {item}\n" for item in found), sep="", end="")
+        print(*(_typed(f"{kind}: {item}\n") for item in found), sep="", end="")
     print(f"{len(report.pairs):,} pairs without a problem")
     if args.picture:
         from unet_tutorial.checkpoint import new_file
@@ -154,20 +165,21 @@ COMMANDS["check"] = Command("find what is wrong with pairs", _SHOWN, _add_check,
 def _size(text):
     """Return (H, W) of a text such as 160x240."""
     found = re.fullmatch("([1-9][0-9]*)x([1-9][0-9]*)", text)
-    if not found:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; 160x240 would work")
+    if not found or min(map(int, found.groups())) < 16:
+        text = f"{text!r} is no size of at least 16x16; 160x240 would work"
+        raise argparse.ArgumentTypeError(text)
     return int(found[1]), int(found[2])
 
 
 def _add_train(parser):
-    add, kinds = (
-        parser.add_argument,
-        ("carvana", "isbi", "ctc", "pets", "nuclei", "folder"),
-    )
+    add, kinds = parser.add_argument, "carvana isbi ctc pets nuclei folder".split()
     add("--out", metavar="RUN", required=True, help="the folder of the run")
     add("--resume", action="store_true", help="go on where the run stopped")
     add("--kind", choices=kinds, help="of data set")
     add("--data", metavar="DIR", help="the folder of the data set")
+    add("--masks", metavar="DIR", help="a folder's masks, if they lie elsewhere")
+    add("--suffix", help="what a mask's name has more, such as _mask")
+    add("--classes", type=_count, metavar="N", help="with background (2)")
     add("--recipe", metavar="NAME", help="modern, paper, or a .json file (modern)")
     add("--size", type=_size, metavar="HxW", help="to resize to; else by the kind")
     add("--held-out", type=_count, metavar="N", help="groups to measure on")
@@ -187,6 +199,14 @@ _SHOWN = """--kind carvana --data data/carvana --out runs/cars --minutes 15
 --out runs/cars --resume"""
 
 
+def _options(args):
+    """Return what a folder's reader must be told, or None."""
+    classes = ["background", *(f"class {n}" for n in range(1, args.classes or 0))]
+    masks = args.masks and os.path.abspath(args.masks)
+    named = {"masks": masks, "suffix": args.suffix, "classes": args.classes and classes}
+    return {name: value for name, value in named.items() if value} or None
+
+
 def _tell(training, row):
     """Print what was measured after an epoch; after a step there is none."""
     if row:
@@ -200,6 +220,7 @@ def _train(args):
     from unet_tutorial.runs import resume_run, train_run
 
     asked = {name: getattr(args, name) for name in _ASKED}
+    asked["options"] = _options(args)
     asked["amp"] = {"off": False, "on": True}.get(args.amp, args.amp)
     asked = {name: value for name, value in asked.items() if value is not None}
     how = {"device": args.device, "workers": args.workers, "report": _tell}
@@ -250,7 +271,7 @@ def _add_predict(parser):
 
 def _predict(args):
     from unet_tutorial.predict import predict_files
-    from unet_tutorial.train import pick_device
+    from unet_tutorial.training import pick_device
 
     how = {"views": args.views, "device": pick_device(args.device)}
     done = predict_files(

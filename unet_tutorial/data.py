@@ -82,7 +82,7 @@ def _file_problems(looks):
             if isinstance(found, BadFile):
                 yield found.cause, found.remedy, path, found.found
             elif isinstance(found, Exception):
-                yield "cannot be read", "Mend link or permission", path, str(found)
+                yield "cannot be read", "mend link or permission", path, str(found)
         if size and other and size != other:
             remedy = "made for another image? Else resize the mask with NEAREST"
             if size == other[::-1]:
@@ -180,7 +180,7 @@ def _notes(looks, masks, num_classes):
         if not values.any():
             yield "shows no object", "right, if its image does not", path, ""
         if num_classes == 2 and values.tolist() == [0, 255]:
-            yield "holds 0 and 255", "read_mask makes it 0 and 1", path, ""
+            yield "holds 0 and 255", "it becomes 0 and 1 (read_mask)", path, ""
     if num_classes != 2 and missing:
         for path in masks:
             yield f"no mask holds {sorted(missing)}", "fewer classes?", path, ""
@@ -240,7 +240,7 @@ def check_pairs(
     found = [*_file_problems(looks), *_mask_problems(counts, num_classes)]
     if _swapped(looks):
         cause = "images look like masks, and masks like images"
-        found = [(cause, "Exchange the folders", pair.image, "") for pair in pairs]
+        found = [(cause, "exchange the folders", pair.image, "") for pair in pairs]
     problems += _by_cause(found)
     notes += _by_cause(_notes(looks, counts, num_classes))
     bad = {path for problem in problems for path in problem.files}

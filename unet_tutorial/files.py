@@ -196,7 +196,8 @@ def to_mask(
 ) -> np.ndarray:  # uint8
     """Turn 0 and one other value into 0 and 1."""
     most = pixels.max()
-    if most > 1 and not ((pixels == 0) | (pixels == most)).all():
+    quick = most <= 1 and pixels.dtype.kind in "bu"  # 0 and 1, nothing else
+    if not quick and not ((pixels == 0) | (pixels == most)).all():
         raise BadFile(path, *why_not_two(*np.unique(pixels, return_counts=True)))
     return (pixels != 0).astype(np.uint8)
 
@@ -246,7 +247,9 @@ def read_labels(
         labels = np.asarray(one_channel(image, path))
     else:
         pixels = np.asarray(image.convert("RGB"))  # (H, W, 3)
-        labels = np.full(pixels.shape[:2], len(colours), np.uint8)
+        labels = np.full(
+            pixels.shape[:2], len(colours), np.min_scalar_type(len(colours))
+        )
         for label, colour in enumerate(colours):
             labels[(pixels == colour).all(axis=-1)] = label
         other = pixels[labels == len(colours)]  # (n, 3)

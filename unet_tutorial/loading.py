@@ -272,8 +272,10 @@ class _Loader(DataLoader):
     def __iter__(self):
         try:
             return (yield from super().__iter__())
-        except Exception as error:  # whose frames would keep the workers waiting
-            failure = error.with_traceback(None)
+        except Exception as error:
+            if not self.num_workers:
+                raise  # in this process: its traceback says where
+            failure = error.with_traceback(None)  # its frames keep workers waiting
         dead = re.match(r"DataLoader worker \(pid\S* ([\d, ]+)\)", str(failure))
         names = _last_read(self.dataset, dead[1].split(", ")) if dead else []
         if names:

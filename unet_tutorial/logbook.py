@@ -112,7 +112,8 @@ def live_figure() -> Callable[[bytes], None]:  # show(png) replaces what it show
         if shown:
             shown[0].update(picture)
         else:
-            shown.append(display(picture, display_id=True))
+            place = display(picture, display_id=True)
+            shown.extend([place] if place else [])  # None outside a notebook
 
     return show
 
@@ -211,9 +212,11 @@ def crash_file(
     try:
         with path.open("a", encoding="utf-8") as file:
             faulthandler.enable(file)
-            yield
+            try:
+                yield
+            finally:
+                faulthandler.disable()  # before the file is closed
     finally:
-        faulthandler.disable()
         if before and sys.__stderr__:
             with suppress(OSError, ValueError):
                 faulthandler.enable(sys.__stderr__)

@@ -131,15 +131,15 @@ def match_names(
     ]
     if marked == [True, False]:
         swapped = dict(zip(folders, ("called masks", "called images"), strict=True))
-        why = "the folders are swapped", "Exchange the two", swapped
+        why = "the folders are swapped", "exchange the two", swapped
         return [], [Problem(*why)], []
     rest = f"or take check_pairs(...).pairs, without it{_guess(lonely, idle)}"
     problems = [
-        Problem("no mask of that name", f"Add it, {rest}", lonely),
-        Problem("no image of that name", f"Add it, {rest}", idle),
-        Problem("several of one name", f"Keep one image and one mask, {rest}", double),
+        Problem("no mask of that name", f"add it, {rest}", lonely),
+        Problem("no image of that name", f"add it, {rest}", idle),
+        Problem("several of one name", f"keep one image and one mask, {rest}", double),
     ]
-    notes = [Problem("neither image nor mask", "Left out", dict.fromkeys(others, ""))]
+    notes = [Problem("neither image nor mask", "left out", dict.fromkeys(others, ""))]
     return pairs, [p for p in problems if p.files], [n for n in notes if n.files]
 
 # %% ../nbs/09b_pairs.ipynb #bec259ad

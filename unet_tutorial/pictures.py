@@ -6,6 +6,7 @@
 __all__ = ['SUFFIXES', 'read_pixels', 'as_images', 'find_images']
 
 # %% ../nbs/10e_pictures.ipynb #08a9ce9e
+import re
 from collections.abc import Iterable
 from glob import glob
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, ImageSequence
 
-from .files import open_image
+from .files import BadFile, open_image
 
 # %% ../nbs/10e_pictures.ipynb #913856d4
 def _pixels(picture):
@@ -36,6 +37,9 @@ def read_pixels(
         except (ValueError, EOFError) as error:
             raise ValueError(f"{path} is no array of numpy.save: {error}") from None
     with open_image(path) as image:
+        if image.mode == "LAB" or re.search(r"(RGB.?|LA|CMYK);16", str(image.tile)):
+            remedy = "save it as 8-bit RGB, or as .npy"
+            raise BadFile(path, "has colours that Pillow cuts", remedy)
         if image.format != "TIFF" or image.n_frames == 1:
             return _pixels(image)
         pages = [_pixels(page) for page in ImageSequence.Iterator(image)]

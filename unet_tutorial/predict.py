@@ -95,6 +95,7 @@ def predict_files(
     """Predict image files, and write the answers under the names of the images."""
     predictor = net if isinstance(net, Predictor) else Predictor.load(net, **options)
     files, to, written = find_images(images), Path(to), []
+    write = [write] if isinstance(write, str) else list(write)
     _check_plan(files, to, write, overwrite)
     for file in tqdm(files, "images", delay=2, leave=False):
         pages, stack = as_images(file)
@@ -159,7 +160,7 @@ class Desk:
         try:
             image = as_images(_decode(image) if type(image) is bytes else image)[0][0]
             self.p = self.predictor.probabilities(image)  # (K, H, W)
-        except (ValueError, TypeError, OSError, SyntaxError) as error:
+        except Exception as error:  # a page has no other place for it
             return f"{name}: {error}"
         self.name, self.image = name, image
         return f"{name}: {' x '.join(map(str, image.shape[:2]))} pixels"

@@ -10,6 +10,7 @@ __all__ = ['recipe_names', 'read_recipe', 'plan_loaders', 'rate_factor', 'begin_
 import json
 import math
 import signal
+import sys
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
@@ -109,12 +110,13 @@ def _pipeline(plan, source, whole):
 def _data(plan, source):
     """Return the data set to train on, and the one to measure on."""
     parts, size, net = _split(plan, source), _size(plan, source), plan["net"]
-    shape, tile = size or source.image(0).shape[:2], plan["tile"]
+    tile, every = plan["tile"], range(len(source))
+    shapes = {size} if size else {source.image(i).shape[:2] for i in every}
     weighted = plan["loss"].startswith("weighted")
-    whole = net["padding"] == 1 and max(shape) <= tile
+    whole = net["padding"] == 1 and len(shapes) == 1 and max(max(shapes)) <= tile
     pipeline, lost = _pipeline(plan, source, whole), 0
     if whole and not weighted:
-        learn, check = (ImagePairs(part, shape) for part in parts)
+        learn, check = (ImagePairs(part, *shapes) for part in parts)
         learn.transform = pipeline
         return Seeded(learn, plan["seed"]) if pipeline else learn, check
     if net["padding"] == 0:
@@ -129,6 +131,8 @@ def _data(plan, source):
 # %% ../nbs/11e_recipes.ipynb #3e3840e0
 def _ignore_interrupts(worker_id):
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process sees to it
+    if "cv2" in sys.modules:
+        sys.modules["cv2"].setNumThreads(0)
 
 
 def plan_loaders(

@@ -103,15 +103,19 @@ def _name(recipe):
     return None if isinstance(recipe, dict) else Path(recipe).stem
 
 
-def _open(kind, data):
-    return open_source(kind, data) if isinstance(data, str | Path) else data
+def _open(plan, data):
+    if data is None:
+        raise ValueError("the run was begun with an open source: give it as data=")
+    options = plan.get("options") or {}
+    known = isinstance(data, str | Path)
+    return open_source(plan["kind"], data, **options) if known else data
 
 
 def _limits(usual, epochs, steps, minutes):
     """Return how long a run is, in one of three units."""
     asked = {"epochs": epochs, "steps": steps, "minutes": minutes}
     given = {name: x for name, x in asked.items() if x is not None}
-    if len(given) > 1 or any(x <= 0 for x in given.values()):
+    if len(given) > 1 or any(not x > 0 for x in given.values()):
         text = "one of them, above 0, says how long a run is"
         raise ValueError(f"{', '.join(f'{k}={x}' for k, x in given.items())}: {text}")
     return asked if given else asked | {"epochs": usual}
@@ -122,7 +126,9 @@ def _check_new(out):
     if out.exists() and not out.is_dir():
         raise FileExistsError(f"{out} is a file; the name of a new folder would work")
     there = sorted(file.name for file in out.iterdir()) if out.exists() else []
-    if [name for name in there if name != "recipe.json.part"]:
+    early = "recipe.json.part recipe.json environment.json history.csv".split()
+    there = [name for name in there if name not in early]  # it never began
+    if there:
         text = f"to go on with a run: resume_run({str(out)!r}); else another name"
         raise FileExistsError(f"{out} holds {there[0]} and is not replaced: {text}")
 
@@ -138,21 +144,22 @@ def train_run(
     minutes: float | None = None,  # or so long; None of them: as the recipe says
     seed: int = 0,  # of everything that is random
     device: str = "auto",  # cuda, mps or cpu
-    amp: bool | str | None = None,  # 16 bits, see train.amp_type; None: the recipe's
+    amp: bool | str | None = None,  # 16 bits, see training.amp_type; None: the recipe's
     workers: int = 0,  # processes that read the data
     held_out: int | list[int] | None = None,  # groups to hold out, or a list of images
     save_every: float = 60.0,  # seconds between two saves within an epoch
     live: bool = False,  # show a figure that changes, in a notebook
     report: Callable | None = None,  # report(training, row); row None: after a step
+    options: dict | None = None,  # of open_source, such as {"masks": a folder}
 ) -> dict[str, list[float]]:  # the history
     """Train a net, and leave a folder from which the training can go on."""
     out, values = Path(out), read_recipe(recipe)
     _check_new(out)
     plan = values | {"kind": kind, "size": size, "seed": seed, "held_out": held_out}
-    plan |= {"data": _place(data), "name": _name(recipe)}
+    plan |= {"data": _place(data), "name": _name(recipe), "options": options}
     plan |= _limits(values["epochs"], epochs, steps, minutes)
     plan["amp"] = values["amp"] if amp is None else amp
-    source = _open(kind, data)
+    source = _open(plan, data)
     return _run(out, plan, source, device, workers, save_every, live, report)
 
 # %% ../nbs/12a_runs.ipynb #a1595308
@@ -188,7 +195,7 @@ def resume_run(
                 f"{out} was begun with {name}={plan.get(name)!r}, not {value!r}: a run "
                 "goes on as it was begun; for another one take another folder"
             )
-    source = _open(plan["kind"], data or plan["data"])
+    source = _open(plan, data or plan["data"])
     return _run(out, plan, source, device, workers, save_every, live, report)
 
 # %% ../nbs/12a_runs.ipynb #cde2d9b7
@@ -201,7 +208,7 @@ def evaluate_run(
     """Measure the net of a run on what was held out."""
     plan = _read_plan(run)
     model, _ = load_net(Path(run) / f"{weights}.safetensors")
-    source = _open(plan["kind"], data or plan["data"])
+    source = _open(plan, data or plan["data"])
     _, valid = recipes.plan_loaders(plan, source)
     how = recipes.criterion_for(plan), recipes.metrics_for(source.classes)
     return evaluate(model, valid, *how, device, plan["amp"])

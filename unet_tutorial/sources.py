@@ -59,9 +59,9 @@ def find_carvana(folder: str | Path) -> list[Pair]:  # that holds all, at any de
     return [Pair(images[k], masks[k], k[:-3]) for k in keys]
 
 # %% ../nbs/10a_sources.ipynb #c1c12497
-def _pixels(item, size=None, channels=3):
+def _pixels(item, size=None, channels=3, value_range=None):
     """Read an image as (H, W, 3), or as (H, W) where one channel is due."""
-    image = read_image(item.image, size)
+    image = read_image(item.image, size, value_range)
     if image.ndim == 3 and channels == 1:
         raise ValueError(f"{item.image} is in colour, grey is due: save it in grey")
     return np.stack([image] * 3, axis=-1) if image.ndim < channels else image
@@ -262,6 +262,7 @@ def open_folder(
     classes: tuple[str, ...] = ("background", "object"),  # their names
     values: tuple[int, ...] | None = None,  # of the classes in the files; None: 0, 1...
     instances: bool = False,  # whether the masks number objects
+    value_range: tuple[float, float] | None = None,  # of images of more than 8 bits
     group: Callable[[Path], str] | None = None,  # what an image belongs to
 ) -> Source:  # with the name of the folder
     """Open images and masks of any folders, paired by their names."""
@@ -276,7 +277,8 @@ def open_folder(
     if instances or (len(classes) == 2 and not values):
         read = read_labels if instances else read_mask
     channels = 1 if all(_is_grey(pair.image) for pair in pairs) else 3
-    pixels = functools.partial(_pixels, channels=channels)
+    grey = {"channels": channels, "value_range": value_range}
+    pixels = functools.partial(_pixels, **grey)
     how = functools.partial(_truth, read=read), pixels, channels, instances
     unit = "image" if len(set(names)) == len(names) else "group"
     return Source(Path(folder).resolve().name, items, tuple(classes), *how, unit)

@@ -79,7 +79,7 @@ def train_one_epoch(
     loader: DataLoader,  # of images (B, C, H, W), labels (B, h, w), maybe weights
     criterion: Callable,  # loss(logits, labels) or loss(logits, labels, weights)
     after_step: Callable | None = None,  # is called after each step
-    stop: Callable | None = None,  # is asked before each step; True: it was enough
+    stop: Callable | None = None,  # is asked before each step but an epoch's first
 ) -> float:  # mean loss a batch
     """Go through the loader once, or through the rest of an epoch."""
     _check_training(training)
@@ -89,7 +89,7 @@ def train_one_epoch(
     rest = rest_of_epoch(loader, training.epoch, training.batch)
     batches = iter(tqdm(rest, "train", **bar))
     while group := list(islice(batches, training.accumulate)):
-        if stop and stop():
+        if training.batch and stop and stop():  # an epoch has at least one step
             break
         buffers = [buffer.clone() for buffer in training.model.buffers()]
         try:
@@ -129,10 +129,15 @@ def evaluate(
     return {"loss": loss, **{name: of(counts) for name, of in (metrics or {}).items()}}
 
 # %% ../nbs/12_train.ipynb #0c34cda8
+def _check_plan(loader, criterion, metrics, watch):
+    check_arguments(loader, criterion, metrics)
+    known = ["train_loss", "valid_loss", *(metrics or {})]
+    if watch not in known:
+        raise ValueError(f"watch is {watch!r}; one of {known} would work")
+
+
 def _record(training, row, watch):
     """Add what was measured to the history, and remember the best."""
-    if watch not in row:
-        raise ValueError(f"watch is {watch!r}; one of {sorted(row)} would work")
     for name, value in row.items():
         training.history.setdefault(name, []).append(value)
     value = row[watch] if watch.endswith(("loss", "error")) else -row[watch]
@@ -165,7 +170,8 @@ def go_on(
     callback: Callable | None = None,  # callback(training, row); row None: a step
 ) -> dict[str, list[float]]:  # "train_loss", "valid_loss", metrics: a value an epoch
     """Train and evaluate in turns, and keep what was measured."""
-    start, tell = time.monotonic() - training.seconds, callback or (lambda *_: None)
+    _check_plan(valid_loader, criterion, metrics, watch)
+    start, tell = time.monotonic() - training.seconds, callback or (lambda *_: 0)
     over = partial(_is_over, training, start, minutes, steps)
     how = {"after_step": lambda: tell(training, None), "stop": over}
     check = criterion, metrics, training.device, training.amp

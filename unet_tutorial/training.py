@@ -156,13 +156,14 @@ def take_step(
 ) -> None:
     """Take a step of the optimizer, unless something is NaN or infinite."""
     training.scaler.unscale_(training.optimizer)
-    weights = training.model.parameters()
-    length = nn.utils.clip_grad_norm_(weights, training.clip)  # inf: nothing is cut
+    grads = [w.grad for w in training.model.parameters() if w.grad is not None]
+    length = torch.stack([torch.linalg.vector_norm(grad) for grad in grads]).norm()
     if not torch.stack(losses).isfinite().all():
         raise FloatingPointError("the loss is NaN or infinite")
-    fine, scaler = bool(length.isfinite()), training.scaler
+    fine, scaler = length.isfinite().item(), training.scaler
     if not fine and (not scaler.is_enabled() or scaler.get_scale() < 1e-3):
         raise FloatingPointError("the gradient is NaN or infinite")
+    fine and nn.utils.clip_grad_norm_(training.model.parameters(), training.clip)
     scaler.step(training.optimizer)  # without float16 just optimizer.step()
     scaler.update()
     training.optimizer.zero_grad()
@@ -181,7 +182,7 @@ def _first_bad_layer(model, images):
         if not list(layer.children()):
 
             def look(layer, inputs, output, name=name):
-                if not output.isfinite().all():
+                if isinstance(output, Tensor) and not output.isfinite().all():
                     bad.append(f"layer {name} ({type(layer).__name__})")
 
             hooks.append(layer.register_forward_hook(look))

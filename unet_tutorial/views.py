@@ -56,7 +56,7 @@ def rotate(
     right = c * columns - s * rows[:, None]
     place = [2 * right / max(width - 1, 1), 2 * down / max(height - 1, 1)]
     how = {"mode": mode, "padding_mode": "reflection", "align_corners": True}
-    return F.grid_sample(x[None], torch.stack(place, -1)[None], **how)[0]
+    return F.grid_sample(x[None], torch.stack(place, -1)[None].to(x), **how)[0]
 
 # %% ../nbs/12b_views.ipynb #fadca62e
 def average_views(
