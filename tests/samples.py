@@ -1,6 +1,7 @@
 """Files of every kind for the tests, good and bad."""
 
 import re
+import zlib
 
 import numpy as np
 from PIL import Image
@@ -109,3 +110,20 @@ def nuclei(folder, names=("aa", "bb"), top="stage1_train"):
             mask = 255 * (two_cells() == value).astype(np.uint8)
             save(place / "masks" / f"{number}.png", mask)
     return folder / top
+
+
+def png(*chunks):
+    "A PNG file by hand."
+    data = b"\x89PNG\r\n\x1a\n"
+    for name, body in (*chunks, ("IEND", b"")):
+        body = name.encode() + body
+        crc = zlib.crc32(body).to_bytes(4, "big")
+        data += (len(body) - 4).to_bytes(4, "big") + body + crc
+    return data
+
+
+def deep_colours():
+    "A PNG of 2 x 1 pixels in colours of 16 bits."
+    head = b"\x00\x00\x00\x02\x00\x00\x00\x01\x10\x02\x00\x00\x00"
+    pixels = np.zeros((1, 1 + 12), np.uint8).tobytes()
+    return png(("IHDR", head), ("IDAT", zlib.compress(pixels)))

@@ -262,6 +262,11 @@ def test_check(monkeypatch, folders, capsys):
     assert told[1] == "problem: no mask: b.jpg (3 bytes); add it"
 
 
+def test_advice_can_be_typed():
+    text = cli._typed("num_classes=4, num_classes=None or suffix='_m'")
+    assert text == "--classes 4, --instances or --suffix '_m'"
+
+
 def test_check_draws_a_picture_once(monkeypatch, folders, capsys):
     pytest.importorskip("unet_tutorial.checkpoint")
     from unet_tutorial.show import plt, show_images

@@ -15,7 +15,9 @@ from PIL import Image
 from samples import (
     BLACK_WHITE,
     cut_off,
+    deep_colours,
     noise,
+    png,
     save,
     save_palette,
     save_stack,
@@ -239,10 +241,8 @@ def test_a_range_holds_for_eight_bits_too_and_for_grey_only(tmp_path):
 
 
 def test_sixteen_bits_of_colour_are_not_cut_to_eight(tmp_path):
-    head = b"\x00\x00\x00\x02\x00\x00\x00\x01\x10\x02\x00\x00\x00"
-    pixels = np.zeros((1, 1 + 12), np.uint8).tobytes()
     path = tmp_path / "deep.png"
-    path.write_bytes(png(("IHDR", head), ("IDAT", zlib.compress(pixels))))
+    path.write_bytes(deep_colours())
     with Image.open(path) as image:
         assert image.size == (2, 1) and image.mode == "RGB"  # Pillow cuts
     with pytest.raises(ValueError, match=says("deep.png", "cuts", "8-bit RGB")):
@@ -265,16 +265,6 @@ def test_the_second_picture_of_a_camera_is_no_second_page(tmp_path):
 
 
 # What is nobody's fault, or everybody's
-
-
-def png(*chunks):
-    "A PNG file by hand."
-    data = b"\x89PNG\r\n\x1a\n"
-    for name, body in (*chunks, ("IEND", b"")):
-        body = name.encode() + body
-        crc = zlib.crc32(body).to_bytes(4, "big")
-        data += (len(body) - 4).to_bytes(4, "big") + body + crc
-    return data
 
 
 @pytest.mark.parametrize("read", [read_image, read_mask, read_labels, upright_size])
@@ -682,3 +672,9 @@ def test_damage_is_told(tmp_path, monkeypatch, name):
                 assert error.cause and error.remedy
 
     check()
+
+
+def test_probabilities_are_no_mask(tmp_path):
+    values = np.linspace(0, 1, 600, dtype=np.float32).reshape(20, 30)
+    with pytest.raises(ValueError, match=says("p.tif")):
+        read_mask(save(tmp_path / "p.tif", values))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from samples import cut_off, noise, save, save_palette, save_stack, says
+from samples import cut_off, deep_colours, noise, save, save_palette, save_stack, says
 
 from unet_tutorial.pictures import as_images, find_images, read_pixels
 
@@ -202,3 +202,9 @@ def test_nothing_found_says_what_would_work(folder, name):
     (folder / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match=says(name, "cars/*.jpg", ".tif")):
         find_images([folder / "b.png", folder / name])
+
+
+def test_sixteen_bits_of_colour_are_not_cut_in_silence(tmp_path):
+    (tmp_path / "deep.png").write_bytes(deep_colours())
+    with pytest.raises(ValueError, match=says("deep.png", "cuts", ".npy")):
+        read_pixels(tmp_path / "deep.png")

@@ -343,3 +343,8 @@ def test_predicting_leaves_no_gradients_and_no_training_mode():
     net = thin(depth=1).train()
     p = class_probabilities(Predictor(net).model, picture(9, 9))
     assert not net.training and not p.requires_grad
+
+
+def test_a_name_in_place_of_a_net():
+    with pytest.raises(TypeError, match="str is no UNet; Predictor.load"):
+        Predictor("run")

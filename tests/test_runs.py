@@ -454,6 +454,43 @@ def test_a_full_disk_keeps_the_last_state(stack, whole, tmp_path, monkeypatch):
     assert_equal_runs(out, whole)
 
 
+def folder_of_three_classes(folder):
+    "Images in one folder, label maps in another, told apart by their suffix."
+    labels = np.arange(64, dtype=np.uint8).reshape(8, 8) % 3
+    for name in ("images", "truth"):
+        (folder / name).mkdir()
+    for n in range(4):
+        truth = np.kron(labels, np.ones((4, 4), np.uint8))  # (32, 32)
+        Image.fromarray(80 * truth + n).save(folder / "images" / f"{n}.png")
+        Image.fromarray(truth).save(folder / "truth" / f"{n}_seg.png")
+    return folder / "images", {"masks": str(folder / "truth")}
+
+
+def test_a_folder_of_several_classes_and_of_masks_elsewhere(tmp_path):
+    images, options = folder_of_three_classes(tmp_path)
+    options["classes"] = ["background", "left", "right"]
+    out = tmp_path / "run"
+    train_run("folder", images, out, recipe(), steps=1, options=options)
+    resume_run(out)
+    assert {"iou left", "iou right"} <= evaluate_run(out).keys()
+
+
+def test_a_run_that_never_began_does_not_block_its_folder(tmp_path):
+    images, options = folder_of_three_classes(tmp_path)
+    out = tmp_path / "run"
+    with pytest.raises(ValueError, match="more than two values"):
+        train_run("folder", images, out, recipe(), steps=1, options=options)
+    options["classes"] = ["background", "left", "right"]
+    train_run("folder", images, out, recipe(), steps=1, options=options)
+    assert (out / "last.safetensors").exists()
+
+
+def test_no_minutes_at_all_are_refused(stack, tmp_path):
+    for minutes in (0, -1, float("nan")):
+        with pytest.raises(ValueError, match="above 0"):
+            train_run("isbi", stack, tmp_path / "run", recipe(), minutes=minutes)
+
+
 def test_a_crash_file_is_there_while_a_run_runs(stack, tmp_path):
     seen = []
     out = tmp_path / "run"

@@ -501,3 +501,29 @@ def test_float16_leaves_out_a_step_that_overflows(squares):
 
 def test_what_is_finite_has_no_cause(squares):
     assert find_not_finite(small_net(), squares[:4]) is None
+
+
+def test_a_bad_gradient_is_named_where_it_begins(squares):
+    model, loader = small_net(), DataLoader(squares, 4)
+    name, weight = list(model.named_parameters())[2]
+    before = weight.detach().clone()
+    weight.register_hook(lambda gradient: gradient * float("nan"))
+    with pytest.raises(FloatingPointError, match=f"gradient of {name}"):
+        fit(model, loader, loader, LOSS, sgd(model), 1)
+    assert torch.equal(weight, before)
+
+
+def test_a_measure_that_is_not_there_is_noticed_at_once(squares):
+    model, loader = small_net(), DataLoader(squares, 4)
+    with pytest.raises(ValueError, match=r"watch is 'dize'.*valid_loss"):
+        fit(model, loader, loader, LOSS, sgd(model), 1, watch="dize")
+    with pytest.raises(TypeError, match="DataLoader"):
+        fit(model, loader, squares, LOSS, sgd(model), 1)
+
+
+@pytest.mark.parametrize("kind", [torch.bool, torch.float32])
+def test_labels_that_are_no_whole_numbers(squares, kind):
+    images, labels = squares.tensors
+    loader = DataLoader(list(zip(images, labels.to(kind), strict=True)), 4)
+    with pytest.raises(ValueError, match=r"labels.long\(\) would work"):
+        evaluate(small_net(), loader, LOSS)

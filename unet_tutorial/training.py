@@ -156,10 +156,10 @@ def take_step(
 ) -> None:
     """Take a step of the optimizer, unless something is NaN or infinite."""
     training.scaler.unscale_(training.optimizer)
-    grads = [w.grad for w in training.model.parameters() if w.grad is not None]
-    length = torch.stack([torch.linalg.vector_norm(grad) for grad in grads]).norm()
     if not torch.stack(losses).isfinite().all():
         raise FloatingPointError("the loss is NaN or infinite")
+    grads = [w.grad for w in training.model.parameters() if w.grad is not None]
+    length = torch.stack([torch.linalg.vector_norm(grad) for grad in grads]).norm()
     fine, scaler = length.isfinite().item(), training.scaler
     if not fine and (not scaler.is_enabled() or scaler.get_scale() < 1e-3):
         raise FloatingPointError("the gradient is NaN or infinite")
