@@ -1,5 +1,7 @@
 """The training loop: it learns, measures right, goes on exactly, and stops at a NaN."""
 
+import faulthandler
+import sys
 from copy import deepcopy
 
 import pytest
@@ -527,3 +529,14 @@ def test_labels_that_are_no_whole_numbers(squares, kind):
     loader = DataLoader(list(zip(images, labels.to(kind), strict=True)), 4)
     with pytest.raises(ValueError, match=r"labels.long\(\) would work"):
         evaluate(small_net(), loader, LOSS)
+
+
+def test_a_native_crash_will_name_its_line(squares):
+    was = faulthandler.is_enabled()
+    faulthandler.disable()
+    try:
+        model, loader = small_net(), DataLoader(squares, 16)
+        fit(model, loader, loader, LOSS, sgd(model), 1)
+        assert faulthandler.is_enabled() or sys.__stderr__ is None
+    finally:
+        faulthandler.enable(sys.__stderr__) if was else faulthandler.disable()

@@ -6,7 +6,9 @@
 __all__ = ['train_one_epoch', 'evaluate', 'go_on', 'fit']
 
 # %% ../nbs/12_train.ipynb #1c52b9a2
+import faulthandler
 import math
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -209,6 +211,8 @@ def fit(
     callback: Callable | None = None,  # callback(training, row); row None: a step
 ) -> dict[str, list[float]]:  # "train_loss", "valid_loss", metrics: a value an epoch
     """Train a net from the beginning, and evaluate it after each epoch."""
+    with suppress(Exception):  # some notebooks have no such file
+        faulthandler.is_enabled() or faulthandler.enable(sys.__stderr__)
     how = device, amp, accumulate, clip, ema
     training = Training(model, optimizer, scheduler, *how)
     end = metrics, minutes, steps, patience, watch, callback
