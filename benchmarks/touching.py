@@ -31,6 +31,7 @@ import numpy as np
 import torch
 from scipy.ndimage import label
 
+from unet_tutorial.checkpoint import new_file
 from unet_tutorial.losses import weighted_cross_entropy
 from unet_tutorial.metrics import cell_ious, pixel_error, seg_score
 from unet_tutorial.model import UNet
@@ -157,13 +158,10 @@ def runs():
 
 def write(path, rows):
     """Write the rows to a file that is complete or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    with open(temporary, "w", newline="") as file:
+    with new_file(path, overwrite=True) as part, open(part, "w", newline="") as file:
         table = csv.DictWriter(file, rows[0], lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
-    temporary.replace(path)
 
 
 def main():

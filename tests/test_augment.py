@@ -638,3 +638,17 @@ def test_seeded_says_what_it_needs():
     assert data[-1][0] == 11
     with pytest.raises(IndexError):
         data[12]
+
+
+@pytest.mark.parametrize("turn", [15, 180])
+def test_a_small_turn_mirrors_nothing(turn):
+    rows, columns = np.mgrid[:64, :64]
+    image = (2 * columns + rows).astype(np.uint8)  # brighter to the right, and down
+    pipeline, seen = membrane_pipeline(std=0, turn=turn), []
+    for seed in range(40):
+        reseed(pipeline, seed)
+        out = pipeline(image=image, mask=np.zeros_like(image))["image"].astype(float)
+        down, right = (step[16:48, 16:48].mean() for step in np.gradient(out))
+        seen.append(np.degrees(np.arctan2(down, right)))
+    least, most = min(seen), max(seen)
+    assert (8 < least < 20 and 34 < most < 45) if turn == 15 else most - least > 270

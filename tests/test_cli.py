@@ -8,8 +8,9 @@ import sys
 import types
 from pathlib import Path
 
+import numpy as np
 import pytest
-from samples import says
+from samples import save, says
 
 from unet_tutorial import __version__, cli, data, download
 from unet_tutorial.cli import COMMANDS, Command, build_parser, main
@@ -83,7 +84,10 @@ def test_the_version(capsys):
         ("get", ["NAME"]),
         ("get isbn", ["isbn", "isbi"]),
         ("check", ["IMAGES"]),
-        ("check a --classes 0", ["--classes", "'0'"]),
+        ("check a --classes 1", ["--classes", "'1'", "from 2 on"]),
+        ("check a --range 3", ["--range", "LOW"]),
+        ("train --kind isbi --data a --out b --workers -1", ["-1"]),
+        ("train --kind isbi --data a --out b --seed x", ["'x'"]),
         ("train --kind isbi --data a", ["--out"]),
         ("train --out a", ["--kind", "--data", "--resume"]),
         ("train --out a --kind isbi", ["--data"]),
@@ -250,16 +254,26 @@ def test_check(monkeypatch, folders, capsys):
 
     monkeypatch.setattr(data, "check_pairs", check_pairs, raising=False)
     assert main(["check", "a", "b", "--suffix", "_m", "--classes", "4"]) == 0
-    assert asked.pop() == (("a", "b", "_m", 4), {})
+    assert asked.pop() == (("a", "b", "_m", 4, None), {})
     told = capsys.readouterr().out
     assert told == "note: b.gif is black\n2 pairs without a problem\n"
     files = {Path("a.jpg"): "", Path("b.jpg"): "3 bytes"}
     report.problems = [Problem("no mask", "add it", files)]
     assert main(["check", "a", "--instances"]) == 1
-    assert asked.pop() == (("a", None, None, None), {})
+    assert asked.pop() == (("a", None, None, None, None), {})
     told = capsys.readouterr().out.splitlines()
     assert told[0] == "problem: no mask: a.jpg; add it"
     assert told[1] == "problem: no mask: b.jpg (3 bytes); add it"
+
+
+def test_check_of_deep_images_knows_what_is_black(tmp_path, capsys):
+    for folder, top in (("a", 4000), ("b", 1)):
+        pixels = np.full((9, 9), top, np.uint16)
+        pixels[:4] = 0
+        save(tmp_path / folder / "x.png", pixels)
+    line = ["check", str(tmp_path / "a"), str(tmp_path / "b")]
+    assert main(line) == 1 and "--range LOW HIGH" in capsys.readouterr().out
+    assert main([*line, "--range", "0", "4095"]) == 0
 
 
 def test_advice_can_be_typed():
@@ -279,7 +293,9 @@ def test_check_draws_a_picture_once(monkeypatch, folders, capsys):
     line = ["check", "a", "--picture", str(folders / "new" / "pairs.png")]
     assert main(line) == 0 and plt.get_fignums() == []
     assert [path.name for path in (folders / "new").iterdir()] == ["pairs.png"]
-    assert main(line) == 1 and "pairs.png" in capsys.readouterr().err
+    assert main(line) == 1
+    assert says("pairs.png", "--overwrite").search(capsys.readouterr().err)
+    assert main([*line, "--overwrite"]) == 0
 
 
 @pytest.fixture
@@ -321,6 +337,8 @@ def test_train_asks_for_what_was_typed_and_no_more(runs, capsys):
     assert asked["size"] == (160, 240) and asked["minutes"] == 1.5
     assert asked["seed"] == 0 and asked["amp"] is False and asked["held_out"] == 4
     assert asked["device"] == "cpu" and asked["workers"] == 2
+    assert main([*line.split(), "--range", "0", "4095"]) == 0
+    assert runs.pop()[1]["options"] == {"value_range": [0, 4095]}
     assert asked["recipe"] == "paper" and "epochs" not in asked
 
 

@@ -232,6 +232,17 @@ def test_one_photograph_among_masks(tmp_path):
     assert "swapped" in only(check(tmp_path), "not look like a mask", "1_mask.png")
 
 
+def test_a_mask_that_is_object_everywhere_is_told(tmp_path):
+    for number, fill in enumerate((0, 255)):
+        pixels = np.full((32, 32), fill, np.uint8)
+        pixels[:5] = 255
+        save(tmp_path / "masks" / f"{number}.png", pixels)
+        save(tmp_path / "images" / f"{number}.png", noise(32, 32))
+    report = check_pairs(tmp_path / "images", tmp_path / "masks")
+    (note,) = [note for note in report.notes if "everywhere" in note.cause]
+    assert [path.name for path in note.files] == ["1.png"] and not report.problems
+
+
 def test_empty_masks(tmp_path):
     good(tmp_path)
     empty = np.zeros((48, 64), np.uint8)

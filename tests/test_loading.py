@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from samples import carvana, noise, save, save_palette, says, square
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from unet_tutorial import loading
 from unet_tutorial.augment import Seeded, car_pipeline, cv2
@@ -498,6 +498,23 @@ def test_opencv_has_no_threads_in_workers():
         assert found <= {0, 1} and cv2.getNumThreads() == 2
     finally:
         cv2.setNumThreads(before)
+
+
+def of_one_worker(worker_id):
+    torch.manual_seed(77)
+
+
+def test_what_a_caller_does_in_workers_comes_after_our_own(tmp_path):
+    class States(Dataset):
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, index):
+            ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+            return torch.tensor([torch.initial_seed(), ignored])
+
+    loader = make_loader(States(), 1, workers=1, worker_init_fn=of_one_worker)
+    assert next(iter(loader)).tolist() == [[77, 1]]
 
 
 def test_twenty_epochs_with_two_workers(tmp_path):

@@ -197,6 +197,13 @@ def test_a_name_with_brackets_is_a_name(tmp_path):
     assert names(find_images(tmp_path / "a[1].png")) == ["a[1].png"]
 
 
+def test_answers_beside_their_image_are_not_asked_about(folder):
+    for name in ["a_mask.gif", "b_overlay.png", "c_007_labels.png", "d_mask.png"]:
+        (folder / name).write_bytes(b"")
+    assert names(find_images(folder)) == ["a.JPG", "b.png", "c.tif", "d_mask.png"]
+    assert names(find_images(folder / "a_mask.gif")) == ["a_mask.gif"]
+
+
 @pytest.mark.parametrize("name", ["none.png", "*.gif", "empty"])
 def test_nothing_found_says_what_would_work(folder, name):
     (folder / "empty").mkdir()
@@ -206,5 +213,5 @@ def test_nothing_found_says_what_would_work(folder, name):
 
 def test_sixteen_bits_of_colour_are_not_cut_in_silence(tmp_path):
     (tmp_path / "deep.png").write_bytes(deep_colours())
-    with pytest.raises(ValueError, match=says("deep.png", "cuts", ".npy")):
+    with pytest.raises(ValueError, match=says("deep.png", "cuts", "8-bit RGB")):
         read_pixels(tmp_path / "deep.png")

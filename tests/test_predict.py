@@ -154,11 +154,26 @@ def test_no_images_are_an_error(run, predictor):
         predict_files(predictor, run / "empty", run / "to")
 
 
-def test_a_broken_image_is_named_and_what_was_done_is_kept(run, predictor):
-    (run / "images" / "three.png").write_bytes(b"no image")
-    with pytest.raises(ValueError, match=r"three\.png"):
+def test_broken_images_are_named_and_do_not_stop_the_others(run, predictor):
+    (run / "images" / "a.png").write_bytes(b"no image")
+    save(run / "images" / "colour.png", noise(9, 9, 3))
+    words = "2 of ", f"others are in {run / 'to'}", "a.png", "colour.png", "channels"
+    with pytest.raises(ValueError, match=says(*words)):
         predict_files(predictor, run / "images", run / "to")
-    assert names((run / "to").iterdir()) == ["one_mask.png"]
+    assert "one_mask.png" in names((run / "to").iterdir())
+    with pytest.raises(ValueError, match=r"1 of 1 images\. \S*a\.png is"):
+        predict_files(predictor, run / "images" / "a.png", run / "to")
+
+
+def test_the_folder_of_the_images_can_take_the_answers(run, predictor):
+    first = predict_files(predictor, run / "images", run / "images")
+    again = predict_files(predictor, run / "images", run / "images", overwrite=True)
+    assert first == again
+
+
+def test_options_of_a_predictor_that_is_ready_are_refused(run, predictor):
+    with pytest.raises(ValueError, match=says("views", "Predictor.load")):
+        predict_files(predictor, run / "images", run / "to", views=8)
 
 
 # The threshold

@@ -84,7 +84,7 @@ def same(a, b):
 
 
 def test_recipes_are_data_and_complete():
-    assert {"modern", "paper"} <= set(recipe_names())
+    assert {"membranes", "modern", "paper"} <= set(recipe_names())
     paper = read_recipe("paper")
     assert paper["optimizer"]["name"] == "SGD"
     assert paper["optimizer"]["momentum"] == 0.99
@@ -414,6 +414,14 @@ def test_what_contradicts_the_run_is_an_error(stack, tmp_path):
             resume_run(out, **wrong)
 
 
+@pytest.mark.parametrize(("kind", "name"), [("isbi", "membranes"), ("ctc", "modern")])
+def test_the_usual_recipe_is_that_of_the_kind(tmp_path, monkeypatch, kind, name):
+    monkeypatch.setattr(runs, "_open", lambda plan, data: None)
+    monkeypatch.setattr(runs, "_run", lambda out, plan, *rest: plan)
+    assert train_run(kind, tmp_path, tmp_path / "run")["name"] == name
+    assert train_run(kind, tmp_path, tmp_path / "run", "paper")["name"] == "paper"
+
+
 def test_a_folder_that_is_no_run_is_named(tmp_path):
     for call in (resume_run, evaluate_run):
         with pytest.raises(
@@ -473,6 +481,14 @@ def test_a_folder_of_several_classes_and_of_masks_elsewhere(tmp_path):
     train_run("folder", images, out, recipe(), steps=1, options=options)
     resume_run(out)
     assert {"iou left", "iou right"} <= evaluate_run(out).keys()
+
+
+def test_a_net_is_not_measured_on_data_that_it_cannot_take(stack, tmp_path):
+    train_run("isbi", stack, tmp_path / "run", recipe(), steps=1)
+    images, options = folder_of_three_classes(tmp_path)
+    three = open_source("folder", images, classes=("a", "b", "c"), **options)
+    with pytest.raises(ValueError, match=says("3 classes", "takes 1 and 2")):
+        evaluate_run(tmp_path / "run", three)
 
 
 def test_a_run_that_never_began_does_not_block_its_folder(tmp_path):

@@ -202,6 +202,8 @@ def test_a_device_that_is_not_there_is_refused():
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="no cuda device here"):
             pick_device("cuda")
+    with pytest.raises(ValueError, match=says("'gpu'", "auto")):
+        pick_device("gpu")
     assert pick_device("auto") == pick_device()
 
 

@@ -229,12 +229,13 @@ _MIRROR = {"border_mode": cv2.BORDER_REFLECT_101, "p": 1}
 def membrane_pipeline(
     std: float = 10.0,  # of the elastic deformation, in pixels
     grid: int = 3,  # its points along one side
+    turn: float = 180.0,  # degrees at most; below 90 nothing is mirrored
 ) -> A.Compose:  # call with image= uint8, mask= uint8, perhaps weights=; gives a dict
     """Compose what the paper names: shift, rotation, deformation, grey values."""
     steps = [
         A.Lambda(_check_pixels, _as_bytes, name="checked"),
-        A.HorizontalFlip(),
-        A.Affine(translate_percent=(-0.1, 0.1), rotate=(-180, 180), **_MIRROR),
+        A.HorizontalFlip(p=0 if turn < 90 else 0.5),
+        A.Affine(translate_percent=(-0.1, 0.1), rotate=(-turn, turn), **_MIRROR),
         ElasticDeform(std, grid),
         A.RandomBrightnessContrast(p=1),
     ]

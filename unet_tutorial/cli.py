@@ -14,6 +14,7 @@ import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import NamedTuple
 
 from . import __version__
@@ -21,6 +22,7 @@ from . import __version__
 # %% ../nbs/23_command_line.ipynb #typed001
 _TYPED = {"overwrite=True": "--overwrite", "num_classes=None": "--instances"}
 _TYPED |= {"num_classes=": "--classes ", "suffix=": "--suffix "}
+_TYPED |= {"value_range=(low, high)": "--range LOW HIGH"}
 
 
 def _typed(text):
@@ -115,11 +117,19 @@ def _get(args):
     return 0
 
 
-def _count(text):
+def _count(text, least=1):
     """Return a whole number of at least 1."""
-    if not re.fullmatch("[0-9]*[1-9][0-9]*", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    if not re.fullmatch("[0-9]+", text) or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} on")
     return int(text)
+
+
+_FROM_0, _FROM_2 = (partial(_count, least=n) for n in (0, 2))
+_CLASSES = {"type": _FROM_2, "metavar": "N", "help": "with background (2)"}
+_INSTANCES = {"dest": "classes", "action": "store_const", "const": None}
+_INSTANCES["help"] = "the masks number objects"
+_RANGE = {"nargs": 2, "type": float, "metavar": ("LOW", "HIGH")}
+_RANGE["help"] = "black and white of images of more than 8 bits"
 
 
 COMMANDS["get"] = Command("download a data set", "isbi\nhela --to data", _add_get, _get)
@@ -130,10 +140,11 @@ def _add_check(parser):
     add("images", metavar="IMAGES", help="the folder of the images")
     add("masks", metavar="MASKS", nargs="?", help="of the masks, if it is another one")
     add("--suffix", help="what a mask's name has more, such as _mask")
-    add("--classes", type=_count, default=2, metavar="N", help="with background (2)")
-    one = {"dest": "classes", "action": "store_const", "const": None}
-    add("--instances", **one, help="the masks number objects")
-    add("--picture", metavar="FILE", help="draw some pairs into a new file")
+    add("--classes", **_CLASSES, default=2)
+    add("--instances", **_INSTANCES)
+    add("--range", **_RANGE)
+    add("--picture", metavar="FILE", help="draw some pairs into a file")
+    add("--overwrite", action="store_true", help="replace the picture")
 
 
 def _check(args):
@@ -141,7 +152,7 @@ def _check(args):
         os.path.isdir(folder) or args.wrong(f"{folder} is no folder")
     from unet_tutorial.data import check_pairs
 
-    report = check_pairs(args.images, args.masks, args.suffix, args.classes)
+    report = check_pairs(args.images, args.masks, args.suffix, args.classes, args.range)
     wrong = report.problems
     alone = [p._replace(files={f: p.files[f]}) for p in wrong for f in p.files]
     for kind, found in (("problem", alone), ("note", report.notes)):
@@ -152,7 +163,7 @@ def _check(args):
         from unet_tutorial.show import plt
 
         report.show()
-        with new_file(args.picture) as part:
+        with new_file(args.picture, args.overwrite) as part:
             plt.savefig(part, format=args.picture.rpartition(".")[2])
         plt.close()
     return int(bool(report.problems))
@@ -179,14 +190,16 @@ def _add_train(parser):
     add("--data", metavar="DIR", help="the folder of the data set")
     add("--masks", metavar="DIR", help="a folder's masks, if they lie elsewhere")
     add("--suffix", help="what a mask's name has more, such as _mask")
-    add("--classes", type=_count, metavar="N", help="with background (2)")
-    add("--recipe", metavar="NAME", help="modern, paper, or a .json file (modern)")
+    add("--classes", **_CLASSES)
+    add("--range", **_RANGE)
+    add("--recipe", metavar="NAME", help="modern, membranes, paper, or a .json file")
     add("--size", type=_size, metavar="HxW", help="to resize to; else by the kind")
     add("--held-out", type=_count, metavar="N", help="groups to measure on")
-    add("--seed", type=int, metavar="S", help="of everything that is random (0)")
+    add("--seed", type=_FROM_0, metavar="S", help="of all that is random (0)")
     add("--amp", choices=("off", "on", "bf16", "fp16"), help="mixed precision")
     add("--device", default="auto", help="auto, cpu, cuda or mps (auto)")
-    add("--workers", type=int, default=0, metavar="N", help="to read the data (0)")
+    number = {"type": _FROM_0, "default": 0, "metavar": "N"}
+    add("--workers", **number, help="processes that read the data (0)")
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--epochs", type=_count, metavar="N", help="how long: epochs,")
     length.add_argument("--steps", type=_count, metavar="N", help="steps,")
@@ -203,7 +216,8 @@ def _options(args):
     """Return what a folder's reader must be told, or None."""
     classes = ["background", *(f"class {n}" for n in range(1, args.classes or 0))]
     masks = args.masks and os.path.abspath(args.masks)
-    named = {"masks": masks, "suffix": args.suffix, "classes": args.classes and classes}
+    named = {"masks": masks, "suffix": args.suffix, "value_range": args.range}
+    named["classes"] = args.classes and classes
     return {name: value for name, value in named.items() if value} or None
 
 

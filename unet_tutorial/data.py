@@ -174,11 +174,12 @@ def _notes(looks, masks, num_classes):
         if len(modes) > 1 and image[0] == modes.most_common()[-1][0]:
             remedy = "a net takes one of both: convert these, or the others"
             yield "differs in colour from most", remedy, pair.image, image[0]
-    missing = set(range(num_classes or 0))
+    missing = set(range(num_classes or 0)).difference(*(v for v, _ in masks.values()))
     for path, (values, _) in masks.items():
-        missing -= set(values.tolist())
         if not values.any():
             yield "shows no object", "right, if its image does not", path, ""
+        if num_classes == 2 and values.all():
+            yield "is object everywhere", "right, if its image is", path, ""
         if num_classes == 2 and values.tolist() == [0, 255]:
             yield "holds 0 and 255", "it becomes 0 and 1 (read_mask)", path, ""
     if num_classes != 2 and missing:

@@ -32,6 +32,11 @@ class BadFile(ValueError):
         found = f" ({found})" if found else ""
         super().__init__(f"{path} {cause}{found}: {remedy}" if cause else path)
 
+
+def _check_colours(image, path):
+    if image.mode == "LAB" or re.search(r"(RGB.?|LA|CMYK);16", str(image.tile)):
+        raise BadFile(path, "has colours that Pillow cuts", "save it as 8-bit RGB")
+
 # %% ../nbs/09a_files.ipynb #1da0ee48
 @contextmanager
 def open_image(path: str | Path) -> Iterator[Image.Image]:  # of any format of Pillow's
@@ -44,6 +49,7 @@ def open_image(path: str | Path) -> Iterator[Image.Image]:  # of any format of P
     try:
         with Image.open(path) as image:
             image.filename = ""  # maps no memory: Pillow 11 turns such a TIFF wrongly
+            _check_colours(image, path)
             yield image
     except UnidentifiedImageError:
         cause = "is not an image, or its beginning is damaged"
@@ -90,8 +96,6 @@ def load_upright(
         if pages > 1:
             remedy = "read_stack reads a TIFF; of others, save the page that counts"
             raise BadFile(path, "has several pages", remedy, f"{pages} pages")
-        if image.mode == "LAB" or re.search(r"(RGB.?|LA|CMYK);16", str(image.tile)):
-            raise BadFile(path, "has colours that Pillow cuts", "save it as 8-bit RGB")
         full = _size_of(image)
         if size:
             _draft(image, size if full == image.size[::-1] else size[::-1])
@@ -134,7 +138,7 @@ def read_image(
     """Read an image, upright and without transparency."""
     image, (height, width) = load_upright(path, size)
     image = eight_bits(image, value_range, path)
-    if size:
+    if size and image.size != size[::-1]:
         scale = round(max(height, width) / max(image.size))  # a JPEG was reduced by
         box = 0, 0, min(width / scale, image.width), min(height / scale, image.height)
         image = image.resize(size[::-1], Image.Resampling.BILINEAR, box)

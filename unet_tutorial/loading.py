@@ -8,8 +8,11 @@ __all__ = ['to_tensor', 'ImagePairs', 'SeededSampler', 'make_loader', 'Tiles']
 # %% ../nbs/10b_loading.ipynb #0717f0ec
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from math import prod
 from mmap import mmap
 from pathlib import Path
@@ -37,8 +40,8 @@ def to_tensor(image: np.ndarray) -> Tensor:  # (H, W) or (H, W, C), any numbers
     """Return (C, H, W) float32 with mean 0 and standard deviation 1 over the image."""
     kind = np.float32 if image.dtype == np.uint8 else np.float64
     x = torch.from_numpy(np.atleast_3d(np.array(image, kind))).permute(2, 0, 1)
-    x = x.contiguous() - x.mean(dtype=torch.float64)
-    return (x / x.square().mean(dtype=torch.float64).sqrt().clamp(min=1e-6)).float()
+    x = x.contiguous().sub_(x.mean(dtype=torch.float64))
+    return x.div_(x.square().mean(dtype=torch.float64).sqrt().clamp(min=1e-6)).float()
 
 # %% ../nbs/10b_loading.ipynb #18d3c21a
 def _unpack_runs(data, bits):
@@ -159,8 +162,10 @@ def _name(source, index):
 
 # %% ../nbs/10b_loading.ipynb #54e799a0
 def _read_item(source, size, num_classes, index):
-    image, labels = source.image(index, size), source.labels(index, size)
-    labels = labels > 0 if source.instances else labels
+    with ThreadPoolExecutor(1) as other:  # while libjpeg, which needs no Python, works
+        coming = other.submit(source.image, index, size)
+        labels = source.labels(index, size)
+    image, labels = coming.result(), labels > 0 if source.instances else labels
     _check_labels(labels, num_classes, _name(source, index))
     if image.ndim == 2 and source.channels == 3:
         image = np.repeat(image[..., None], 3, axis=2)
@@ -252,11 +257,6 @@ class SeededSampler(Sampler):
         return iter(order[start:])
 
 # %% ../nbs/10b_loading.ipynb #a3bccea2
-def _calm(worker_id):
-    if "cv2" in sys.modules:
-        sys.modules["cv2"].setNumThreads(0)
-
-
 def _last_read(dataset, processes):
     while not isinstance(dataset, ImagePairs | None):
         dataset = getattr(dataset, "dataset", None)  # inside Seeded or Subset
@@ -288,6 +288,14 @@ class _Loader(DataLoader):
             del failure  # which knows this frame
 
 # %% ../nbs/10b_loading.ipynb #0110b980
+def _calm(then, worker_id):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process sees to Ctrl-C
+    if "cv2" in sys.modules:
+        sys.modules["cv2"].setNumThreads(0)
+    if then:
+        then(worker_id)
+
+
 def make_loader(
     dataset: Dataset,  # ImagePairs, Tiles, Seeded, or any other
     batch_size: int = 8,  # items a batch
@@ -299,8 +307,9 @@ def make_loader(
     """Return a loader whose batches depend on seed and epoch, not on its workers."""
     own = {"sampler": SeededSampler(len(dataset), seed, shuffle)}
     own |= {"num_workers": workers, "persistent_workers": workers > 0}
-    own |= {"worker_init_fn": _calm, "generator": torch.Generator().manual_seed(seed)}
-    return _Loader(dataset, batch_size, **own | options)
+    own |= {"generator": torch.Generator().manual_seed(seed)} | options
+    own["worker_init_fn"] = partial(_calm, options.get("worker_init_fn"))
+    return _Loader(dataset, batch_size, **own)
 
 # %% ../nbs/10b_loading.ipynb #9ff3a26e
 def _check_stack(images, labels, weights, num_classes, output_tile):

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, ImageSequence
 
-from .files import BadFile, open_image
+from .files import open_image
 
 # %% ../nbs/10e_pictures.ipynb #913856d4
 def _pixels(picture):
@@ -37,9 +37,6 @@ def read_pixels(
         except (ValueError, EOFError) as error:
             raise ValueError(f"{path} is no array of numpy.save: {error}") from None
     with open_image(path) as image:
-        if image.mode == "LAB" or re.search(r"(RGB.?|LA|CMYK);16", str(image.tile)):
-            remedy = "save it as 8-bit RGB, or as .npy"
-            raise BadFile(path, "has colours that Pillow cuts", remedy)
         if image.format != "TIFF" or image.n_frames == 1:
             return _pixels(image)
         pages = [_pixels(page) for page in ImageSequence.Iterator(image)]
@@ -71,6 +68,21 @@ def as_images(
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".npy")
 
 
+_ANSWER = re.compile("(.+?)(_[0-9]{3})?_(mask|labels|overlay|probabilities)")
+
+
+def _only_images(files):
+    """Leave out hidden files, what is no image, and answers beside their image."""
+    files = [f for f in files if f.is_file() and f.suffix.lower() in SUFFIXES]
+    stems, kept = {file.stem for file in files}, []
+    for file in files:
+        found = _ANSWER.fullmatch(file.stem)
+        asked = {found[1], found[1] + (found[2] or "")} if found else set()
+        if not file.name.startswith(".") and stems.isdisjoint(asked):
+            kept.append(file)
+    return kept
+
+
 def find_images(
     images: str | Path | Iterable[str | Path],  # files, folders, and patterns
 ) -> list[Path]:  # in the order they were named, a folder's by name; each file once
@@ -80,9 +92,7 @@ def find_images(
         files = [Path(name)]
         if not files[0].is_file():
             inside = files[0].iterdir() if files[0].is_dir() else glob(str(name))
-            files = sorted(Path(file) for file in inside)
-            files = [f for f in files if f.is_file() and f.suffix.lower() in SUFFIXES]
-            files = [file for file in files if not file.name.startswith(".")]
+            files = _only_images(sorted(Path(file) for file in inside))
         if not files:
             raise FileNotFoundError(
                 f"no image at {name}: a file, a folder that holds images, or a pattern "

@@ -84,6 +84,19 @@ def _write(kind, path, predictor, image, labels, p, overwrite):
     return write_polygons(path, labels, overwrite, predictor.classes)
 
 # %% ../nbs/13_predict.ipynb #9e5e8cd3
+def _predict_file(predictor, file, to, overwrite, write):
+    """Write all answers about one file, and return their paths."""
+    pages, stack = as_images(file)
+    paths = []
+    for page, image in enumerate(pages):
+        stem = file.stem + f"_{page:03d}" * stack
+        answers = _answers(predictor, image, write)
+        for kind in write:
+            paths.append(to / (stem + _ENDINGS[kind]))
+            _write(kind, paths[-1], predictor, image, *answers, overwrite)
+    return paths
+
+# %% ../nbs/13_predict.ipynb #c54be22d
 def predict_files(
     net: str | Path | Predictor,  # a file that save_net wrote, or a run's folder
     images: str | Path | Iterable[str | Path],  # files, folders, and patterns
@@ -93,19 +106,23 @@ def predict_files(
     **options,  # for Predictor.load, such as views and device
 ) -> list[Path]:  # what was written
     """Predict image files, and write the answers under the names of the images."""
-    predictor = net if isinstance(net, Predictor) else Predictor.load(net, **options)
-    files, to, written = find_images(images), Path(to), []
+    ready = isinstance(net, Predictor)
+    if ready and options:
+        raise ValueError(f"{', '.join(options)}: say so to Predictor.load instead")
+    predictor = net if ready else Predictor.load(net, **options)
+    files, to, written, failed = find_images(images), Path(to), [], {}
     write = [write] if isinstance(write, str) else list(write)
     _check_plan(files, to, write, overwrite)
     for file in tqdm(files, "images", delay=2, leave=False):
-        pages, stack = as_images(file)
-        for page, image in enumerate(pages):
-            stem = file.stem + f"_{page:03d}" * stack
-            answers = _answers(predictor, image, write)
-            for kind in write:
-                path = to / (stem + _ENDINGS[kind])
-                _write(kind, path, predictor, image, *answers, overwrite)
-                written.append(path)
+        try:
+            written += _predict_file(predictor, file, to, overwrite, write)
+        except (ValueError, TypeError) as error:  # this image is at fault
+            failed[file] = error
+    if failed:
+        lines = [f"{e}" if str(f) in str(e) else f"{f}: {e}" for f, e in failed.items()]
+        text = f"no answer for {len(failed)} of {len(files)} images"
+        others = f"; the others are in {to}" * (len(failed) < len(files))
+        raise ValueError(f"{text}{others}. {name_some(lines)}")
     return written
 
 # %% ../nbs/13_predict.ipynb #8ca8e399

@@ -137,7 +137,7 @@ def train_run(
     kind: str,  # of data set: isbi, ctc, carvana, pets, nuclei or folder
     data: str | Path | Source,  # its folder, or an open source
     out: str | Path,  # the folder to write; nothing may be in it
-    recipe: str | Path | dict = "modern",  # its name, its file, or its values
+    recipe: str | Path | dict | None = None,  # name, file or values; None: by the kind
     size: tuple[int, int] | None = None,  # (H, W) to resize to; None: by the kind
     epochs: int | None = None,  # how long: one of the three;
     steps: int | None = None,  # or so many steps of the optimizer;
@@ -153,6 +153,7 @@ def train_run(
     options: dict | None = None,  # of open_source, such as {"masks": a folder}
 ) -> dict[str, list[float]]:  # the history
     """Train a net, and leave a folder from which the training can go on."""
+    recipe = recipe or ("membranes" if kind == "isbi" else "modern")
     out, values = Path(out), read_recipe(recipe)
     _check_new(out)
     plan = values | {"kind": kind, "size": size, "seed": seed, "held_out": held_out}
@@ -209,6 +210,10 @@ def evaluate_run(
     plan = _read_plan(run)
     model, _ = load_net(Path(run) / f"{weights}.safetensors")
     source = _open(plan, data or plan["data"])
+    given = source.channels, len(source.classes)
+    if given != (due := (model.in_channels, model.num_classes)):
+        text = f"the data have {given[0]} channels and {given[1]} classes, the net of"
+        raise ValueError(f"{text} {run} takes {due[0]} and {due[1]}: give its own data")
     _, valid = recipes.plan_loaders(plan, source)
     how = recipes.criterion_for(plan), recipes.metrics_for(source.classes)
     return evaluate(model, valid, *how, device, plan["amp"])

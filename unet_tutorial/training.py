@@ -22,7 +22,12 @@ def pick_device(
     apple = torch.backends.mps.is_available()
     there = {"cuda": torch.cuda.is_available(), "mps": apple}
     best = next((name for name in there if there[name]), "cpu")
-    device = torch.device(best if wanted in (None, "auto") else wanted)
+    try:
+        device = torch.device(best if wanted in (None, "auto") else wanted)
+    except RuntimeError:
+        raise ValueError(
+            f"{wanted!r} is no device; auto or {best} would work"
+        ) from None
     if not there.get(device.type, True):
         raise ValueError(f"there is no {device.type} device here; {best} would work")
     return device
