@@ -229,13 +229,14 @@ _MIRROR = {"border_mode": cv2.BORDER_REFLECT_101, "p": 1}
 def membrane_pipeline(
     std: float = 10.0,  # of the elastic deformation, in pixels
     grid: int = 3,  # its points along one side
-    turn: float = 180.0,  # degrees at most; below 90 nothing is mirrored
+    turn: float = 180.0,  # degrees, at most
+    zoom: float = 0.0,  # share of the size by which it grows or shrinks, at most
 ) -> A.Compose:  # call with image= uint8, mask= uint8, perhaps weights=; gives a dict
     """Compose what the paper names: shift, rotation, deformation, grey values."""
     steps = [
         A.Lambda(_check_pixels, _as_bytes, name="checked"),
-        A.HorizontalFlip(p=0 if turn < 90 else 0.5),
-        A.Affine(translate_percent=(-0.1, 0.1), rotate=(-turn, turn), **_MIRROR),
+        A.HorizontalFlip(),
+        A.Affine((1 - zoom, 1 + zoom), (-0.1, 0.1), rotate=(-turn, turn), **_MIRROR),
         ElasticDeform(std, grid),
         A.RandomBrightnessContrast(p=1),
     ]
@@ -246,12 +247,11 @@ def car_pipeline(
     std: float = 3.0,  # of the elastic deformation, in pixels
 ) -> A.Compose:  # call with image= (H, W, 3) uint8, and mask= uint8; gives a dict
     """Compose changes for photographs of cars: place, shape, light and colour."""
-    moves = {"scale": (0.85, 1.15), "rotate": (-5, 5), "translate_percent": (-0.1, 0.1)}
     waves = A.ElasticTransform(alpha=120 * std, sigma=20, **_MIRROR)
     cells = A.GridDistortion(distort_limit=0.1, **_MIRROR)
     steps = [
         A.HorizontalFlip(),
-        A.Affine(**moves, **_MIRROR),
+        A.Affine((0.85, 1.15), (-0.1, 0.1), rotate=(-5, 5), **_MIRROR),
         A.OneOf([ElasticDeform(std), waves, cells], p=0.3),
         A.RandomBrightnessContrast(),
         A.HueSaturationValue(hue_shift_limit=90, p=0.8),

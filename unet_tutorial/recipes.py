@@ -10,7 +10,6 @@ __all__ = ['recipe_names', 'read_recipe', 'plan_loaders', 'rate_factor', 'begin_
 import json
 import math
 from collections.abc import Callable
-from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
@@ -94,17 +93,18 @@ def _choose(key, name, known):
 
 def _pipeline(plan, source, whole):
     """Return the composition of notebook 09 that the recipe names."""
-    name = plan["augment"]
+    how = plan["augment"]
+    how = dict(how) if isinstance(how, dict) else {"name": how}
+    name = how.pop("name")
     if name == "auto" and not whole:
         return None
     if name == "auto":
         name = "photographs" if source.channels == 3 else "membranes"
     known = {"membranes": membrane_pipeline, "photographs": car_pipeline}
-    known["upright"] = partial(membrane_pipeline, turn=15)
     if name is not None and name not in known:
         text = f"{', '.join(known)}, auto or null would work"
         raise ValueError(f"augment is {name!r} in the recipe; {text}")
-    return known[name]() if name else None
+    return known[name](**how) if name else None
 
 # %% ../nbs/11e_recipes.ipynb #7d7c3859
 def _all_fit(source, size, tile):
