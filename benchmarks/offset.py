@@ -7,8 +7,8 @@ Membranes are dark. So the labels of a slice are moved over it pixel by pixel, d
 to the right, and the mean grey under them is taken; the lowest point of the parabola
 through it says how far they should be moved. Printed are its mean and deviation over
 the slices. With --minutes, the recipe `membranes` is trained as it is, and once more
-with slices turned by any angle; the last two lines are
-a table, its columns parted by semicolons.
+with slices turned by any angle; the last two lines are a table, its columns parted by
+semicolons.
 """
 
 import argparse
