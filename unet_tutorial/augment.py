@@ -190,6 +190,10 @@ def reseed(
     pipeline.set_random_state(np.random.default_rng((*key, 1)), Random(hash(key)))
 
 # %% ../nbs/09_augment.ipynb #63eb6c40
+_MIRROR = {"border_mode": cv2.BORDER_REFLECT_101, "p": 1}
+_SHARP = {"interpolation": cv2.INTER_CUBIC, **_MIRROR}  # where more blur would follow
+
+
 class Seeded(Dataset):
     """A data set whose items are changed by seed, epoch and index, in any worker."""
 
@@ -223,22 +227,20 @@ class Seeded(Dataset):
         return self.dataset[index]
 
 # %% ../nbs/09_augment.ipynb #6353cca6
-_MIRROR = {"border_mode": cv2.BORDER_REFLECT_101, "p": 1}
-
-
 def membrane_pipeline(
     std: float = 10.0,  # of the elastic deformation, in pixels
     grid: int = 3,  # its points along one side
     turn: float = 180.0,  # degrees, at most
     zoom: float = 0.0,  # share of the size by which it grows or shrinks, at most
+    grey: float = 0.2,  # share by which brightness and contrast change, at most
 ) -> A.Compose:  # call with image= uint8, mask= uint8, perhaps weights=; gives a dict
     """Compose what the paper names: shift, rotation, deformation, grey values."""
     steps = [
         A.Lambda(_check_pixels, _as_bytes, name="checked"),
         A.HorizontalFlip(),
-        A.Affine((1 - zoom, 1 + zoom), (-0.1, 0.1), rotate=(-turn, turn), **_MIRROR),
+        A.Affine((1 - zoom, 1 + zoom), (-0.1, 0.1), rotate=(-turn, turn), **_SHARP),
         ElasticDeform(std, grid),
-        A.RandomBrightnessContrast(p=1),
+        A.RandomBrightnessContrast(grey, grey, p=1),
     ]
     return A.Compose(steps, additional_targets={"weights": "mask"})
 

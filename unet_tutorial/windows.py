@@ -61,8 +61,10 @@ def _changed(parts, pipeline, key):
     return [image, *(out[name] for name in given)]
 
 # %% ../nbs/10d_windows.ipynb #0ebfc605
-def _as_tensors(parts, scale, lost):
-    """Standardise the image, and cut the middle out of the maps."""
+def _as_tensors(parts, scale, lost, more=0):
+    """Cut a rim off, standardise the image, and cut the middle out of the maps."""
+    if more:
+        parts = [part[..., more:-more, more:-more] for part in parts]
     (mean, std), (image, labels, *weights) = scale, parts
     x = torch.from_numpy((image.astype(np.float32) - mean) / std).float()
     middle = np.s_[lost : labels.shape[0] - lost, lost : labels.shape[1] - lost]
@@ -91,7 +93,7 @@ class Windows(Dataset):
     ):
         self.parts, self.scales = _in_memory(examples)
         self.side, self.lost, self.count = side, lost, count
-        self.pipeline, self.seed = pipeline, seed
+        self.pipeline, self.seed, self.more = pipeline, seed, bool(pipeline) * side // 4
         self.epoch = torch.zeros((), dtype=torch.long).share_memory_()
 
     def __len__(self) -> int:
@@ -104,9 +106,9 @@ class Windows(Dataset):
         key = self.seed, int(self.epoch), range(self.count)[index]
         chance = np.random.default_rng(key)
         page = chance.integers(len(self.parts))
-        parts = _cut(self.parts[page], self.side, self.lost, chance)
-        parts = _changed(parts, self.pipeline, key)
-        return _as_tensors(parts, self.scales[page], self.lost)
+        own = self.side + 2 * self.more, self.lost + self.more
+        parts = _changed(_cut(self.parts[page], *own, chance), self.pipeline, key)
+        return _as_tensors(parts, self.scales[page], self.lost, self.more)
 
 # %% ../nbs/10d_windows.ipynb #1e2f6ac5
 def _own(place, shape, inner, step):
