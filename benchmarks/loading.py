@@ -164,7 +164,7 @@ def main():
         "images": len(pairs),
         "files": "Carvana" if args.data else "drawn",
         "command": " ".join(["benchmarks/loading.py", *sys.argv[1:]]),
-        "device": f"cpu ({platform.machine()}), 1 thread",
+        "device": f"cpu ({platform.machine()}), 1 thread, 2 for new files",
         "python": platform.python_version(),
         **{name: version(name) for name in PACKAGES},
         "opencv": cv2.__version__,

@@ -6,13 +6,14 @@
 Membranes are dark. So the labels of a slice are moved over it pixel by pixel, down and
 to the right, and the mean grey under them is taken; the lowest point of the parabola
 through it says how far they should be moved. Printed are its mean and deviation over
-the slices. With --minutes, the recipe `membranes` is trained as it is, and once more
+the slices. With --minutes, the recipe `membranes` is trained in 16 bits, and once more
 with slices turned by any angle; the last two lines are a table, its columns parted by
 semicolons.
 """
 
 import argparse
 import platform
+import sys
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +25,7 @@ from scipy import ndimage
 from unet_tutorial.recipes import read_recipe
 from unet_tutorial.runs import train_run
 from unet_tutorial.sources import load_isbi
+from unet_tutorial.training import pick_device
 
 MOVES, EDGE = range(-3, 4), 6  # pixels
 
@@ -64,9 +66,9 @@ def main():
         for turn in (read_recipe("membranes")["augment"]["turn"], 180):
             error = train(args.data, args.minutes, args.seed, turn)
             row[f"error, turned by {turn} degrees"] = f"{error:.4f}"
-        row |= {"device": "cuda" if torch.cuda.is_available() else "cpu"}
-        row |= {"threads": torch.get_num_threads(), "torch": version("torch")}
-        row |= {"python": platform.python_version()}
+        row |= {"device": pick_device().type, "threads": torch.get_num_threads()}
+        row |= {"torch": version("torch"), "python": platform.python_version()}
+        row |= {"command": " ".join(["benchmarks/offset.py", *sys.argv[1:]])}
         print(*row, sep=";")
         print(*row.values(), sep=";")
 

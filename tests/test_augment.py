@@ -652,3 +652,15 @@ def test_a_small_turn_keeps_slices_upright(turn):
         seen.append(np.degrees(np.arctan2(down, abs(right))))  # mirrored or not
     least, most = min(seen), max(seen)
     assert (8 < least < 20 and 34 < most < 45) if turn == 15 else least < -60
+
+
+def test_zoom_changes_the_length_of_each_side():
+    rows, columns = np.mgrid[:64, :64]
+    image = (2 * columns + rows).astype(np.uint8)
+    pipeline, seen = membrane_pipeline(std=0, turn=0, zoom=0.15, grey=0), []
+    for seed in range(40):
+        reseed(pipeline, seed)
+        out = pipeline(image=image, mask=np.zeros_like(image))["image"].astype(float)
+        down, right = (step[16:48, 16:48].mean() for step in np.gradient(out))
+        seen += [down, abs(right) / 2]
+    assert 1 / 1.17 < min(seen) < 0.92 and 1.09 < max(seen) < 1 / 0.83

@@ -87,6 +87,8 @@ def test_the_version(capsys):
         ("check a --classes 1", ["--classes", "'1'", "from 2 on"]),
         ("check a --range 3", ["--range", "LOW"]),
         ("train --kind isbi --data a --out b --workers -1", ["-1"]),
+        ("train --kind isbi --data a --out b --range 0 9", ["--kind folder"]),
+        ("predict run a.png --to b --views 3", ["3", "8"]),
         ("train --kind isbi --data a --out b --seed x", ["'x'"]),
         ("train --kind isbi --data a", ["--out"]),
         ("train --out a", ["--kind", "--data", "--resume"]),
@@ -337,7 +339,8 @@ def test_train_asks_for_what_was_typed_and_no_more(runs, capsys):
     assert asked["size"] == (160, 240) and asked["minutes"] == 1.5
     assert asked["seed"] == 0 and asked["amp"] is False and asked["held_out"] == 4
     assert asked["device"] == "cpu" and asked["workers"] == 2
-    assert main([*line.split(), "--range", "0", "4095"]) == 0
+    line = "train --kind folder --data a --out b --range 0 4095"
+    assert main(line.split()) == 0
     assert runs.pop()[1]["options"] == {"value_range": [0, 4095]}
     assert asked["recipe"] == "paper" and "epochs" not in asked
 

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import threading
 import time
 
 import numpy as np
@@ -501,20 +502,50 @@ def test_opencv_has_no_threads_in_workers():
 
 
 def of_one_worker(worker_id):
-    torch.manual_seed(77)
+    torch.manual_seed(77 + (signal.getsignal(signal.SIGINT) is signal.SIG_IGN))
 
 
-def test_what_a_caller_does_in_workers_comes_after_our_own(tmp_path):
-    class States(Dataset):
-        def __len__(self):
-            return 1
+class States(Dataset):
+    def __len__(self):
+        return 1
 
-        def __getitem__(self, index):
-            ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-            return torch.tensor([torch.initial_seed(), ignored])
+    def __getitem__(self, index):
+        return torch.tensor(torch.initial_seed())
 
+
+def test_what_a_caller_does_in_workers_comes_after_our_own():
     loader = make_loader(States(), 1, workers=1, worker_init_fn=of_one_worker)
-    assert next(iter(loader)).tolist() == [[77, 1]]
+    assert next(iter(loader)).tolist() == [78]
+
+
+class Meeting:
+    "A source whose image and labels wait for each other."
+
+    channels, classes, instances = 1, range(2), False
+
+    def __init__(self):
+        self.both = threading.Barrier(2, timeout=9)
+
+    def __len__(self):
+        return 1
+
+    def image(self, index, size):
+        self.both.wait()
+        return np.zeros(size, np.uint8)
+
+    labels = image
+
+
+def test_image_and_mask_are_read_at_the_same_time():
+    assert ImagePairs(Meeting(), (8, 8), cache=False)[0][0].shape == (1, 8, 8)
+
+
+def test_a_broken_image_beside_a_good_mask_is_named(tmp_path):
+    pairs = find_carvana(carvana(tmp_path))
+    data = ImagePairs(pairs, (8, 8))
+    pairs[0].image.write_bytes(b"")
+    with pytest.raises(ValueError, match=says(pairs[0].image.name, "is empty")):
+        data[0]
 
 
 def test_twenty_epochs_with_two_workers(tmp_path):

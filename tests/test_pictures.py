@@ -200,7 +200,10 @@ def test_a_name_with_brackets_is_a_name(tmp_path):
 def test_answers_beside_their_image_are_not_asked_about(folder):
     for name in ["a_mask.gif", "b_overlay.png", "c_007_labels.png", "d_mask.png"]:
         (folder / name).write_bytes(b"")
+    (folder / "c_1000_mask.png").write_bytes(b"")
     assert names(find_images(folder)) == ["a.JPG", "b.png", "c.tif", "d_mask.png"]
+    (folder / "inner.png" / "b_mask.png").write_bytes(b"")  # beside no b
+    assert names(find_images(f"{folder}/*/*.png")) == ["b_mask.png", "d.png"]
     assert names(find_images(folder / "a_mask.gif")) == ["a_mask.gif"]
 
 

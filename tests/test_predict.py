@@ -137,6 +137,14 @@ def test_two_images_of_one_name_are_noticed(run, predictor, no_work):
     assert not (run / "to").exists()
 
 
+def test_a_stack_and_an_image_of_its_number_are_noticed(run, predictor, no_work):
+    save_stack(run / "images" / "one.tif", noise(2, 9, 9))
+    files = [run / "images" / "one.tif", run / "images" / "one_000.png"]
+    save(files[1], noise(9, 9))
+    with pytest.raises(ValueError, match=says("one.tif", "one_000.png", "one name")):
+        predict_files(predictor, files, run / "to")
+
+
 def test_an_output_that_is_a_file_is_refused(run, predictor, no_work):
     image = run / "images" / "one.png"
     with pytest.raises(NotADirectoryError, match=r"one\.png is a file"):
@@ -155,9 +163,11 @@ def test_no_images_are_an_error(run, predictor):
 
 
 def test_broken_images_are_named_and_do_not_stop_the_others(run, predictor):
-    (run / "images" / "a.png").write_bytes(b"no image")
+    for name in "abcd":
+        (run / "images" / f"{name}.png").write_bytes(b"no image")
     save(run / "images" / "colour.png", noise(9, 9, 3))
-    words = "2 of ", f"others are in {run / 'to'}", "a.png", "colour.png", "channels"
+    words = "for 5 of 7", f"others are in {run / 'to'}", "a.png", "b.png", "c.png"
+    words += "d.png", "colour.png", "channels"
     with pytest.raises(ValueError, match=says(*words)):
         predict_files(predictor, run / "images", run / "to")
     assert "one_mask.png" in names((run / "to").iterdir())

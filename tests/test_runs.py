@@ -114,6 +114,10 @@ def test_wrong_recipes_are_refused_by_name(tmp_path):
     [
         ("loss", "hinge"),
         ("augment", "all"),
+        ("augment", {"turn": 20}),
+        ("augment", {"name": "membranes", "trun": 20}),
+        ("augment", {"name": "photographs", "turn": 20}),
+        ("augment", {"name": "auto", "turn": 20}),
         ("schedule", "linear"),
         ("optimizer", {"name": "Lion"}),
     ],
@@ -480,6 +484,7 @@ def test_a_folder_of_several_classes_and_of_masks_elsewhere(tmp_path):
     out = tmp_path / "run"
     train_run("folder", images, out, recipe(), steps=1, options=options)
     resume_run(out)
+    resume_run(out, options=options | {"classes": tuple(options["classes"])})
     assert {"iou left", "iou right"} <= evaluate_run(out).keys()
 
 

@@ -204,6 +204,8 @@ def test_a_device_that_is_not_there_is_refused():
             pick_device("cuda")
     with pytest.raises(ValueError, match=says("'gpu'", "auto")):
         pick_device("gpu")
+    with pytest.raises(ValueError, match=says("no meta device")):
+        pick_device("meta")
     assert pick_device("auto") == pick_device()
 
 

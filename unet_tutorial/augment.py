@@ -231,7 +231,7 @@ def membrane_pipeline(
     std: float = 10.0,  # of the elastic deformation, in pixels
     grid: int = 3,  # its points along one side
     turn: float = 180.0,  # degrees, at most
-    zoom: float = 0.0,  # share of the size by which it grows or shrinks, at most
+    zoom: float = 0.0,  # share by which each side grows or shrinks, at most
     grey: float = 0.2,  # share by which brightness and contrast change, at most
 ) -> A.Compose:  # call with image= uint8, mask= uint8, perhaps weights=; gives a dict
     """Compose what the paper names: shift, rotation, deformation, grey values."""

@@ -22,7 +22,7 @@ from . import __version__
 # %% ../nbs/23_command_line.ipynb #typed001
 _TYPED = {"overwrite=True": "--overwrite", "num_classes=None": "--instances"}
 _TYPED |= {"num_classes=": "--classes ", "suffix=": "--suffix "}
-_TYPED |= {"value_range=(low, high)": "--range LOW HIGH"}
+_TYPED |= {"value_range=(low, high)": "--range LOW HIGH", "value_range": "--range"}
 
 
 def _typed(text):
@@ -118,7 +118,7 @@ def _get(args):
 
 
 def _count(text, least=1):
-    """Return a whole number of at least 1."""
+    """Return a whole number, from the least on."""
     if not re.fullmatch("[0-9]+", text) or int(text) < least:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} on")
     return int(text)
@@ -231,10 +231,11 @@ def _tell(training, row):
 def _train(args):
     if not args.resume and not (args.kind and args.data):
         args.wrong("--kind and --data are needed, or --resume")
+    if not args.resume and args.kind != "folder" and _options(args):
+        args.wrong("--masks, --suffix, --classes and --range are for --kind folder")
     from unet_tutorial.runs import resume_run, train_run
 
-    asked = {name: getattr(args, name) for name in _ASKED}
-    asked["options"] = _options(args)
+    asked = {name: getattr(args, name) for name in _ASKED} | {"options": _options(args)}
     asked["amp"] = {"off": False, "on": True}.get(args.amp, args.amp)
     asked = {name: value for name, value in asked.items() if value is not None}
     how = {"device": args.device, "workers": args.workers, "report": _tell}
@@ -278,7 +279,7 @@ def _add_predict(parser):
     add("images", metavar="IMAGE", nargs="+", help="files, folders, or patterns")
     add("--to", metavar="DIR", required=True, help="the folder to write into")
     add("--write", nargs="+", choices=_KINDS, default=["mask"], help="what (mask)")
-    add("--views", type=_count, default=1, metavar="N", help="1, 4, 8 or 7 (1)")
+    add("--views", type=int, choices=(1, 4, 7, 8), default=1, help="averaged (1)")
     add("--overwrite", action="store_true", help="replace files that are there")
     add("--device", default="auto", help="auto, cpu, cuda or mps (auto)")
 

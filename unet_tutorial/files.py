@@ -35,7 +35,8 @@ class BadFile(ValueError):
 
 def _check_colours(image, path):
     if image.mode == "LAB" or re.search(r"(RGB.?|LA|CMYK);16", str(image.tile)):
-        raise BadFile(path, "has colours that Pillow cuts", "save it as 8-bit RGB")
+        remedy = "save it as 8-bit RGB; to predict it as it is, save an .npy"
+        raise BadFile(path, "has colours that Pillow would cut to 8 bits", remedy)
 
 # %% ../nbs/09a_files.ipynb #1da0ee48
 @contextmanager
@@ -138,7 +139,7 @@ def read_image(
     """Read an image, upright and without transparency."""
     image, (height, width) = load_upright(path, size)
     image = eight_bits(image, value_range, path)
-    if size and image.size != size[::-1]:
+    if size:
         scale = round(max(height, width) / max(image.size))  # a JPEG was reduced by
         box = 0, 0, min(width / scale, image.width), min(height / scale, image.height)
         image = image.resize(size[::-1], Image.Resampling.BILINEAR, box)

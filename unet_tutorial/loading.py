@@ -203,7 +203,7 @@ class ImagePairs(Dataset):
 
     def __init__(
         self,
-        pairs,  # a list of Pair, or a Source
+        pairs,  # a list of Pair, or a Source that two threads may ask at once
         size: tuple[int, int] = (160, 240),  # (H, W) of all items
         transform: Callable | None = None,  # transform(image=, mask=) -> dict of both
         cache: bool | int = True,  # keep small versions, up to 1 GiB or so many bytes
@@ -302,7 +302,7 @@ def make_loader(
     shuffle: bool = False,  # True, to train: another order in each epoch
     seed: int = 0,  # from 0; another seed gives other orders
     workers: int = 0,  # processes that read ahead; 0: this one reads
-    **options,  # others of torch's DataLoader, such as drop_last=True
+    **options,  # of torch's DataLoader; its worker_init_fn runs after ours
 ) -> DataLoader:  # its set_epoch(epoch) also reaches sampler and data set
     """Return a loader whose batches depend on seed and epoch, not on its workers."""
     own = {"sampler": SeededSampler(len(dataset), seed, shuffle)}

@@ -68,17 +68,18 @@ def as_images(
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".npy")
 
 
-_ANSWER = re.compile("(.+?)(_[0-9]{3})?_(mask|labels|overlay|probabilities)")
+_ANSWER = re.compile("(.+?)(_[0-9]{3,})?_(mask|labels|overlay|probabilities)")
 
 
 def _only_images(files):
     """Leave out hidden files, what is no image, and answers beside their image."""
     files = [f for f in files if f.is_file() and f.suffix.lower() in SUFFIXES]
-    stems, kept = {file.stem for file in files}, []
+    known, kept = {file.with_name(file.stem) for file in files}, []
     for file in files:
         found = _ANSWER.fullmatch(file.stem)
-        asked = {found[1], found[1] + (found[2] or "")} if found else set()
-        if not file.name.startswith(".") and stems.isdisjoint(asked):
+        stems = {found[1], found[1] + (found[2] or "")} if found else set()
+        asked = {file.with_name(stem) for stem in stems}
+        if not file.name.startswith(".") and known.isdisjoint(asked):
             kept.append(file)
     return kept
 

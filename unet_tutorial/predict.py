@@ -49,13 +49,12 @@ def _check_plan(files, to, write, overwrite):
         raise NotADirectoryError(f"{to} is a file; the name of a folder would work")
     stems = {}
     for file in files:
-        first = stems.setdefault(file.stem, file)
-        if first != file:
-            raise ValueError(
-                f"{first} and {file} would be written under one name; predict them "
-                "into two folders"
-            )
         for stem in (file.stem, f"{file.stem}_000"):  # a stack is numbered
+            stack = file.suffix.lower() in (".tif", ".tiff", ".npy")
+            first = stems.setdefault(stem, file) if stack or stem == file.stem else file
+            if first != file:
+                text = "would be written under one name; predict them into two folders"
+                raise ValueError(f"{first} and {file} {text}")
             for path in [to / (stem + _ENDINGS[kind]) for kind in write]:
                 if path.exists() and not overwrite:
                     raise FileExistsError(
@@ -110,19 +109,19 @@ def predict_files(
     if ready and options:
         raise ValueError(f"{', '.join(options)}: say so to Predictor.load instead")
     predictor = net if ready else Predictor.load(net, **options)
-    files, to, written, failed = find_images(images), Path(to), [], {}
+    files, to, written, failed = find_images(images), Path(to), [], []
     write = [write] if isinstance(write, str) else list(write)
     _check_plan(files, to, write, overwrite)
     for file in tqdm(files, "images", delay=2, leave=False):
         try:
             written += _predict_file(predictor, file, to, overwrite, write)
         except (ValueError, TypeError) as error:  # this image is at fault
-            failed[file] = error
+            said = str(error)  # the error itself would keep the image in memory
+            failed.append(said if str(file) in said else f"{file}: {said}")
     if failed:
-        lines = [f"{e}" if str(f) in str(e) else f"{f}: {e}" for f, e in failed.items()]
-        text = f"no answer for {len(failed)} of {len(files)} images"
+        text = f"not all is written for {len(failed)} of {len(files)} images"
         others = f"; the others are in {to}" * (len(failed) < len(files))
-        raise ValueError(f"{text}{others}. {name_some(lines)}")
+        raise ValueError(f"{text}{others}. {'; '.join(failed)}")
     return written
 
 # %% ../nbs/13_predict.ipynb #8ca8e399

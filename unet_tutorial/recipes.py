@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Callable
 from importlib.resources import files
+from inspect import signature
 from pathlib import Path
 
 import torch
@@ -95,12 +96,15 @@ def _pipeline(plan, source, whole):
     """Return the composition of notebook 09 that the recipe names."""
     how = plan["augment"]
     how = dict(how) if isinstance(how, dict) else {"name": how}
-    name = how.pop("name")
-    if name == "auto" and not whole:
-        return None
+    name, known = how.pop("name", "missing"), {"membranes": membrane_pipeline}
+    known["photographs"] = car_pipeline
+    options = signature(known[name]).parameters if name in known else ()
+    if extra := sorted(how.keys() - set(options)):
+        text = f"with {extra} in the recipe; {', '.join(options) or 'none'} would work"
+        raise ValueError(f"augment is {name!r} {text}")
     if name == "auto":
-        name = "photographs" if source.channels == 3 else "membranes"
-    known = {"membranes": membrane_pipeline, "photographs": car_pipeline}
+        usual = "photographs" if source.channels == 3 else "membranes"
+        name = usual if whole else None
     if name is not None and name not in known:
         text = f"{', '.join(known)}, auto or null would work"
         raise ValueError(f"augment is {name!r} in the recipe; {text}")

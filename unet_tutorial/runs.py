@@ -137,7 +137,7 @@ def train_run(
     kind: str,  # of data set: isbi, ctc, carvana, pets, nuclei or folder
     data: str | Path | Source,  # its folder, or an open source
     out: str | Path,  # the folder to write; nothing may be in it
-    recipe: str | Path | dict | None = None,  # name, file or values; None: by the kind
+    recipe: str | Path | dict | None = None,  # name, file, values; None: by the kind
     size: tuple[int, int] | None = None,  # (H, W) to resize to; None: by the kind
     epochs: int | None = None,  # how long: one of the three;
     steps: int | None = None,  # or so many steps of the optimizer;
@@ -153,7 +153,8 @@ def train_run(
     options: dict | None = None,  # of open_source, such as {"masks": a folder}
 ) -> dict[str, list[float]]:  # the history
     """Train a net, and leave a folder from which the training can go on."""
-    recipe = recipe or ("membranes" if kind == "isbi" else "modern")
+    if recipe is None:
+        recipe = "membranes" if kind == "isbi" else "modern"
     out, values = Path(out), read_recipe(recipe)
     _check_new(out)
     plan = values | {"kind": kind, "size": size, "seed": seed, "held_out": held_out}
@@ -190,7 +191,7 @@ def resume_run(
     recipe = asked.pop("recipe", None)
     asked |= recipe if isinstance(recipe, dict) else {"name": recipe and _name(recipe)}
     for name, value in asked.items():
-        value = list(value) if isinstance(value, tuple) else value
+        value = json.loads(json.dumps(value))  # tuples are lists in recipe.json
         if value is not None and value != plan.get(name):
             raise ValueError(
                 f"{out} was begun with {name}={plan.get(name)!r}, not {value!r}: a run "

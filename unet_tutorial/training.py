@@ -28,7 +28,7 @@ def pick_device(
         raise ValueError(
             f"{wanted!r} is no device; auto or {best} would work"
         ) from None
-    if not there.get(device.type, True):
+    if not there.get(device.type, device.type == "cpu"):
         raise ValueError(f"there is no {device.type} device here; {best} would work")
     return device
 
