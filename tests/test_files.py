@@ -38,6 +38,7 @@ from unet_tutorial.files import (
     upright_size,
     why_not_two,
 )
+from unet_tutorial.pictures import read_pixels
 
 # Images
 
@@ -193,6 +194,19 @@ def test_a_truncated_jpeg_read_small(tmp_path):
         read_image(path, size=(64, 96))
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_stack_cut_off_in_the_list_of_a_page_is_no_shorter_stack(tmp_path):
+    path = tmp_path / "stack.tif"
+    save_stack(path, noise(4, 20, 20))
+    with Image.open(path) as image:
+        image.seek(1)
+        third = image.tag_v2.next  # where the list of the third page begins
+    path.write_bytes(path.read_bytes()[: third + 2])
+    for read in (read_stack, read_pixels):
+        with pytest.raises(ValueError, match=says("stack.tif", "cut off")):
+            read(path)
+
+
 @pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_adobe_deflate"])
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.5, 0.7, 0.9, 0.99])
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -245,7 +259,9 @@ def test_sixteen_bits_of_colour_are_not_cut_to_eight(tmp_path):
     path.write_bytes(deep_colours())
     with Image.open(path) as image:
         assert image.size == (2, 1) and image.mode == "RGB"  # Pillow cuts
-    with pytest.raises(ValueError, match=says("deep.png", "cuts", "8-bit RGB")):
+    with pytest.raises(
+        ValueError, match=says("deep.png", "cut to 8 bits", "8-bit RGB")
+    ):
         read_image(path)
 
 

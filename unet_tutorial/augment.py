@@ -233,6 +233,7 @@ def membrane_pipeline(
     turn: float = 180.0,  # degrees, at most
     zoom: float = 0.0,  # share by which each side grows or shrinks, at most
     grey: float = 0.2,  # share by which brightness and contrast change, at most
+    noise: float = 0.0,  # its standard deviation, as a share of white
 ) -> A.Compose:  # call with image= uint8, mask= uint8, perhaps weights=; gives a dict
     """Compose what the paper names: shift, rotation, deformation, grey values."""
     steps = [
@@ -241,6 +242,7 @@ def membrane_pipeline(
         A.Affine((1 - zoom, 1 + zoom), (-0.1, 0.1), rotate=(-turn, turn), **_SHARP),
         ElasticDeform(std, grid),
         A.RandomBrightnessContrast(grey, grey, p=1),
+        A.GaussNoise((noise, noise), p=float(noise > 0)),
     ]
     return A.Compose(steps, additional_targets={"weights": "mask"})
 
@@ -249,13 +251,10 @@ def car_pipeline(
     std: float = 3.0,  # of the elastic deformation, in pixels
 ) -> A.Compose:  # call with image= (H, W, 3) uint8, and mask= uint8; gives a dict
     """Compose changes for photographs of cars: place, shape, light and colour."""
+    moves = A.Affine((0.85, 1.15), (-0.1, 0.1), rotate=(-5, 5), **_MIRROR)
     waves = A.ElasticTransform(alpha=120 * std, sigma=20, **_MIRROR)
     cells = A.GridDistortion(distort_limit=0.1, **_MIRROR)
-    steps = [
-        A.HorizontalFlip(),
-        A.Affine((0.85, 1.15), (-0.1, 0.1), rotate=(-5, 5), **_MIRROR),
-        A.OneOf([ElasticDeform(std), waves, cells], p=0.3),
-        A.RandomBrightnessContrast(),
-        A.HueSaturationValue(hue_shift_limit=90, p=0.8),
-    ]
-    return A.Compose(steps)
+    bends = A.OneOf([ElasticDeform(std), waves, cells], p=0.3)
+    hue = A.HueSaturationValue(hue_shift_limit=90, p=0.8)
+    light = A.RandomBrightnessContrast()
+    return A.Compose([A.HorizontalFlip(), moves, bends, light, hue])

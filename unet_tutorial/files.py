@@ -33,6 +33,16 @@ class BadFile(ValueError):
         super().__init__(f"{path} {cause}{found}: {remedy}" if cause else path)
 
 
+def _read_pages(image, path, convert):
+    pages = [convert(page) for page in ImageSequence.Iterator(image)]
+    if image.format == "TIFF" and image.tag_v2.next:  # there should be one more
+        text = f"{len(pages)} are whole"
+        raise BadFile(
+            path, "is cut off between pages", "copy or download it again", text
+        )
+    return pages
+
+
 def _check_colours(image, path):
     if image.mode == "LAB" or re.search(r"(RGB.?|LA|CMYK);16", str(image.tile)):
         remedy = "save it as 8-bit RGB; to predict it as it is, save an .npy"
@@ -151,7 +161,7 @@ def read_stack(
 ) -> np.ndarray:  # (N, H, W), uint8 or uint16 as in the file
     """Return all pages of a TIFF file, a page a slice."""
     with open_image(path) as image:
-        pages = [page.copy() for page in ImageSequence.Iterator(image)]
+        pages = _read_pages(image, path, Image.Image.copy)
     if len(pages) == 1:
         remedy = "put single slices together: slices[0].save('stack.tif', "
         remedy += "save_all=True, append_images=slices[1:])"

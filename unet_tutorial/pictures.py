@@ -12,9 +12,9 @@ from glob import glob
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, ImageSequence
+from PIL import Image, ImageOps
 
-from .files import open_image
+from .files import _read_pages, open_image
 
 # %% ../nbs/10e_pictures.ipynb #913856d4
 def _pixels(picture):
@@ -37,9 +37,9 @@ def read_pixels(
         except (ValueError, EOFError) as error:
             raise ValueError(f"{path} is no array of numpy.save: {error}") from None
     with open_image(path) as image:
-        if image.format != "TIFF" or image.n_frames == 1:
+        if image.format != "TIFF" or (image.n_frames == 1 and not image.tag_v2.next):
             return _pixels(image)
-        pages = [_pixels(page) for page in ImageSequence.Iterator(image)]
+        pages = _read_pages(image, path, _pixels)
     if len({page.shape for page in pages}) > 1:
         raise ValueError(f"{path} has pages of several sizes: save each as a file")
     return np.stack(pages)
