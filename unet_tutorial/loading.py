@@ -12,7 +12,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from math import prod
 from mmap import mmap
 from pathlib import Path
@@ -123,6 +123,11 @@ def _check_labels(labels, num_classes, name):
         raise ValueError(f"{text} 0 to {num_classes - 1}: {remedy}")
 
 # %% ../nbs/10b_loading.ipynb #818c37c1
+@cache
+def _other(process):  # a thread beside this one; one that forks away has its own
+    return ThreadPoolExecutor(1)
+
+
 class _Pairs:
     """A list of pairs with the face of a Source."""
 
@@ -162,9 +167,8 @@ def _name(source, index):
 
 # %% ../nbs/10b_loading.ipynb #54e799a0
 def _read_item(source, size, num_classes, index):
-    with ThreadPoolExecutor(1) as other:  # while libjpeg, which needs no Python, works
-        coming = other.submit(source.image, index, size)
-        labels = source.labels(index, size)
+    coming = _other(os.getpid()).submit(source.image, index, size)
+    labels = source.labels(index, size)  # while libjpeg, which needs no Python, works
     image, labels = coming.result(), labels > 0 if source.instances else labels
     _check_labels(labels, num_classes, _name(source, index))
     if image.ndim == 2 and source.channels == 3:
