@@ -164,7 +164,7 @@ def test_image_labels_and_weights_of_a_window_fit(examples, pipeline):
     for x, labels, weights in windows:
         assert labels.dtype == torch.int64 and set(labels.unique().tolist()) <= {0, 1}
         agree = ((weights > 128) == (labels == 1)).float().mean()
-        assert agree > (0.8 if pipeline else 0.999)  # a bent weight is interpolated
+        assert agree > (0.75 if pipeline else 0.999)  # bent weights are interpolated
         if pipeline is None:
             inner = x[0, 4:-4, 4:-4].flatten()
             assert np.corrcoef(inner, weights.flatten())[0, 1] > 0.99
