@@ -105,10 +105,17 @@ def _check(image, maps):
     for name, x in {"image": image, **maps}.items():
         if x.device != image.device:
             raise ValueError(f"{name} is on {x.device}: put it on {image.device}")
-        bad = int((~x.isfinite()).sum())
-        if bad:
+        if bad := int((~x.isfinite()).sum()):
             text = f"{name} holds NaN or infinity, {bad} times in {x.numel()} values"
             raise ValueError(f"{text}: mend it first, torch.nan_to_num({name})")
+
+
+def _check_pixels(image, **params):  # what would be cut off is refused
+    low, high, top = image.min(), image.max(), {"uint8": 255, "float32": 1}
+    if not 0 <= low <= high <= top.get(image.dtype.name, -1):
+        text = "give uint8, or float32 from 0 to 1, and standardise afterwards"
+        raise ValueError(f"image is {image.dtype} from {low:g} to {high:g}: {text}")
+    return image
 
 # %% ../nbs/09_augment.ipynb #12b2e5a7
 def elastic_deform(
@@ -131,16 +138,20 @@ def elastic_deform(
     return (warp(x, field, interpolation).view(image.shape), *bent)
 
 
-def _warp_array(array, field):
-    """Warp an array (H, W) or (H, W, C) of any type by a field (1, 2, H, W)."""
-    work = np.float32 if array.dtype.kind == "f" else np.int64
+def _warp_array(array, field, smooth):
+    """Warp an array (H, W) or (H, W, C) by a field (1, 2, H, W); smooth: no labels."""
+    work = np.float32 if smooth else np.int64
     x = torch.from_numpy(np.atleast_3d(array).astype(work)).permute(2, 0, 1)
-    x = warp(x[None], field)[0].permute(1, 2, 0)  # (H, W, C)
-    return x.numpy().astype(array.dtype).reshape(array.shape)
+    x = warp(x[None], field)[0].permute(1, 2, 0).numpy().reshape(array.shape)
+    return (x.round() if array.dtype.kind == "u" else x).astype(array.dtype)
 
 
-def _as_bytes(mask, **params):
-    return np.uint8(mask) if mask.dtype == bool else mask
+def _similarity(size, degrees, zoom, shift):
+    """Return the field (2, H, W) that turns, zooms and shifts about the centre."""
+    rows, columns = (np.arange(n) - (n - 1) / 2 for n in size)
+    factor = zoom * np.exp(1j * np.radians(degrees))
+    change = (columns + 1j * rows[:, None]) * (factor - 1)
+    return torch.tensor(np.stack([change.imag, change.real]) + shift).float()
 
 # %% ../nbs/09_augment.ipynb #1d842842
 class ElasticDeform(A.DualTransform):
@@ -153,33 +164,30 @@ class ElasticDeform(A.DualTransform):
         std: float = 10.0,  # of the displacements at the grid points, in pixels
         grid: int = 3,  # points along one side
         p: float = 1.0,  # the share of images that are bent
+        turn: float = 0.0,  # degrees, at most
+        zoom: float = 0.0,  # share by which sides grow or shrink, at most; below 1
+        shift: float = 0.0,  # share of the sides, at most
     ):
         super().__init__(p=p)
         _check_grid(std, grid)
         self.std, self.grid = std, grid
+        self.turn, self.zoom, self.shift = turn, zoom, shift
 
     def get_params_dependent_on_data(self, params, data):
-        shape = 1, 2, self.grid, self.grid
-        control = torch.tensor(self.random_generator.normal(0, self.std, shape))
-        return {"field": displacement_field(control.float(), params["shape"][:2])}
+        chance, size = self.random_generator, params["shape"][:2]
+        control = chance.normal(0, self.std, (1, 2, self.grid, self.grid))
+        turn, zoom, *shift = chance.uniform(-1, 1, (4, 1, 1))
+        shift = self.shift * np.reshape(size, (2, 1, 1)) * shift
+        move = _similarity(size, self.turn * turn, 1 + self.zoom * zoom, shift)
+        return {"field": displacement_field(torch.tensor(control).float(), size) + move}
 
     def apply(self, img, field, **params):
-        if img.dtype == np.uint8:
-            return _warp_array(img.astype(np.float32), field).round().astype(np.uint8)
-        if img.dtype.kind != "f" or not np.isfinite(img).all():
+        if img.dtype.char not in "Befd" or not np.isfinite(img).all():
             raise ValueError(f"image is {img.dtype}: give uint8, or floats without NaN")
-        return _warp_array(img, field)
+        return _warp_array(img, field, True)
 
     def apply_to_mask(self, mask, field, **params):
-        return _warp_array(mask, field)
-
-
-def _check_pixels(image, **params):  # what would be cut off is refused
-    low, high, top = image.min(), image.max(), {"uint8": 255, "float32": 1}
-    if not 0 <= low <= high <= top.get(image.dtype.name, -1):
-        text = "give uint8, or float32 from 0 to 1, and standardise afterwards"
-        raise ValueError(f"image is {image.dtype} from {low:g} to {high:g}: {text}")
-    return image
+        return _warp_array(mask, field, mask.dtype.kind == "f")
 
 # %% ../nbs/09_augment.ipynb #3fd63fef
 def reseed(
@@ -190,10 +198,6 @@ def reseed(
     pipeline.set_random_state(np.random.default_rng((*key, 1)), Random(hash(key)))
 
 # %% ../nbs/09_augment.ipynb #63eb6c40
-_MIRROR = {"border_mode": cv2.BORDER_REFLECT_101, "p": 1}
-_SHARP = {"interpolation": cv2.INTER_CUBIC, **_MIRROR}  # where more blur would follow
-
-
 class Seeded(Dataset):
     """A data set whose items are changed by seed, epoch and index, in any worker."""
 
@@ -219,6 +223,10 @@ class Seeded(Dataset):
     def set_epoch(self, epoch: int) -> None:  # from 0; other changes in each epoch
         self.epoch.fill_(epoch)
 
+    def __getitems__(self, indices: list[int]) -> list:  # of a batch
+        getattr(self.dataset, "expect", list)(indices)  # ImagePairs reads ahead
+        return [self[index] for index in indices]
+
     def __getitem__(self, index: int):
         if get_worker_info():  # in a worker process
             cv2.setNumThreads(0)
@@ -237,14 +245,16 @@ def membrane_pipeline(
 ) -> A.Compose:  # call with image= uint8, mask= uint8, perhaps weights=; gives a dict
     """Compose what the paper names: shift, rotation, deformation, grey values."""
     steps = [
-        A.Lambda(_check_pixels, _as_bytes, name="checked"),
+        A.Lambda(_check_pixels, name="checked"),
         A.HorizontalFlip(),
-        A.Affine((1 - zoom, 1 + zoom), (-0.1, 0.1), rotate=(-turn, turn), **_SHARP),
-        ElasticDeform(std, grid),
+        ElasticDeform(std, grid, turn=turn, zoom=zoom, shift=0.1),
         A.RandomBrightnessContrast(grey, grey, p=1),
         A.GaussNoise((noise, noise), p=float(noise > 0)),
     ]
     return A.Compose(steps, additional_targets={"weights": "mask"})
+
+
+_MIRROR = {"border_mode": cv2.BORDER_REFLECT_101, "p": 1}
 
 
 def car_pipeline(

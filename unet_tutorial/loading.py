@@ -106,6 +106,9 @@ def _shared(kind, *shape):
     memory = mmap(-1, max(prod(shape) * np.dtype(kind).itemsize, 1))
     return np.frombuffer(memory, kind, prod(shape)).reshape(shape)
 
+
+_other = cache(lambda process: ThreadPoolExecutor(1))  # a thread beside this one
+
 # %% ../nbs/10b_loading.ipynb #86d6b2f3
 def _stamp(files):
     try:
@@ -123,11 +126,6 @@ def _check_labels(labels, num_classes, name):
         raise ValueError(f"{text} 0 to {num_classes - 1}: {remedy}")
 
 # %% ../nbs/10b_loading.ipynb #818c37c1
-@cache
-def _other(process):  # a thread beside this one; one that forks away has its own
-    return ThreadPoolExecutor(1)
-
-
 class _Pairs:
     """A list of pairs with the face of a Source."""
 
@@ -151,7 +149,8 @@ class _Pairs:
         return self.pairs[index][:2]
 
     def image(self, index, size):
-        return read_image(self.pairs[index].image, size)
+        image = read_image(self.pairs[index].image, size)  # (h, w) or (h, w, 3)
+        return np.stack([image] * 3, -1) if image.ndim < self.channels else image
 
     def labels(self, index, size):
         return _read_small_labels(self.pairs[index].mask, size, len(self.classes))
@@ -165,17 +164,12 @@ def _name(source, index):
     files = " and ".join(map(str, _files(source, index)))
     return files or f"item {index} of {getattr(source, 'name', type(source).__name__)}"
 
+
+def _note(reading, index):  # should this worker die, which item was it reading?
+    if worker := get_worker_info():
+        reading[worker.id % 256] = torch.tensor([os.getpid(), index])
+
 # %% ../nbs/10b_loading.ipynb #54e799a0
-def _read_item(source, size, num_classes, index):
-    coming = _other(os.getpid()).submit(source.image, index, size)
-    labels = source.labels(index, size)  # while libjpeg, which needs no Python, works
-    image, labels = coming.result(), labels > 0 if source.instances else labels
-    _check_labels(labels, num_classes, _name(source, index))
-    if image.ndim == 2 and source.channels == 3:
-        image = np.repeat(image[..., None], 3, axis=2)
-    return image, labels.astype(np.min_scalar_type(num_classes - 1))
-
-
 class _Small:
     """The items of a source at one size; as many as `limit` bytes hold are kept."""
 
@@ -186,20 +180,30 @@ class _Small:
         self.images = _shared(np.uint8, count, *shape)
         self.labels = _shared(np.min_scalar_type(num_classes - 1), count, *size)
         self.stamps = _shared(np.int64, count)  # 0: not read yet
+        self.coming = {}  # index -> what `begin` returned
 
     def __reduce__(self):
         return _Small, self.how
 
+    def begin(self, index):  # -> the files' stamp; the coming image, None: it is kept
+        stamp = _stamp(_files(self.how[0], index))
+        if index < len(self.stamps) and self.stamps[index] == stamp != 0:
+            return stamp, None
+        return stamp, _other(os.getpid()).submit(self.how[0].image, index, self.how[1])
+
     def __getitem__(self, index):
-        stamp, kept = _stamp(_files(self.how[0], index)), index < len(self.stamps)
-        if kept and self.stamps[index] == stamp != 0:
+        stamp, image = self.coming.pop(index, None) or self.begin(index)
+        if image is None:
             return self.images[index].copy(), self.labels[index].copy()
-        image, labels = _read_item(*self.how[:3], index)
-        if kept:
+        source, size, num_classes, _ = self.how
+        labels = source.labels(index, size)  # meanwhile the other thread unpacks
+        image, labels = image.result(), labels > 0 if source.instances else labels
+        _check_labels(labels, num_classes, _name(source, index))
+        if index < len(self.stamps):
             self.stamps[index] = 0  # nobody shall take half an item
             self.images[index], self.labels[index] = image, labels
             self.stamps[index] = stamp
-        return image, labels
+        return image, labels.astype(self.labels.dtype)
 
 # %% ../nbs/10b_loading.ipynb #67b0e593
 class ImagePairs(Dataset):
@@ -215,23 +219,28 @@ class ImagePairs(Dataset):
     ):
         source = pairs if hasattr(pairs, "labels") else _Pairs(pairs, num_classes or 2)
         classes = num_classes or (2 if source.instances else len(source.classes))
-        limit = 2**30 if cache is True else int(cache)
-        self.small = _Small(source, tuple(size), classes, limit)
+        cache = 2**30 if cache is True else cache
+        self.small = _Small(source, tuple(size), classes, cache)
         self.source, self.transform = source, transform
         self.reading = torch.full((256, 2), -1).share_memory_()  # process, index
 
     def __len__(self) -> int:
         return len(self.source)
 
+    def expect(self, indices: list[int]) -> None:  # all items of the next batch
+        ahead = [] if get_worker_info() else indices
+        self.small.coming = {index: self.small.begin(index) for index in ahead}
+
+    def __getitems__(self, indices: list[int]) -> list:  # of a batch
+        self.expect(indices)
+        return [self[index] for index in indices]
+
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        index, worker = range(len(self))[index], get_worker_info()
-        if worker:
-            self.reading[worker.id % 256] = torch.tensor([os.getpid(), index])
+        _note(self.reading, index := range(len(self))[index])
         image, labels = self.small[index]
-        if self.transform:
-            out = self.transform(image=image, mask=labels)
-            image, labels = out["image"], out["mask"]
-        return to_tensor(image), torch.as_tensor(labels).long()
+        change = self.transform or dict  # dict: nothing is changed
+        out = change(image=image, mask=labels)
+        return to_tensor(out["image"]), torch.as_tensor(out["mask"]).long()
 
 # %% ../nbs/10b_loading.ipynb #8f4080c8
 class SeededSampler(Sampler):
