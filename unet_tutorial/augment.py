@@ -248,7 +248,7 @@ def membrane_pipeline(
         A.Lambda(_check_pixels, name="checked"),
         A.HorizontalFlip(),
         ElasticDeform(std, grid, turn=turn, zoom=zoom, shift=0.1),
-        A.RandomBrightnessContrast(grey, grey, p=1),
+        A.RandomBrightnessContrast(grey, grey, brightness_by_max=False, p=1),
         A.GaussNoise((noise, noise), p=float(noise > 0)),
     ]
     return A.Compose(steps, additional_targets={"weights": "mask"})
