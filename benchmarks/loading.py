@@ -21,7 +21,6 @@ neighbours that share its caches slow the quick loader more than the slow one.
 """
 
 import argparse
-import csv
 import platform
 import statistics
 import sys
@@ -34,10 +33,10 @@ from time import perf_counter
 import numpy as np
 import torch
 from PIL import Image
+from table import write
 from torch.utils.data import DataLoader, Dataset
 
 from unet_tutorial.augment import A, Seeded, car_pipeline, cv2
-from unet_tutorial.checkpoint import new_file
 from unet_tutorial.data import read_image, read_mask
 from unet_tutorial.loading import ImagePairs, make_loader, to_tensor
 from unet_tutorial.sources import find_carvana
@@ -94,14 +93,6 @@ def measure(pairs, seed):
     loader.set_epoch(1)
     rates["later"] = rate(loader, len(pairs), LATER)
     return rates
-
-
-def write(path, rows):
-    """Write the rows to a file that is complete or not there."""
-    with new_file(path, overwrite=True) as part, open(part, "w", newline="") as file:
-        table = csv.DictWriter(file, rows[0], lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
 
 
 def one_thread():

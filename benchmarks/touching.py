@@ -20,7 +20,6 @@ fails unless `background` is above `class` in both of these shares with every se
 """
 
 import argparse
-import csv
 import platform
 import sys
 import time
@@ -30,8 +29,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from scipy.ndimage import label
+from table import write
 
-from unet_tutorial.checkpoint import new_file
 from unet_tutorial.losses import weighted_cross_entropy
 from unet_tutorial.metrics import cell_ious, pixel_error, seg_score
 from unet_tutorial.model import UNet
@@ -154,14 +153,6 @@ def runs():
             net = learn(seed, images[:LEARNED], target, weigh(kind, targets))
             row = {"seed": seed, "weights": kind, **measure(net, images, labels)}
             yield {**row, "seconds": round(time.perf_counter() - start, 1)}
-
-
-def write(path, rows):
-    """Write the rows to a file that is complete or not there."""
-    with new_file(path, overwrite=True) as part, open(part, "w", newline="") as file:
-        table = csv.DictWriter(file, rows[0], lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
 
 
 def main():

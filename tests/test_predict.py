@@ -113,9 +113,10 @@ def no_work(monkeypatch):
     monkeypatch.setattr(Predictor, "__call__", None)
 
 
-@pytest.mark.parametrize("name", ["two_mask.png", "two_000_mask.png"])
+@pytest.mark.parametrize("name", ["two_mask.png", "pile_000_mask.png"])
 def test_nothing_is_begun_if_something_is_there(run, predictor, no_work, name):
     (run / "to").mkdir()
+    save(run / "images" / "pile.tif", noise(5, 5))
     (run / "to" / name).write_bytes(b"precious")
     with pytest.raises(FileExistsError, match=says(name, "overwrite=True")):
         predict_files(predictor, run / "images", run / "to")

@@ -307,7 +307,20 @@ def test_an_unknown_normalisation_is_refused(rule):
 
 def test_an_unknown_number_of_views_is_refused():
     with pytest.raises(ValueError, match=r"views=3.*8"):
-        Predictor(thin(depth=1), views=3)(picture(9, 9))
+        Predictor(thin(depth=1), views=3)
+
+
+def test_deep_images_are_cut_where_training_cut_them():
+    """A hot pixel of 16 bits counts as white, as in the 8 bits of training."""
+    deep = 16 * picture(24, 30).astype(np.uint16)
+    deep[3, 4] = 60_000
+    shallow = np.minimum(deep / 16, 255).round().astype(np.uint8)
+    net = thin(depth=1)
+    plain, cut = Predictor(net), Predictor(net, value_range=(0, 16 * 255))
+    expected = plain.probabilities(shallow)
+    assert np.abs(cut.probabilities(deep) - expected).max() < 1e-6
+    assert np.abs(cut.probabilities(deep[None][[0, 0]])[1] - expected).max() < 1e-6
+    assert np.abs(plain.probabilities(deep) - expected).max() > 1e-3
 
 
 def test_a_missing_or_broken_image_is_named(tmp_path):

@@ -20,6 +20,7 @@ from unet_tutorial import logbook, recipes, runs
 from unet_tutorial.augment import membrane_pipeline
 from unet_tutorial.checkpoint import load_net, load_state
 from unet_tutorial.model import UNet
+from unet_tutorial.predictor import Predictor
 from unet_tutorial.recipes import rate_factor, read_recipe, recipe_names
 from unet_tutorial.runs import evaluate_run, resume_run, train_run
 from unet_tutorial.sources import open_source
@@ -486,6 +487,17 @@ def test_a_folder_of_several_classes_and_of_masks_elsewhere(tmp_path):
     resume_run(out)
     resume_run(out, options=options | {"classes": tuple(options["classes"])})
     assert {"iou left", "iou right"} <= evaluate_run(out).keys()
+
+
+def test_the_net_knows_where_deep_images_were_cut(tmp_path):
+    images, options = folder_of_three_classes(tmp_path)
+    for path in images.iterdir():
+        Image.fromarray(np.asarray(Image.open(path)).astype(np.uint16)).save(path)
+    options |= {"classes": ["background", "left", "right"], "value_range": [10, 150]}
+    train_run("folder", images, tmp_path / "run", recipe(), steps=1, options=options)
+    _, notes = load_net(tmp_path / "run" / "best.safetensors")
+    assert tuple(notes["value_range"]) == (10, 150)
+    assert Predictor.load(tmp_path / "run").value_range == notes["value_range"]
 
 
 def test_a_net_is_not_measured_on_data_that_it_cannot_take(stack, tmp_path):

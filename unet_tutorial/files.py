@@ -114,6 +114,12 @@ def load_upright(
         return image.copy() if tiff else ImageOps.exif_transpose(image), full
 
 # %% ../nbs/09a_files.ipynb #56e8049a
+def _to_bytes(pixels, value_range):
+    low, high = value_range
+    pixels = 255 * (pixels.astype(np.float32) - low) / (high - low)
+    return np.clip(pixels, 0, 255).round().astype(np.uint8)
+
+
 def eight_bits(
     image: Image.Image,  # of any mode
     value_range: tuple[float, float] | None,  # what becomes 0 and 255, if grey
@@ -136,9 +142,7 @@ def eight_bits(
     if not np.isfinite([low, high]).all() or not value_range[0] < value_range[1]:
         remedy = "give finite values and a rising value_range"
         raise BadFile(path, "cannot be scaled", remedy, f"{low:g} to {high:g}")
-    low, high = value_range
-    pixels = 255 * (pixels.astype(np.float32) - low) / (high - low)
-    return Image.fromarray(np.clip(pixels, 0, 255).round().astype(np.uint8))
+    return Image.fromarray(_to_bytes(pixels, value_range))
 
 # %% ../nbs/09a_files.ipynb #ff8cc264
 def read_image(

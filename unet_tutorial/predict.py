@@ -23,7 +23,7 @@ from unet_tutorial.masks import (
     write_polygons,
     write_probabilities,
 )
-from .pictures import as_images, find_images
+from .pictures import ENDINGS, as_images, find_images
 from unet_tutorial.predictor import (  # noqa: F401  can be had from here as well
     Predictor,
     class_probabilities,
@@ -31,35 +31,24 @@ from unet_tutorial.predictor import (  # noqa: F401  can be had from here as wel
 )
 
 # %% ../nbs/13_predict.ipynb #3031884b
-_ENDINGS = {
-    "mask": "_mask.png",
-    "labels": "_labels.png",
-    "probabilities": "_probabilities.npy",
-    "overlay": "_overlay.png",
-    "polygons": ".geojson",
-}
-
-
 def _check_plan(files, to, write, overwrite):
     """Raise an error if something that will be written cannot, or may not, be."""
-    if unknown := set(write) - set(_ENDINGS):
-        kinds = ", ".join(_ENDINGS)
+    if unknown := set(write) - set(ENDINGS):
+        kinds = ", ".join(ENDINGS)
         raise ValueError(f"{name_some(unknown)} cannot be written; {kinds} would work")
     if to.exists() and not to.is_dir():
         raise NotADirectoryError(f"{to} is a file; the name of a folder would work")
     stems = {}
     for file in files:
-        for stem in (file.stem, f"{file.stem}_000"):  # a stack is numbered
-            stack = file.suffix.lower() in (".tif", ".tiff", ".npy")
-            first = stems.setdefault(stem, file) if stack or stem == file.stem else file
-            if first != file:
+        stack = file.suffix.lower() in (".tif", ".tiff", ".npy")  # perhaps: numbered
+        for stem in [file.stem] + [f"{file.stem}_000"] * stack:
+            if (first := stems.setdefault(stem, file)) != file:
                 text = "would be written under one name; predict them into two folders"
                 raise ValueError(f"{first} and {file} {text}")
-            for path in [to / (stem + _ENDINGS[kind]) for kind in write]:
+            for path in [to / (stem + ENDINGS[kind]) for kind in write]:
                 if path.exists() and not overwrite:
-                    raise FileExistsError(
-                        f"{path} is there: overwrite=True replaces it"
-                    )
+                    text = "is there: overwrite=True replaces it"
+                    raise FileExistsError(f"{path} {text}")
 
 # %% ../nbs/13_predict.ipynb #1585f3fc
 def _answers(predictor, image, write):
@@ -91,7 +80,7 @@ def _predict_file(predictor, file, to, overwrite, write):
         stem = file.stem + f"_{page:03d}" * stack
         answers = _answers(predictor, image, write)
         for kind in write:
-            paths.append(to / (stem + _ENDINGS[kind]))
+            paths.append(to / (stem + ENDINGS[kind]))
             _write(kind, paths[-1], predictor, image, *answers, overwrite)
     return paths
 

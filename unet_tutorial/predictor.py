@@ -15,12 +15,12 @@ from PIL import Image
 from torch import Tensor
 
 from .checkpoint import load_net
-from .files import name_some
+from .files import _to_bytes, name_some
 from .model import UNet
 from .pictures import as_images
 from .tiles import mean_and_std, predict_blended, predict_tiled
 from .training import pick_device
-from .views import average_views
+from .views import _check_views, average_views
 
 # %% ../nbs/12c_predictor.ipynb #e5d17756
 def _channels_first(image, model):
@@ -128,10 +128,10 @@ def find_net(
     return path / "best.safetensors" if path.is_dir() else path
 
 # %% ../nbs/12c_predictor.ipynb #3b1993df
-_NOTES = ("size", "classes", "normalisation", "tile")
+_NOTES = ("size", "classes", "normalisation", "tile", "value_range")
 
 
-def _settings(model, classes=None, num_classes=None, **how):
+def _settings(model, classes=None, num_classes=None, value_range=None, **how):
     """Check what is known of a net: the names of its classes, and how it is asked."""
     named = len(classes) if classes else model.num_classes
     for given in (named, num_classes or named):
@@ -143,12 +143,15 @@ def _settings(model, classes=None, num_classes=None, **how):
     rule = how.get("normalisation", "image")
     if rule != "image" and (isinstance(rule, str) or len(rule) != 2 or rule[1] <= 0):
         raise ValueError(f'normalisation={rule!r}; "image" or two numbers would work')
-    return list(classes) if classes else None, how
+    _check_views(how.get("views", 1))
+    return list(classes) if classes else None, value_range, how
 
 
 def _each(ask, predictor, image):
     """Ask about an image, or about each image of a stack."""
     images, stack = as_images(image)
+    if cut := predictor.value_range:  # as in training
+        images = (_to_bytes(x, cut) if np.isfinite(x).all() else x for x in images)
     one_by_one = (ask(predictor.model, one, **predictor.how) for one in images)
     answers = [np.asarray(answer) for answer in one_by_one]
     return np.stack(answers) if stack else answers[0]
@@ -161,13 +164,13 @@ class Predictor:
         self,
         model: UNet,  # trained
         device: torch.device | None = None,  # None: the fastest at hand
-        **notes,  # size, classes, normalisation, tile, views; num_classes to be sure
+        **notes,  # size, classes, normalisation, tile, views, value_range; num_classes
     ):
         if not isinstance(model, UNet):
             text = "Predictor.load(...) opens a file or a run"
             raise TypeError(f"{type(model).__name__} is no UNet; {text}")
         self.model = model.to(pick_device(device)).eval()
-        self.classes, self.how = _settings(model, **notes)
+        self.classes, self.value_range, self.how = _settings(model, **notes)
 
     @classmethod
     def load(

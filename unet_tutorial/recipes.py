@@ -223,6 +223,7 @@ def notes_for(
     """Return what must be known of a net's training to ask it about an image."""
     notes = {"kind": plan["kind"], "size": _size(plan, source), "recipe": plan["name"]}
     notes |= {"classes": list(source.classes), "normalisation": "image"}
+    notes["value_range"] = (plan.get("options") or {}).get("value_range")
     if plan["net"]["padding"] == 0:
         notes["tile"] = output_size(plan["tile"], plan["net"]["depth"])
     return notes

@@ -59,17 +59,22 @@ def rotate(
     return F.grid_sample(x[None], torch.stack(place, -1)[None].to(x), **how)[0]
 
 # %% ../nbs/12b_views.ipynb #fadca62e
+def _check_views(views: int) -> None:  # raises a ValueError that says what would work
+    """Check how many views are asked for."""
+    if views not in (1, 4, 7, 8):
+        raise ValueError(
+            f"views={views}; 1, 4 (quarter turns), 8 (and their mirror images) or 7 "
+            "(by sevenths of a turn) would work"
+        )
+
+
 def average_views(
     ask: Callable[[Tensor], Tensor],  # (C, h, w) -> probabilities (K, h, w), any size
     x: Tensor,  # (C, H, W)
     views: int = 8,  # 1; 4: quarter turns; 8: and their mirror images; 7: sevenths
 ) -> Tensor:  # (K, H, W)
     """Ask about an image in several positions, and average the answers turned back."""
-    if views not in (1, 4, 7, 8):
-        raise ValueError(
-            f"views={views}; 1, 4 (quarter turns), 8 (and their mirror images) or 7 "
-            "(by sevenths of a turn) would work"
-        )
+    _check_views(views)
     total = 0
     for view in range(views):
         p = ask(turn(x, view, views))

@@ -1,0 +1,13 @@
+"""Rows of measurements as a CSV file; the other scripts of this folder import it."""
+
+import csv
+
+from unet_tutorial.checkpoint import new_file
+
+
+def write(path, rows):
+    """Write the rows to a file that is complete or not there."""
+    with new_file(path, overwrite=True) as part, open(part, "w", newline="") as file:
+        table = csv.DictWriter(file, rows[0], lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
