@@ -345,7 +345,9 @@ def test_train_asks_for_what_was_typed_and_no_more(runs, capsys):
     assert asked["recipe"] == "paper" and "epochs" not in asked
 
 
-@pytest.mark.parametrize(("typed", "amp"), [("on", True), ("bf16", "bf16")])
+@pytest.mark.parametrize(
+    ("typed", "amp"), [("on", True), ("bf16", "bf16"), ("auto", "auto")]
+)
 def test_train_with_mixed_precision(runs, typed, amp):
     assert main(f"train --kind isbi --data a --out b --amp {typed}".split()) == 0
     assert runs.pop()[1]["amp"] == amp

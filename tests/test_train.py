@@ -217,6 +217,16 @@ def test_the_format_of_mixed_precision(amp, dtype):
         amp_type("half", CPU)
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_sixteen_bits_are_taken_where_they_are_faster(monkeypatch, known):
+    name = "_is_avx512_bf16_supported"
+    monkeypatch.setattr(torch.cpu, name, lambda: known, raising=False)
+    assert amp_type("auto", CPU) == (torch.bfloat16 if known else None)
+    assert amp_type("auto", torch.device("mps")) is None
+    monkeypatch.delattr(torch.cpu, name)  # it is no public name of torch
+    assert amp_type("auto", CPU) is None
+
+
 # What a training needs besides
 
 

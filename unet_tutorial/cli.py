@@ -196,7 +196,8 @@ def _add_train(parser):
     add("--size", type=_size, metavar="HxW", help="to resize to; else by the kind")
     add("--held-out", type=_count, metavar="N", help="groups to measure on")
     add("--seed", type=_FROM_0, metavar="S", help="of all that is random (0)")
-    add("--amp", choices=("off", "on", "bf16", "fp16"), help="mixed precision")
+    formats = ("auto", "off", "on", "bf16", "fp16")
+    add("--amp", choices=formats, help="16 bits; auto: where that is faster")
     add("--device", default="auto", help="auto, cpu, cuda or mps (auto)")
     number = {"type": _FROM_0, "default": 0, "metavar": "N"}
     add("--workers", **number, help="processes that read the data (0)")
