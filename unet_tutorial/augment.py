@@ -240,7 +240,7 @@ def membrane_pipeline(
     grid: int = 3,  # its points along one side
     turn: float = 180.0,  # degrees, at most
     zoom: float = 0.0,  # share by which each side grows or shrinks, at most
-    grey: float = 0.2,  # share by which brightness and contrast change, at most
+    grey: float = 0.2,  # share by which contrast changes, at most; light: half of it
     noise: float = 0.0,  # its standard deviation, as a share of white
 ) -> A.Compose:  # call with image= uint8, mask= uint8, perhaps weights=; gives a dict
     """Compose what the paper names: shift, rotation, deformation, grey values."""
@@ -248,7 +248,9 @@ def membrane_pipeline(
         A.Lambda(_check_pixels, name="checked"),
         A.HorizontalFlip(),
         ElasticDeform(std, grid, turn=turn, zoom=zoom, shift=0.1),
-        A.RandomBrightnessContrast(grey, grey, brightness_by_max=False, p=1),
+        A.ColorJitter(
+            (1 - grey / 2, 1 + grey / 2), (1 - grey, 1 + grey), (1, 1), 0, p=1
+        ),
         A.GaussNoise((noise, noise), p=float(noise > 0)),
     ]
     return A.Compose(steps, additional_targets={"weights": "mask"})
