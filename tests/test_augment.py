@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from unet_tutorial.augment import (
     ElasticDeform,
     Seeded,
+    _similarity,
     car_pipeline,
     control_displacements,
     displacement_field,
@@ -664,3 +665,40 @@ def test_zoom_changes_the_length_of_each_side():
         down, right = (step[16:48, 16:48].mean() for step in np.gradient(out))
         seen += [down, abs(right) / 2]
     assert 1 / 1.17 < min(seen) < 0.92 and 1.09 < max(seen) < 1 / 0.83
+
+
+# Turning, resizing and shifting, along with the bending
+
+
+def test_a_quarter_turn_is_that_of_torch():
+    image = torch.rand(1, 3, 33, 33, dtype=torch.float64)
+    field = _similarity((33, 33), 90, 1.0, np.zeros((2, 1, 1)))[None]
+    assert torch.allclose(warp(image, field), torch.rot90(image, 1, (2, 3)), atol=1e-4)
+
+
+def test_zoom_and_shift_move_places_as_said():
+    field = _similarity((21, 41), 0, 1.5, np.reshape([3.0, -2.0], (2, 1, 1)))
+    assert field.shape == (2, 21, 41) and field.dtype == torch.float32
+    assert field[:, 10, 20].tolist() == [3, -2]  # the centre
+    assert torch.allclose(field[0, :, 0], 3 + 0.5 * (torch.arange(21) - 10))
+    assert torch.allclose(field[1, 0], -2 + 0.5 * (torch.arange(41) - 20))
+
+
+def test_image_and_mask_get_the_same_turn_zoom_shift_and_bend():
+    where, number = ramps(90, 120)
+    image, mask = where.permute(1, 2, 0).numpy(), number.numpy()
+    transform = ElasticDeform(std=5, turn=180, zoom=0.3, shift=0.1)
+    pipeline, moved = A.Compose([transform]), []
+    for seed in range(8):
+        reseed(pipeline, seed)
+        out = pipeline(image=image, mask=mask)
+        places = np.stack([out["mask"] // 120, out["mask"] % 120], -1)
+        assert np.abs(out["image"] - places).max() < 0.502
+        moved.append(np.abs(out["image"] - image).mean())
+    assert min(moved) > 1 and max(moved) > 20
+
+
+def test_its_options_are_saved_with_it():
+    saved = A.to_dict(A.Compose([ElasticDeform(turn=20, zoom=0.1, shift=0.2)]))
+    (loaded,) = A.from_dict(saved).transforms
+    assert (loaded.turn, loaded.zoom, loaded.shift) == (20, 0.1, 0.2)

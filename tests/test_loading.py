@@ -16,7 +16,7 @@ from samples import carvana, noise, save, save_palette, says, square
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from unet_tutorial import loading
-from unet_tutorial.augment import Seeded, car_pipeline, cv2
+from unet_tutorial.augment import Seeded, car_pipeline, cv2, membrane_pipeline
 from unet_tutorial.data import Pair, read_mask
 from unet_tutorial.loading import (
     ImagePairs,
@@ -538,6 +538,56 @@ class Meeting:
 
 def test_image_and_mask_are_read_at_the_same_time():
     assert ImagePairs(Meeting(), (8, 8), cache=False)[0][0].shape == (1, 8, 8)
+
+
+class Queue(Drawn):
+    "A source that notes which images were asked for, and by which thread."
+
+    def __init__(self):
+        super().__init__(True)
+        self.asked = []
+
+    def image(self, index, size):
+        self.asked.append((index, threading.current_thread().name))
+        return super().image(index, size)
+
+    def labels(self, index, size):
+        deadline = time.monotonic() + 9  # all images are read before the first mask
+        while len(self.asked) < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return super().labels(index, size)
+
+
+def test_the_images_of_a_batch_are_read_ahead_by_one_other_thread():
+    data = ImagePairs(Queue(), (40, 60))
+    for _ in range(2):
+        x, y = next(iter(make_loader(Subset(data, [2, 0, 5]), 3)))
+        plain = [ImagePairs(Drawn(True), (40, 60))[index] for index in (2, 0, 5)]
+        assert torch.equal(x, torch.stack([image for image, _ in plain]))
+        assert torch.equal(y, torch.stack([labels for _, labels in plain]))
+    order, threads = zip(*data.source.asked, strict=True)
+    assert order == (2, 0, 5) and len(set(threads)) == 1  # kept for the second time
+    assert threads[0] != threading.current_thread().name
+
+
+def test_seeded_items_are_read_ahead_and_changed_alike():
+    change = {"size": (40, 60), "transform": membrane_pipeline()}
+    ahead, alone = (Seeded(ImagePairs(Drawn(True), **change)) for _ in range(2))
+    x, _ = next(iter(make_loader(ahead, 4)))
+    assert torch.equal(x, torch.stack([alone[index][0] for index in range(4)]))
+
+
+def test_a_batch_that_failed_leaves_nothing_behind(tmp_path):
+    pairs = find_carvana(carvana(tmp_path))
+    data, bytes_ = ImagePairs(pairs, (8, 8)), pairs[0].image.read_bytes()
+    pairs[0].image.write_bytes(b"")
+    for _ in range(2):
+        with pytest.raises(ValueError, match=says(pairs[0].image.name, "is empty")):
+            next(iter(make_loader(data, 3)))
+    pairs[0].image.write_bytes(bytes_)
+    Image.new("RGB", Image.open(pairs[1].image).size, "red").save(pairs[1].image)
+    x, _ = next(iter(make_loader(data, 3)))
+    assert torch.equal(x[1], ImagePairs(pairs, (8, 8))[1][0])  # the new file
 
 
 def test_a_broken_image_beside_a_good_mask_is_named(tmp_path):

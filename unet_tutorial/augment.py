@@ -248,9 +248,7 @@ def membrane_pipeline(
         A.Lambda(_check_pixels, name="checked"),
         A.HorizontalFlip(),
         ElasticDeform(std, grid, turn=turn, zoom=zoom, shift=0.1),
-        A.ColorJitter(
-            (1 - grey / 2, 1 + grey / 2), (1 - grey, 1 + grey), (1, 1), 0, p=1
-        ),
+        A.ColorJitter(grey / 2, grey, 0, 0, p=1),
         A.GaussNoise((noise, noise), p=float(noise > 0)),
     ]
     return A.Compose(steps, additional_targets={"weights": "mask"})
