@@ -240,6 +240,7 @@ def membrane_pipeline(
     grid: int = 3,  # its points along one side
     turn: float = 180.0,  # degrees, at most
     zoom: float = 0.0,  # share by which each side grows or shrinks, at most
+    shift: float = 0.1,  # share of each side, at most
     grey: float = 0.2,  # share by which contrast changes, at most; light: half of it
     noise: float = 0.0,  # its standard deviation, as a share of white
 ) -> A.Compose:  # call with image= uint8, mask= uint8, perhaps weights=; gives a dict
@@ -247,7 +248,7 @@ def membrane_pipeline(
     steps = [
         A.Lambda(_check_pixels, name="checked"),
         A.HorizontalFlip(),
-        ElasticDeform(std, grid, turn=turn, zoom=zoom, shift=0.1),
+        ElasticDeform(std, grid, 1.0, turn, zoom, shift),
         A.ColorJitter(grey / 2, grey, 0, 0, p=1),
         A.GaussNoise((noise, noise), p=float(noise > 0)),
     ]
