@@ -5,8 +5,8 @@
     python benchmarks/loading.py --out results/loading.csv
 
 1918 x 1280 JPEG and GIF to 160 x 240, one process, one thread of torch and of OpenCV,
-batches of 8 in random order. (For a file that is new, `ImagePairs` has a second thread:
-libjpeg unpacks the image while the mask is read.) The textbook loader opens both files
+batches of 8 in random order. (For files that are new, `ImagePairs` has a second thread:
+libjpeg unpacks the images of a batch while masks are read and items changed.) The textbook loader opens both files
 with PIL, converts them, and leaves the rest to albumentations: Resize, Rotate, flips,
 Normalize, ToTensor. Ours is `Seeded(ImagePairs(pairs, transform=car_pipeline()))`, made
 anew in each round, so that nothing is kept in the first epoch; making it looks into

@@ -1,4 +1,4 @@
-"""Rows of measurements as a CSV file; the other scripts of this folder import it."""
+"""Rows of measurements as a CSV file, for the scripts of this folder that write one."""
 
 import csv
 

@@ -428,7 +428,9 @@ def test_pipelines_keep_image_and_mask_aligned(make):
 def test_no_black_comes_in_from_outside(make):
     white = np.full((96, 144, 3), 255, np.uint8)
     pipeline = make()
-    kept = [t for t in pipeline.transforms if "Brightness" not in str(t)]
+    light = A.RandomBrightnessContrast, A.ColorJitter
+    kept = [t for t in pipeline.transforms if not isinstance(t, light)]
+    assert len(kept) < len(pipeline.transforms)
     reseed(pipeline := A.Compose(kept), 0)
     for _ in range(30):
         out = pipeline(image=white, mask=np.ones((96, 144), np.uint8))
@@ -664,7 +666,7 @@ def test_zoom_changes_the_length_of_each_side():
         out = pipeline(image=image, mask=np.zeros_like(image))["image"].astype(float)
         down, right = (step[16:48, 16:48].mean() for step in np.gradient(out))
         seen += [down, abs(right) / 2]
-    assert 1 / 1.17 < min(seen) < 0.92 and 1.09 < max(seen) < 1 / 0.83
+    assert 1 / 1.16 < min(seen) < 0.9 and 1.1 < max(seen) < 1 / 0.84
 
 
 # Turning, resizing and shifting, along with the bending

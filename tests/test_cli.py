@@ -15,6 +15,7 @@ from samples import save, says
 from unet_tutorial import __version__, cli, data, download
 from unet_tutorial.cli import COMMANDS, Command, build_parser, main
 from unet_tutorial.pairs import Problem
+from unet_tutorial.views import Averaged
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = "get check train evaluate predict export doctor".split()
@@ -362,12 +363,15 @@ def test_resume_needs_nothing_but_the_folder(runs):
 
 def test_evaluate(runs, capsys):
     assert main(["evaluate", "b"]) == 0
-    assert runs.pop() == ("evaluate", ("b", None, "best", "auto"))
+    assert runs.pop() == ("evaluate", ("b", None, "best", "auto", None))
     assert capsys.readouterr().out.split() == ["loss", "0.5000", "dice", "0.9877"]
     line = "evaluate b --data c --weights last --device cpu --json"
     assert main(line.split()) == 0
-    assert runs.pop() == ("evaluate", ("b", "c", "last", "cpu"))
+    assert runs.pop() == ("evaluate", ("b", "c", "last", "cpu", None))
     assert json.loads(capsys.readouterr().out) == {"loss": 0.5, "dice": 0.98765}
+    assert main("evaluate b --views 2".split()) == 0
+    *_, wrap = runs.pop()[1]
+    assert wrap.func is Averaged and wrap.keywords == {"views": 2}
 
 
 def test_predict(monkeypatch, capsys):

@@ -555,6 +555,8 @@ class Queue(Drawn):
         deadline = time.monotonic() + 9  # all images are read before the first mask
         while len(self.asked) < 3 and time.monotonic() < deadline:
             time.sleep(0.01)
+        if len(self.asked) < 3:
+            raise TimeoutError("the images of the batch are not read ahead")
         return super().labels(index, size)
 
 
@@ -572,9 +574,29 @@ def test_the_images_of_a_batch_are_read_ahead_by_one_other_thread():
 
 def test_seeded_items_are_read_ahead_and_changed_alike():
     change = {"size": (40, 60), "transform": membrane_pipeline()}
-    ahead, alone = (Seeded(ImagePairs(Drawn(True), **change)) for _ in range(2))
-    x, _ = next(iter(make_loader(ahead, 4)))
+    kinds = Queue(), Drawn(True)
+    ahead, alone = (Seeded(ImagePairs(kind, **change)) for kind in kinds)
+    x, y = next(iter(make_loader(ahead, 4)))
     assert torch.equal(x, torch.stack([alone[index][0] for index in range(4)]))
+    assert torch.equal(y, torch.stack([alone[index][1] for index in range(4)]))
+
+
+def test_indices_of_all_kinds_are_read_once():
+    data = ImagePairs(Drawn(True), (40, 60))
+    part = Subset(data, torch.tensor([4, 1, -1, 4]))
+    x, _ = next(iter(make_loader(part, 4)))
+    assert torch.equal(x[0], x[3]) and sorted(data.source.read) == [1, 4, 5]
+
+
+def test_after_a_failure_a_mended_file_is_read_anew(tmp_path):
+    pairs = find_carvana(carvana(tmp_path))
+    data, good = ImagePairs(pairs, (8, 8)), pairs[1].image.read_bytes()
+    for pair in pairs[:2]:
+        pair.image.write_bytes(b"")
+    with pytest.raises(ValueError, match=says(pairs[0].image.name)):
+        next(iter(make_loader(data, 3)))
+    pairs[1].image.write_bytes(good)
+    assert torch.equal(data[1][0], ImagePairs(pairs[1:2], (8, 8))[0][0])
 
 
 def test_a_batch_that_failed_leaves_nothing_behind(tmp_path):

@@ -202,6 +202,8 @@ def test_answers_beside_their_image_are_not_asked_about(folder):
         (folder / name).write_bytes(b"")
     (folder / "c_1000_mask.png").write_bytes(b"")
     assert names(find_images(folder)) == ["a.JPG", "b.png", "c.tif", "d_mask.png"]
+    (folder / "b_polygons.png").write_bytes(b"")  # polygons are no image
+    assert "b_polygons.png" in names(find_images(folder))
     (folder / "inner.png" / "b_mask.png").write_bytes(b"")  # beside no b
     assert names(find_images(f"{folder}/*/*.png")) == ["b_mask.png", "d.png"]
     assert names(find_images(folder / "a_mask.gif")) == ["a_mask.gif"]

@@ -124,6 +124,13 @@ def test_nothing_is_begun_if_something_is_there(run, predictor, no_work, name):
     assert names((run / "to").iterdir()) == [name]
 
 
+def test_a_page_of_another_image_is_in_nobodys_way(run, predictor):
+    (run / "to").mkdir()
+    (run / "to" / "two_000_mask.png").write_bytes(b"of a stack")  # two.png is none
+    assert predict_files(predictor, run / "images", run / "to")
+    assert (run / "to" / "two_000_mask.png").read_bytes() == b"of a stack"
+
+
 def test_it_is_replaced_when_told(run, predictor):
     predict_files(predictor, run / "images", run / "to")
     (run / "to" / "one_mask.png").write_bytes(b"old")

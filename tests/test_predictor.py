@@ -321,6 +321,28 @@ def test_deep_images_are_cut_where_training_cut_them():
     assert np.abs(cut.probabilities(deep) - expected).max() < 1e-6
     assert np.abs(cut.probabilities(deep[None][[0, 0]])[1] - expected).max() < 1e-6
     assert np.abs(plain.probabilities(deep) - expected).max() > 1e-3
+    tall = np.tile(deep, (50, 1))  # more than one band
+    assert (cut(tall)[:1000] == plain(np.tile(shallow, (50, 1)))[:1000]).mean() > 0.999
+
+
+@pytest.mark.parametrize(
+    ("image", "found"),
+    [
+        (np.full((9, 9), 900, np.uint16), "900 to 900"),
+        (np.full((9, 9), 5000, np.uint16), "5000 to 5000"),
+        (picture(9, 9), "uint8"),
+        (picture(9, 9) / 255, "float64"),
+    ],
+)
+def test_images_of_another_range_are_refused(image, found):
+    ask = Predictor(thin(depth=1), value_range=(1000, 4000))
+    with pytest.raises(ValueError, match=says(found, "1000 to 4000")):
+        ask(image)
+
+
+def test_a_range_rises():
+    with pytest.raises(ValueError, match=says("value_range=(5, 5)", "rising")):
+        Predictor(thin(depth=1), value_range=(5, 5))
 
 
 def test_a_missing_or_broken_image_is_named(tmp_path):

@@ -25,10 +25,12 @@ from unet_tutorial.recipes import rate_factor, read_recipe, recipe_names
 from unet_tutorial.runs import evaluate_run, resume_run, train_run
 from unet_tutorial.sources import open_source
 from unet_tutorial.tiles import predict_tiled
+from unet_tutorial.views import Averaged
 from unet_tutorial.windows import Whole, Windows, read_example
 
 NET = {"base_channels": 1, "depth": 1, "padding": 1, "norm": "batch", "dropout": 0.3}
 MODERN = {"net": NET, "tile": 16, "tiles": 8, "batch": 2, "accumulate": 2, "epochs": 2}
+MODERN["amp"] = False  # the same on any processor
 PAPER = {"net": NET | {"padding": 0, "norm": None}, "tile": 20, "tiles": 6}
 
 
@@ -487,6 +489,13 @@ def test_a_folder_of_several_classes_and_of_masks_elsewhere(tmp_path):
     resume_run(out)
     resume_run(out, options=options | {"classes": tuple(options["classes"])})
     assert {"iou left", "iou right"} <= evaluate_run(out).keys()
+
+
+def test_a_run_is_measured_in_several_views(stack, tmp_path):
+    train_run("isbi", stack, tmp_path / "run", recipe(), steps=1)
+    plain = evaluate_run(tmp_path / "run")
+    assert evaluate_run(tmp_path / "run", wrap=lambda net: net) == plain
+    assert evaluate_run(tmp_path / "run", wrap=Averaged)["loss"] != plain["loss"]
 
 
 def test_the_net_knows_where_deep_images_were_cut(tmp_path):

@@ -223,6 +223,11 @@ def test_sixteen_bits_are_taken_where_they_are_faster(monkeypatch, known):
     monkeypatch.setattr(torch.cpu, name, lambda: known, raising=False)
     assert amp_type("auto", CPU) == (torch.bfloat16 if known else None)
     assert amp_type("auto", torch.device("mps")) is None
+    for level, dtype in (6, None), (7, torch.float16), (8, torch.bfloat16):
+        monkeypatch.setattr(
+            torch.cuda, "get_device_capability", lambda d, at=level: (at, 0)
+        )
+        assert amp_type("auto", torch.device("cuda")) == dtype
     monkeypatch.delattr(torch.cpu, name)  # it is no public name of torch
     assert amp_type("auto", CPU) is None
 

@@ -6,7 +6,7 @@ import torch
 
 from unet_tutorial.model import UNet
 from unet_tutorial.tiles import predict_tiled
-from unet_tutorial.views import average_views, rotate, turn, turn_back
+from unet_tutorial.views import Averaged, average_views, rotate, turn, turn_back
 
 
 def image(*size, channels=1):
@@ -52,6 +52,28 @@ def test_one_view_does_know_it_so_that_the_test_above_can_fail(ask):
     assert not torch.allclose(ask(torch.rot90(x, 1, (1, 2))), due, atol=1e-3)
 
 
+def test_the_average_of_two_is_blind_to_left_and_right_only(ask):
+    x = image(40, 40)
+    p = average_views(ask, x, 2)
+    assert torch.allclose(p, (ask(x) + ask(x.flip(-1)).flip(-1)) / 2, atol=1e-6)
+    assert torch.allclose(average_views(ask, x.flip(-1), 2), p.flip(-1), atol=1e-5)
+    assert not torch.allclose(average_views(ask, x.flip(-2), 2), p.flip(-2), atol=1e-3)
+
+
+@pytest.mark.parametrize("switches", [{"padding": 1}, {}])
+@pytest.mark.parametrize("views", [2, 4, 8])
+def test_an_averaged_net_is_measured_like_any(views, switches):
+    torch.manual_seed(0)
+    net = UNet(base_channels=2, depth=1, norm="batch", **switches).eval()
+    x = torch.rand(3, 1, 30, 30)
+    p = Averaged(net, views).eval()(x).softmax(1)
+    for one, found in zip(x, p, strict=True):
+        due = average_views(lambda x: net(x[None])[0].softmax(0), one, views)
+        assert torch.allclose(found, due, atol=1e-6)
+    with pytest.raises(ValueError, match="views=3"):
+        Averaged(net, 3)
+
+
 def test_the_average_of_four_knows_mirror_images_only(ask):
     x = image(40, 40)
     p = average_views(ask, x, 4)
@@ -61,7 +83,7 @@ def test_the_average_of_four_knows_mirror_images_only(ask):
     assert not torch.allclose(mirrored, p.flip(-1), atol=1e-3)
 
 
-@pytest.mark.parametrize("views", [1, 4, 7, 8])
+@pytest.mark.parametrize("views", [1, 2, 4, 7, 8])
 @pytest.mark.parametrize("size", [(40, 40), (31, 57), (1, 1), (1, 9)])
 def test_averages_are_probabilities_of_the_right_size(ask, views, size):
     p = average_views(ask, image(*size), views)
@@ -69,7 +91,7 @@ def test_averages_are_probabilities_of_the_right_size(ask, views, size):
     assert torch.allclose(p.sum(0), torch.ones(size), atol=1e-4)
 
 
-@pytest.mark.parametrize("views", [1, 4, 7, 8])
+@pytest.mark.parametrize("views", [1, 2, 4, 7, 8])
 def test_an_answer_without_neighbours_is_the_same_from_all_sides(views):
     """A smooth image through a net that sees one pixel: nothing may move."""
     y, x = np.mgrid[:61, :80]

@@ -155,7 +155,7 @@ def _similarity(size, degrees, zoom, shift):
 
 # %% ../nbs/09_augment.ipynb #1d842842
 class ElasticDeform(A.DualTransform):
-    """The paper's elastic deformation as a transform of albumentations."""
+    """The paper's elastic deformation, with turn, zoom and shift, in albumentations."""
 
     _targets = Targets.IMAGE, Targets.MASK
 
@@ -163,7 +163,7 @@ class ElasticDeform(A.DualTransform):
         self,
         std: float = 10.0,  # of the displacements at the grid points, in pixels
         grid: int = 3,  # points along one side
-        p: float = 1.0,  # the share of images that are bent
+        p: float = 1.0,  # the share of images that are changed
         turn: float = 0.0,  # degrees, at most
         zoom: float = 0.0,  # share by which sides grow or shrink, at most; below 1
         shift: float = 0.0,  # share of the sides, at most
@@ -178,11 +178,11 @@ class ElasticDeform(A.DualTransform):
         control = chance.normal(0, self.std, (1, 2, self.grid, self.grid))
         turn, zoom, *shift = chance.uniform(-1, 1, (4, 1, 1))
         shift = self.shift * np.reshape(size, (2, 1, 1)) * shift
-        move = _similarity(size, self.turn * turn, 1 + self.zoom * zoom, shift)
+        move = _similarity(size, self.turn * turn, 1 / (1 + self.zoom * zoom), shift)
         return {"field": displacement_field(torch.tensor(control).float(), size) + move}
 
     def apply(self, img, field, **params):
-        if img.dtype.char not in "Befd" or not np.isfinite(img).all():
+        if img.dtype.char not in "Befd" or not np.isfinite(img).all():  # bytes, floats
             raise ValueError(f"image is {img.dtype}: give uint8, or floats without NaN")
         return _warp_array(img, field, True)
 
@@ -224,7 +224,7 @@ class Seeded(Dataset):
         self.epoch.fill_(epoch)
 
     def __getitems__(self, indices: list[int]) -> list:  # of a batch
-        getattr(self.dataset, "expect", list)(indices)  # ImagePairs reads ahead
+        getattr(self.dataset, "expect", len)(indices)  # ImagePairs reads ahead
         return [self[index] for index in indices]
 
     def __getitem__(self, index: int):
@@ -241,14 +241,14 @@ def membrane_pipeline(
     turn: float = 180.0,  # degrees, at most
     zoom: float = 0.0,  # share by which each side grows or shrinks, at most
     shift: float = 0.1,  # share of each side, at most
-    grey: float = 0.2,  # share by which contrast changes, at most; light: half of it
+    grey: float = 0.2,  # contrast changes by this share at most, brightness by its half
     noise: float = 0.0,  # its standard deviation, as a share of white
 ) -> A.Compose:  # call with image= uint8, mask= uint8, perhaps weights=; gives a dict
     """Compose what the paper names: shift, rotation, deformation, grey values."""
     steps = [
         A.Lambda(_check_pixels, name="checked"),
         A.HorizontalFlip(),
-        ElasticDeform(std, grid, 1.0, turn, zoom, shift),
+        ElasticDeform(std, grid, turn=turn, zoom=zoom, shift=shift),
         A.ColorJitter(grey / 2, grey, 0, 0, p=1),
         A.GaussNoise((noise, noise), p=float(noise > 0)),
     ]

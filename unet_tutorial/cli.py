@@ -130,6 +130,7 @@ _INSTANCES = {"dest": "classes", "action": "store_const", "const": None}
 _INSTANCES["help"] = "the masks number objects"
 _RANGE = {"nargs": 2, "type": float, "metavar": ("LOW", "HIGH")}
 _RANGE["help"] = "black and white of images of more than 8 bits"
+_VIEWS = {"type": int, "choices": (1, 2, 4, 7, 8), "default": 1, "help": "averaged (1)"}
 
 
 COMMANDS["get"] = Command("download a data set", "isbi\nhela --to data", _add_get, _get)
@@ -253,6 +254,7 @@ def _add_evaluate(parser):
     parser.add_argument("--data", metavar="DIR", help="where the data are now")
     parser.add_argument("--weights", choices=("best", "last"), default="best")
     parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--views", **_VIEWS)
     parser.add_argument(
         "--device", default="auto", help="auto, cpu, cuda or mps (auto)"
     )
@@ -260,8 +262,10 @@ def _add_evaluate(parser):
 
 def _evaluate(args):
     from unet_tutorial.runs import evaluate_run
+    from unet_tutorial.views import Averaged
 
-    found = evaluate_run(args.net, args.data, args.weights, args.device)
+    wrap = partial(Averaged, views=args.views) if args.views > 1 else None
+    found = evaluate_run(args.net, args.data, args.weights, args.device, wrap)
     lines = [f"{name:<16}{value:.4f}" for name, value in found.items()]
     print(json.dumps(found) if args.json else "\n".join(lines))
     return 0
@@ -280,7 +284,7 @@ def _add_predict(parser):
     add("images", metavar="IMAGE", nargs="+", help="files, folders, or patterns")
     add("--to", metavar="DIR", required=True, help="the folder to write into")
     add("--write", nargs="+", choices=_KINDS, default=["mask"], help="what (mask)")
-    add("--views", type=int, choices=(1, 4, 7, 8), default=1, help="averaged (1)")
+    add("--views", **_VIEWS)
     add("--overwrite", action="store_true", help="replace files that are there")
     add("--device", default="auto", help="auto, cpu, cuda or mps (auto)")
 

@@ -115,9 +115,10 @@ def load_upright(
 
 # %% ../nbs/09a_files.ipynb #56e8049a
 def _to_bytes(pixels, value_range):
-    low, high = value_range
-    pixels = 255 * (pixels.astype(np.float32) - low) / (high - low)
-    return np.clip(pixels, 0, 255).round().astype(np.uint8)
+    (low, high), starts = value_range, range(0, len(pixels), 1024)  # bands of a slide
+    bands = (pixels[top : top + 1024].astype(np.float32) for top in starts)
+    bands = (np.clip(255 * (x - low) / (high - low), 0, 255) for x in bands)
+    return np.concatenate([x.round().astype(np.uint8) for x in bands])
 
 
 def eight_bits(

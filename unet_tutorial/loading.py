@@ -107,7 +107,7 @@ def _shared(kind, *shape):
     return np.frombuffer(memory, kind, prod(shape)).reshape(shape)
 
 
-_other = cache(lambda process: ThreadPoolExecutor(1))  # a thread beside this one
+_other = cache(lambda process: ThreadPoolExecutor(1))  # one that forks needs its own
 
 # %% ../nbs/10b_loading.ipynb #86d6b2f3
 def _stamp(files):
@@ -174,13 +174,12 @@ class _Small:
     """The items of a source at one size; as many as `limit` bytes hold are kept."""
 
     def __init__(self, source, size, num_classes, limit):
-        self.how = source, size, num_classes, limit
+        self.how, self.coming = (source, size, num_classes, limit), {}
         shape = (*size, 3) if source.channels == 3 else size
-        count = min(len(source), limit // (prod(shape) + prod(size)))
+        count = min(len(source), int(limit) // (prod(shape) + prod(size)))
         self.images = _shared(np.uint8, count, *shape)
         self.labels = _shared(np.min_scalar_type(num_classes - 1), count, *size)
         self.stamps = _shared(np.int64, count)  # 0: not read yet
-        self.coming = {}  # index -> what `begin` returned
 
     def __reduce__(self):
         return _Small, self.how
@@ -192,7 +191,8 @@ class _Small:
         return stamp, _other(os.getpid()).submit(self.how[0].image, index, self.how[1])
 
     def __getitem__(self, index):
-        stamp, image = self.coming.pop(index, None) or self.begin(index)
+        old, now = self.coming.pop(index, None), _stamp(_files(self.how[0], index))
+        stamp, image = old if old and old[0] == now else self.begin(index)
         if image is None:
             return self.images[index].copy(), self.labels[index].copy()
         source, size, num_classes, _ = self.how
@@ -228,8 +228,8 @@ class ImagePairs(Dataset):
         return len(self.source)
 
     def expect(self, indices: list[int]) -> None:  # all items of the next batch
-        ahead = [] if get_worker_info() else indices
-        self.small.coming = {index: self.small.begin(index) for index in ahead}
+        every = [range(len(self))[i] for i in indices if not get_worker_info()]
+        self.small.coming = {i: self.small.begin(i) for i in dict.fromkeys(every)}
 
     def __getitems__(self, indices: list[int]) -> list:  # of a batch
         self.expect(indices)

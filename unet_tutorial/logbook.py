@@ -160,6 +160,7 @@ def save_epoch(
 # %% ../nbs/11f_logbook.ipynb #e443a932
 def environment(
     device: torch.device,  # that is used
+    amp: str = "torch.float32",  # the format in which it computes
 ) -> dict[str, str | int]:  # for environment.json
     """Describe where a run runs: versions, device, threads, command."""
     packages = "numpy", "torch", "albumentations", "safetensors"
@@ -170,6 +171,7 @@ def environment(
         **{name: version(name) for name in packages},
         "device": torch.cuda.get_device_name(device) if cuda else str(device),
         "threads": torch.get_num_threads(),
+        "amp": amp,
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     }
 

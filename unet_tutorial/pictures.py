@@ -77,7 +77,8 @@ ENDINGS = {
 }  # what an answer's name has more than its image's
 
 # %% ../nbs/10e_pictures.ipynb #7d8718cd
-_ANSWER = re.compile(f"(.+?)(_[0-9]{{3,}})?_({'|'.join(ENDINGS)})")
+_WORDS = "|".join(end.partition(".")[0] for end in ENDINGS.values() if end[0] == "_")
+_ANSWER = re.compile(f"(.+?)(_[0-9]{{3,}})?({_WORDS})")
 
 
 def _only_images(files):

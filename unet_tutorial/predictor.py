@@ -75,7 +75,7 @@ def class_probabilities(
     model: UNet,  # trained, in eval mode
     image: np.ndarray,  # (H, W) or (H, W, C), any numbers, any size
     size: tuple[int, int] | None = None,  # (h, w) that the net was trained at
-    views: int = 1,  # averaged: 1; 4 or 8 positions of a square; 7 rotations
+    views: int = 1,  # averaged: 1; 2, 4 or 8 positions of a square; 7 rotations
     tile: int = 388,  # side of the output tile of an unpadded net
     normalisation: str | tuple[float, float] = "image",  # or mean and deviation
 ) -> Tensor:  # (K, H, W) float32 on the CPU, 0 to 1; the K of a pixel sum to 1
@@ -127,6 +127,17 @@ def find_net(
         raise FileNotFoundError(f"{path} holds no best.safetensors, but {names}")
     return path / "best.safetensors" if path.is_dir() else path
 
+
+def _cut(image, value_range):
+    """Bring an image to 8 bits as training did; NaN stays, and is refused later."""
+    if value_range is None or not np.isfinite(image).all():
+        return image
+    (low, high), least, most = value_range, image.min(), image.max()
+    if most < low or least > high or (image.dtype == np.uint8 and high > 255):
+        text = f"the image is {image.dtype} from {least:g} to {most:g}, the net learned"
+        raise ValueError(f"{text} from {low:g} to {high:g}; value_range=None takes all")
+    return _to_bytes(image, value_range)
+
 # %% ../nbs/12c_predictor.ipynb #3b1993df
 _NOTES = ("size", "classes", "normalisation", "tile", "value_range")
 
@@ -143,6 +154,8 @@ def _settings(model, classes=None, num_classes=None, value_range=None, **how):
     rule = how.get("normalisation", "image")
     if rule != "image" and (isinstance(rule, str) or len(rule) != 2 or rule[1] <= 0):
         raise ValueError(f'normalisation={rule!r}; "image" or two numbers would work')
+    if value_range is not None and not value_range[0] < value_range[1]:
+        raise ValueError(f"value_range={value_range!r}; two rising numbers would work")
     _check_views(how.get("views", 1))
     return list(classes) if classes else None, value_range, how
 
@@ -150,8 +163,7 @@ def _settings(model, classes=None, num_classes=None, value_range=None, **how):
 def _each(ask, predictor, image):
     """Ask about an image, or about each image of a stack."""
     images, stack = as_images(image)
-    if cut := predictor.value_range:  # as in training
-        images = (_to_bytes(x, cut) if np.isfinite(x).all() else x for x in images)
+    images = (_cut(image, predictor.value_range) for image in images)
     one_by_one = (ask(predictor.model, one, **predictor.how) for one in images)
     answers = [np.asarray(answer) for answer in one_by_one]
     return np.stack(answers) if stack else answers[0]
@@ -164,7 +176,7 @@ class Predictor:
         self,
         model: UNet,  # trained
         device: torch.device | None = None,  # None: the fastest at hand
-        **notes,  # size, classes, normalisation, tile, views, value_range; num_classes
+        **notes,  # the five above; views; num_classes, to be sure
     ):
         if not isinstance(model, UNet):
             text = "Predictor.load(...) opens a file or a run"

@@ -18,7 +18,7 @@ from .checkpoint import load_net, load_state, save_state
 from .recipes import read_recipe
 from .sources import Source, open_source
 from .train import evaluate, go_on
-from .training import pick_device
+from .training import amp_type, pick_device
 
 # %% ../nbs/12a_runs.ipynb #56bd9cdd
 def _callback(out, draw, notes, asked, every, report):
@@ -74,7 +74,8 @@ def _run(out, plan, source, device, workers, every, live, report):
     if (out / "state.safetensors").exists():
         load_state(out / "state.safetensors", into=training)
     logbook.write_json(out / "recipe.json", plan)
-    logbook.write_json(out / "environment.json", logbook.environment(device))
+    bits = str(amp_type(plan["amp"], device) or "torch.float32")
+    logbook.write_json(out / "environment.json", logbook.environment(device, bits))
     logbook.write_history(out, training.history)
     show = logbook.live_figure() if live else lambda png: None
 
@@ -206,6 +207,7 @@ def evaluate_run(
     data: str | Path | Source | None = None,  # where the data are now; None: as before
     weights: str = "best",  # or "last"
     device: str = "auto",  # cuda, mps or cpu
+    wrap: Callable | None = None,  # a net for a net, such as views.Averaged
 ) -> dict[str, float]:  # the loss and each metric
     """Measure the net of a run on what was held out."""
     plan = _read_plan(run)
@@ -217,4 +219,5 @@ def evaluate_run(
         raise ValueError(f"{text} {run} takes {due[0]} and {due[1]}: give its own data")
     _, valid = recipes.plan_loaders(plan, source)
     how = recipes.criterion_for(plan), recipes.metrics_for(source.classes)
+    model = wrap(model) if wrap else model
     return evaluate(model, valid, *how, device, plan["amp"])

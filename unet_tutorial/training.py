@@ -34,20 +34,21 @@ def pick_device(
 
 # %% ../nbs/11c_training.ipynb #de4cfe5e
 def amp_type(
-    amp: bool | str,  # True: the better 16 bits; "auto": if faster; "bf16"; "fp16"
+    amp: bool | str,  # False: 32 bits; True: 16; "auto": 16 if faster; "bf16"; "fp16"
     device: torch.device,  # where it is computed
 ) -> torch.dtype | None:  # for torch.autocast; None: 32 bits
     """Choose the format of mixed precision."""
     names = {"bf16": torch.bfloat16, "fp16": torch.float16, False: None, None: None}
-    if amp == "auto":  # a processor without instructions for it would be slower
+    cuda = device.type == "cuda"
+    level = torch.cuda.get_device_capability(device)[0] if cuda else 0
+    if amp == "auto":  # without units or instructions for 16 bits they would be slower
         known = getattr(torch.cpu, "_is_avx512_bf16_supported", bool)()
-        amp = device.type == "cuda" or (device.type == "cpu" and known)
+        amp = level >= 7 or (device.type == "cpu" and known)
     if amp is True:
-        old = device.type == "cuda" and torch.cuda.get_device_capability(device)[0] < 8
-        amp = "fp16" if old else "bf16"
+        amp = "fp16" if cuda and level < 8 else "bf16"
     if amp not in names:
         raise ValueError(
-            f'amp is {amp!r}; True, False, "auto", "bf16", "fp16" would do'
+            f'amp is {amp!r}; True, False, "auto", "bf16" or "fp16" would work'
         )
     return names[amp]
 
