@@ -6,18 +6,19 @@
 
 1918 x 1280 JPEG and GIF to 160 x 240, one process, one thread of torch and of OpenCV,
 batches of 8 in random order. (For files that are new, `ImagePairs` has a second thread:
-libjpeg unpacks the images of a batch while masks are read and items changed.) The textbook loader opens both files
-with PIL, converts them, and leaves the rest to albumentations: Resize, Rotate, flips,
-Normalize, ToTensor. Ours is `Seeded(ImagePairs(pairs, transform=car_pipeline()))`, made
-anew in each round, so that nothing is kept in the first epoch; making it looks into
-each file once, and is timed on its own. All files are in the cache of the operating
-system. Each round is a process of its own, in which the textbook, the first epoch and
-the later ones take turns: what earlier rounds leave on the heap can double the price of
-the textbook's arrays of 7 MB, or halve it. Printed are the rates of each round, the
-milliseconds of the single steps, and the median over the rounds of the ratio to the
-textbook's rate in the same round. The exit status is 1 if the first epoch is less than
-5 times as fast, or the later ones less than 15 times. Run it on a quiet machine:
-neighbours that share its caches slow the quick loader more than the slow one.
+libjpeg unpacks the images of a batch while masks are read and items changed.) The
+textbook loader opens both files with PIL, converts them, and leaves the rest to
+albumentations: Resize, Rotate, flips, Normalize, ToTensor. Ours is
+`Seeded(ImagePairs(pairs, transform=car_pipeline()))`, made anew in each round, so that
+nothing is kept in the first epoch; making it looks into each file once, and is timed on
+its own. All files are in the cache of the operating system. Each round is a process of
+its own, in which the textbook, the first epoch and the later ones take turns: what
+earlier rounds leave on the heap can double the price of the textbook's arrays of 7 MB,
+or halve it. Printed are the rates of each round, the milliseconds of the single steps,
+and the median over the rounds of the ratio to the textbook's rate in the same round.
+The exit status is 1 if the first epoch is less than 5 times as fast, or the later ones
+less than 15 times. Run it on a quiet machine: neighbours that share its caches slow the
+quick loader more than the slow one.
 """
 
 import argparse

@@ -48,14 +48,14 @@ def read_options():
 
 
 def main():
-    """Train, evaluate, and print a row."""
+    """Measure, in a folder that is kept if it is named."""
     options = read_options()
     with tempfile.TemporaryDirectory() as folder:
         return measure(options, options.out or str(Path(folder) / "run"))
 
 
 def measure(options, out):
-    """Return the exit status."""
+    """Train, evaluate, print a row, and return the exit status."""
     kind, metric = TASKS[options.task]
     asked = {"kind": kind, "data": options.data, "out": out}
     asked |= {name: getattr(options, name) for name in ("minutes", "seed", "amp")}
