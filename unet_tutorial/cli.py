@@ -21,7 +21,9 @@ from . import __version__
 
 # %% ../nbs/23_command_line.ipynb #typed001
 _TYPED = {"overwrite=True": "--overwrite", "num_classes=None": "--instances"}
+_TYPED |= {"take check_pairs(...).pairs, without it": "move its partner away"}
 _TYPED |= {"num_classes=": "--classes ", "suffix=": "--suffix "}
+_TYPED |= {"value_range=None takes all": "--range LOW HIGH says what is black"}
 _TYPED |= {"value_range=(low, high)": "--range LOW HIGH", "value_range": "--range"}
 
 
@@ -194,8 +196,8 @@ def _add_train(parser):
     add("--classes", **_CLASSES)
     add("--range", **_RANGE)
     add("--recipe", metavar="NAME", help="modern, membranes, paper, or a .json file")
-    add("--size", type=_size, metavar="HxW", help="to resize to; else by the kind")
-    add("--held-out", type=_count, metavar="N", help="groups to measure on")
+    add("--size", type=_size, metavar="HxW", help="else to 240 (slices, cells: as is)")
+    add("--held-out", type=_count, metavar="N", help="cars, films... to measure on")
     add("--seed", type=_FROM_0, metavar="S", help="of all that is random (0)")
     formats = ("auto", "off", "on", "bf16", "fp16")
     add("--amp", choices=formats, help="16 bits; auto: where that is faster")
@@ -285,6 +287,7 @@ def _add_predict(parser):
     add("--to", metavar="DIR", required=True, help="the folder to write into")
     add("--write", nargs="+", choices=_KINDS, default=["mask"], help="what (mask)")
     add("--views", **_VIEWS)
+    add("--range", **_RANGE)
     add("--overwrite", action="store_true", help="replace files that are there")
     add("--device", default="auto", help="auto, cpu, cuda or mps (auto)")
 
@@ -294,6 +297,7 @@ def _predict(args):
     from unet_tutorial.training import pick_device
 
     how = {"views": args.views, "device": pick_device(args.device)}
+    how |= {"value_range": args.range} if args.range else {}
     done = predict_files(
         args.net, args.images, args.to, args.overwrite, args.write, **how
     )

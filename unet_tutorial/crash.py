@@ -54,7 +54,8 @@ def run_child(
 ) -> Child:  # how it ended
     """Run Python in a process of its own, and watch how it ends."""
     command = [sys.executable, "-X", "faulthandler", *map(str, arguments)]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    path = os.pathsep.join(filter(None, sys.path))
+    env = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": path}
     streams = dict.fromkeys(["stdout", "stderr"], subprocess.PIPE)
     options = {"stdin": subprocess.DEVNULL, "timeout": seconds, "env": env, **streams}
     try:

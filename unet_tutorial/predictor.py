@@ -124,7 +124,10 @@ def find_net(
     path = Path(path)
     if path.is_dir() and not (path / "best.safetensors").is_file():
         names = name_some(sorted(file.name for file in path.iterdir()))
-        raise FileNotFoundError(f"{path} holds no best.safetensors, but {names}")
+        text = "an epoch must be done first"
+        raise FileNotFoundError(
+            f"{path} holds no best.safetensors, but {names}; {text}"
+        )
     return path / "best.safetensors" if path.is_dir() else path
 
 

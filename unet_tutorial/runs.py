@@ -211,7 +211,10 @@ def evaluate_run(
 ) -> dict[str, float]:  # the loss and each metric
     """Measure the net of a run on what was held out."""
     plan = _read_plan(run)
-    model, _ = load_net(Path(run) / f"{weights}.safetensors")
+    path = Path(run) / f"{weights}.safetensors"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: an epoch must be done first")
+    model, _ = load_net(path)
     source = _open(plan, data or plan["data"])
     given = source.channels, len(source.classes)
     if given != (due := (model.in_channels, model.num_classes)):
