@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from samples import save, says
+from samples import carvana, ctc, isbi, save, says
 
 from unet_tutorial import __version__, cli, data, download
 from unet_tutorial.cli import COMMANDS, Command, build_parser, main
@@ -417,3 +417,17 @@ def test_a_back_end_that_fails_is_an_error_of_one_line(monkeypatch, capsys):
     assert main(["evaluate", "b"]) == 1
     assert says("error:", "evaluate_run").search(capsys.readouterr().err)
     assert cli.COMMANDS is COMMANDS
+
+
+def test_known_sets_are_checked_by_their_kind(tmp_path, capsys):
+    carvana(tmp_path / "cars"), isbi(tmp_path / "slices"), ctc(tmp_path / "cells")
+    for kind, name in ("carvana", "cars"), ("isbi", "slices"), ("ctc", "cells"):
+        assert main(["check", str(tmp_path / name), "--kind", kind]) == 0
+        assert "pairs without a problem" in capsys.readouterr().out
+    (mask,) = (tmp_path / "cars").rglob("a_02_mask.gif")
+    mask.write_bytes(mask.read_bytes()[:40])
+    assert main(["check", str(tmp_path / "cars"), "--kind", "carvana"]) == 1
+    told = capsys.readouterr().out
+    assert says("problem: ", "a_02_mask.gif").search(told) and "2 pairs" in told
+    assert main(["check", str(tmp_path / "cars"), "--kind", "isbi"]) == 1
+    assert main(["check", str(tmp_path / "cars"), "--kind", "folder"]) == 2

@@ -119,6 +119,17 @@ def _get(args):
     return 0
 
 
+def _by_kind(pairs, args):
+    if not args.kind:
+        return pairs(args)
+    from unet_tutorial.sources import check_source, open_source
+
+    wrong = check_source(source := open_source(args.kind, args.images))
+    print(*(_typed(f"problem: {text}\n") for text in wrong), sep="", end="")
+    print(f"{len(source) - len(wrong):,} pairs without a problem")
+    return int(bool(wrong))
+
+
 def _count(text, least=1):
     """Return a whole number, from the least on."""
     if not re.fullmatch("[0-9]+", text) or int(text) < least:
@@ -126,6 +137,7 @@ def _count(text, least=1):
     return int(text)
 
 
+_KINDS = "carvana isbi ctc pets nuclei folder".split()
 _FROM_0, _FROM_2 = (partial(_count, least=n) for n in (0, 2))
 _CLASSES = {"type": _FROM_2, "metavar": "N", "help": "with background (2)"}
 _INSTANCES = {"dest": "classes", "action": "store_const", "const": None}
@@ -143,9 +155,8 @@ def _add_check(parser):
     add("images", metavar="IMAGES", help="the folder of the images")
     add("masks", metavar="MASKS", nargs="?", help="of the masks, if it is another one")
     add("--suffix", help="what a mask's name has more, such as _mask")
-    add("--classes", **_CLASSES, default=2)
-    add("--instances", **_INSTANCES)
-    add("--range", **_RANGE)
+    add("--classes", **_CLASSES, default=2), add("--instances", **_INSTANCES)
+    add("--range", **_RANGE), add("--kind", choices=_KINDS[:-1], help="a known set")
     add("--picture", metavar="FILE", help="draw some pairs into a file")
     add("--overwrite", action="store_true", help="replace the picture")
 
@@ -172,6 +183,7 @@ def _check(args):
     return int(bool(report.problems))
 
 
+_check = partial(_by_kind, _check)
 _SHOWN = "photos masks\nscans --suffix _label --classes 4\ncars --picture pairs.png"
 COMMANDS["check"] = Command("find what is wrong with pairs", _SHOWN, _add_check, _check)
 
@@ -186,10 +198,10 @@ def _size(text):
 
 
 def _add_train(parser):
-    add, kinds = parser.add_argument, "carvana isbi ctc pets nuclei folder".split()
+    add = parser.add_argument
     add("--out", metavar="RUN", required=True, help="the folder of the run")
     add("--resume", action="store_true", help="go on where the run stopped")
-    add("--kind", choices=kinds, help="of data set")
+    add("--kind", choices=_KINDS, help="of data set")
     add("--data", metavar="DIR", help="the folder of the data set")
     add("--masks", metavar="DIR", help="a folder's masks, if they lie elsewhere")
     add("--suffix", help="what a mask's name has more, such as _mask")
@@ -277,7 +289,7 @@ _SHOWN = "runs/cars\nruns/cars --data elsewhere/carvana --json"
 COMMANDS["evaluate"] = Command("measure a run", _SHOWN, _add_evaluate, _evaluate)
 
 # %% ../nbs/23_command_line.ipynb #43432d1e
-_KINDS = ("mask", "labels", "probabilities", "overlay", "polygons")
+_ANSWERS = ("mask", "labels", "probabilities", "overlay", "polygons")
 
 
 def _add_predict(parser):
@@ -285,7 +297,7 @@ def _add_predict(parser):
     add("net", metavar="RUN", help="the folder of a run, or a .safetensors file")
     add("images", metavar="IMAGE", nargs="+", help="files, folders, or patterns")
     add("--to", metavar="DIR", required=True, help="the folder to write into")
-    add("--write", nargs="+", choices=_KINDS, default=["mask"], help="what (mask)")
+    add("--write", nargs="+", choices=_ANSWERS, default=["mask"], help="what (mask)")
     add("--views", **_VIEWS)
     add("--range", **_RANGE)
     add("--overwrite", action="store_true", help="replace files that are there")

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['find_carvana', 'open_carvana', 'load_isbi', 'open_isbi', 'open_ctc', 'open_pets', 'open_nuclei', 'open_folder',
-           'open_source']
+           'open_source', 'check_source']
 
 # %% ../nbs/10a_sources.ipynb #6bff4bb4
 import functools
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from tqdm.auto import tqdm
 
 from unet_tutorial.files import (
     find_files,
@@ -303,3 +304,16 @@ def open_source(
     if kind not in _OPEN:
         raise ValueError(f"no data set of kind {kind!r}: {', '.join(_OPEN)} would work")
     return _OPEN[kind](folder, **options)
+
+
+def check_source(
+    source: Source,  # from open_source
+) -> list[str]:  # what is wrong, a line an image; empty: nothing
+    """Read every image of a data set, and its labels."""
+    found = []
+    for index in tqdm(range(len(source)), "images", leave=False):
+        try:
+            source.image(index), source.labels(index)
+        except (ValueError, OSError) as error:  # which names the file
+            found.append(str(error))
+    return found
