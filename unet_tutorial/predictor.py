@@ -133,9 +133,11 @@ def find_net(
 
 def _cut(image, value_range):
     """Bring an image to 8 bits as training did; NaN stays, and is refused later."""
-    if value_range is None or not np.isfinite(image).all():
+    if value_range is None:
         return image
     (low, high), least, most = value_range, image.min(), image.max()
+    if not np.isfinite([least, most]).all():
+        return image
     if most < low or least > high or (image.dtype == np.uint8 and high > 255):
         text = f"the image is {image.dtype} from {least:g} to {most:g}, the net learned"
         raise ValueError(f"{text} from {low:g} to {high:g}; value_range=None takes all")
