@@ -3,7 +3,7 @@
 from configparser import ConfigParser
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 
@@ -30,7 +30,7 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     keywords=settings["keywords"],
-    packages=[settings["lib_path"]],
+    packages=find_packages(include=[settings["lib_path"], f"{settings['lib_path']}.*"]),
     package_data={settings["lib_path"]: ["recipes/*.json"]},
     python_requires=f">=3.{minor[0]},<3.{minor[1] + 1}",
     install_requires=settings["requirements"].split(),

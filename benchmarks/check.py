@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter, process_time
 
-from unet_tutorial.data import check_pairs
+from unet_tutorial.data.check import check_pairs
 from unet_tutorial.synthetic import write_carvana
 
 

@@ -21,10 +21,10 @@ from pathlib import Path
 
 import torch
 
-from unet_tutorial import logbook
-from unet_tutorial.checkpoint import load_state
-from unet_tutorial.recipes import read_recipe
-from unet_tutorial.runs import resume_run, train_run
+from unet_tutorial.runs import logbook
+from unet_tutorial.runs.checkpoint import load_state
+from unet_tutorial.runs.recipes import read_recipe
+from unet_tutorial.runs.run import resume_run, train_run
 from unet_tutorial.synthetic import write_isbi
 
 NET = {"base_channels": 2, "depth": 2, "padding": 1, "norm": "batch", "dropout": 0.3}

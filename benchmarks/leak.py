@@ -22,10 +22,10 @@ import torch
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from unet_tutorial.loading import to_tensor
+from unet_tutorial.data.datasets import open_carvana
+from unet_tutorial.data.photos import to_tensor
 from unet_tutorial.metrics import dice
 from unet_tutorial.model import UNet
-from unet_tutorial.sources import open_carvana
 from unet_tutorial.synthetic import draw_cars
 
 SIZE, CARS, VIEWS, SEEDS, STEPS = (32, 48), 12, 16, 3, 80

@@ -37,10 +37,11 @@ from PIL import Image
 from table import write
 from torch.utils.data import DataLoader, Dataset
 
-from unet_tutorial.augment import A, Seeded, car_pipeline, cv2
-from unet_tutorial.data import read_image, read_mask
-from unet_tutorial.loading import ImagePairs, make_loader, to_tensor
-from unet_tutorial.sources import find_carvana
+from unet_tutorial.data.datasets import find_carvana
+from unet_tutorial.data.images import read_image, read_mask
+from unet_tutorial.data.loader import Seeded, make_loader
+from unet_tutorial.data.photos import ImagePairs, to_tensor
+from unet_tutorial.data.pipelines import A, car_pipeline, cv2
 from unet_tutorial.synthetic import write_carvana
 
 SIZE, BATCH, LATER, AIMS = (160, 240), 8, 3, {"first": 5, "later": 15}

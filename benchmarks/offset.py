@@ -22,10 +22,10 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from unet_tutorial.recipes import read_recipe
-from unet_tutorial.runs import train_run
-from unet_tutorial.sources import load_isbi
-from unet_tutorial.training import pick_device
+from unet_tutorial.data.datasets import load_isbi
+from unet_tutorial.gpu import pick_device
+from unet_tutorial.runs.recipes import read_recipe
+from unet_tutorial.runs.run import train_run
 
 MOVES, EDGE = range(-3, 4), 6  # pixels
 

@@ -24,9 +24,9 @@ from pathlib import Path
 import torch
 
 from unet_tutorial.cli import main as command_line
-from unet_tutorial.runs import evaluate_run
-from unet_tutorial.training import pick_device
-from unet_tutorial.views import Averaged
+from unet_tutorial.gpu import pick_device
+from unet_tutorial.predict import Averaged
+from unet_tutorial.runs.run import evaluate_run
 
 TASKS = {"cars": ("carvana", "dice"), "membranes": ("isbi", "pixel error")}
 

@@ -2,7 +2,7 @@
 
 import csv
 
-from unet_tutorial.checkpoint import new_file
+from unet_tutorial.runs.files import new_file
 
 
 def write(path, rows):

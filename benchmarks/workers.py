@@ -18,9 +18,10 @@ from time import perf_counter
 
 import torch
 
-from unet_tutorial.augment import Seeded, car_pipeline, cv2
-from unet_tutorial.loading import ImagePairs, make_loader
-from unet_tutorial.sources import find_carvana
+from unet_tutorial.data.datasets import find_carvana
+from unet_tutorial.data.loader import Seeded, make_loader
+from unet_tutorial.data.photos import ImagePairs
+from unet_tutorial.data.pipelines import car_pipeline, cv2
 from unet_tutorial.synthetic import write_carvana
 
 

@@ -8,8 +8,8 @@ import pytest
 import serve
 from conftest import ROOT
 
-from unet_tutorial.checkpoint import save_net
 from unet_tutorial.model import UNet
+from unet_tutorial.runs.weights import save_net
 
 PAGE = ROOT / "app" / "segment.ipynb"
 

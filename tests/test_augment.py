@@ -13,19 +13,20 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from unet_tutorial.augment import (
-    ElasticDeform,
-    Seeded,
-    _similarity,
-    car_pipeline,
     control_displacements,
     displacement_field,
     elastic_deform,
-    membrane_pipeline,
-    reseed,
     warp,
 )
-from unet_tutorial.loading import ImagePairs
-from unet_tutorial.sources import find_carvana
+from unet_tutorial.data.datasets import find_carvana
+from unet_tutorial.data.loader import Seeded, reseed
+from unet_tutorial.data.photos import ImagePairs
+from unet_tutorial.data.pipelines import (
+    ElasticDeform,
+    _similarity,
+    car_pipeline,
+    membrane_pipeline,
+)
 from unet_tutorial.synthetic import draw_cars, draw_membranes, write_carvana
 
 DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()

@@ -12,14 +12,10 @@ import torch
 from safetensors.torch import save_file
 from samples import says
 
-from unet_tutorial.checkpoint import (
-    load_net,
-    load_state,
-    new_file,
-    save_net,
-    save_state,
-)
 from unet_tutorial.model import UNet
+from unet_tutorial.runs.checkpoint import load_state, save_state
+from unet_tutorial.runs.files import new_file
+from unet_tutorial.runs.weights import load_net, save_net
 
 
 def thin(**switches):

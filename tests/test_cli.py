@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from samples import carvana, ctc, isbi, save, says
 
-from unet_tutorial import __version__, cli, data, download
+from unet_tutorial import __version__, cli
 from unet_tutorial.cli import COMMANDS, Command, build_parser, main
-from unet_tutorial.pairs import Problem
-from unet_tutorial.views import Averaged
+from unet_tutorial.data import check, download
+from unet_tutorial.data.pairs import Problem
+from unet_tutorial.predict import Averaged
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = "get check train evaluate predict export doctor".split()
@@ -255,7 +256,7 @@ def test_check(monkeypatch, folders, capsys):
         asked.append((arguments, options))
         return report
 
-    monkeypatch.setattr(data, "check_pairs", check_pairs, raising=False)
+    monkeypatch.setattr(check, "check_pairs", check_pairs, raising=False)
     assert main(["check", "a", "b", "--suffix", "_m", "--classes", "4"]) == 0
     assert asked.pop() == (("a", "b", "_m", 4, None), {})
     told = capsys.readouterr().out
@@ -285,14 +286,14 @@ def test_advice_can_be_typed():
 
 
 def test_check_draws_a_picture_once(monkeypatch, folders, capsys):
-    pytest.importorskip("unet_tutorial.checkpoint")
+    pytest.importorskip("unet_tutorial.runs.checkpoint")
     from unet_tutorial.show import plt, show_images
 
     def show():
         show_images([[[0, 1], [1, 0]]])
 
     report = types.SimpleNamespace(pairs=[], problems=[], notes=[], show=show)
-    monkeypatch.setattr(data, "check_pairs", lambda *a, **b: report, raising=False)
+    monkeypatch.setattr(check, "check_pairs", lambda *a, **b: report, raising=False)
     line = ["check", "a", "--picture", str(folders / "new" / "pairs.png")]
     assert main(line) == 0 and plt.get_fignums() == []
     assert [path.name for path in (folders / "new").iterdir()] == ["pairs.png"]
@@ -321,7 +322,7 @@ def runs(monkeypatch):  # list of what train, resume and evaluate were asked
         return {"loss": 0.5, "dice": 0.98765}
 
     functions = [train_run, resume_run, evaluate_run]
-    module(monkeypatch, "runs", **{each.__name__: each for each in functions})
+    module(monkeypatch, "runs.run", **{each.__name__: each for each in functions})
     return asked
 
 
@@ -381,8 +382,8 @@ def test_predict(monkeypatch, capsys):
         asked.append((arguments, options))
         return ["a_mask.png", "b_mask.png"]
 
-    module(monkeypatch, "predict", predict_files=predict_files)
-    module(monkeypatch, "training", pick_device=lambda name: f"device {name}")
+    module(monkeypatch, "deploy.folder", predict_files=predict_files)
+    module(monkeypatch, "gpu", pick_device=lambda name: f"device {name}")
     assert main("predict run a.png b/* --to c".split()) == 0
     arguments, options = asked.pop()
     assert arguments == ("run", ["a.png", "b/*"], "c", False, ["mask"])
@@ -395,7 +396,7 @@ def test_predict(monkeypatch, capsys):
 
 
 def test_export(monkeypatch, capsys):
-    module(monkeypatch, "export", export_net=lambda net, to, overwrite: to)
+    module(monkeypatch, "deploy.export", export_net=lambda net, to, overwrite: to)
     assert main("export run --to net.onnx".split()) == 0
     assert capsys.readouterr().out == "net.onnx is ready\n"
 
@@ -413,7 +414,7 @@ def test_doctor(monkeypatch, capsys):
 
 
 def test_a_back_end_that_fails_is_an_error_of_one_line(monkeypatch, capsys):
-    module(monkeypatch, "runs")  # without its functions
+    module(monkeypatch, "runs.run")  # without its functions
     assert main(["evaluate", "b"]) == 1
     assert says("error:", "evaluate_run").search(capsys.readouterr().err)
     assert cli.COMMANDS is COMMANDS

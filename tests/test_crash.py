@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from unet_tutorial.crash import (
+from unet_tutorial.doctor import (
     Check,
     Child,
     check_memory,

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from unet_tutorial import doctor
-from unet_tutorial.crash import Check, Child
+from unet_tutorial.doctor import Check, Child
 
 Usage = namedtuple("Usage", "total used free")
 LINE = "7f00-7f01 r-xp 0000 08:01 77 {}\n"

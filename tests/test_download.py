@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 from samples import says
 
-from unet_tutorial import download as module
-from unet_tutorial.download import SETS, DataSet, checksum, download, get, unpack
+from unet_tutorial.data import download as module
+from unet_tutorial.data.download import SETS, DataSet, checksum, download, get, unpack
 
 BODY = random.Random(0).randbytes(200_000)
 QUICK = {"wait": 0.001, "timeout": 5.0}
@@ -387,7 +387,7 @@ def test_two_at_once_do_not_disturb_each_other(server, tmp_path):
 
 KILLED = """
 import sys
-from unet_tutorial.download import download
+from unet_tutorial.data.download import download
 download(sys.argv[1], sys.argv[2])
 """
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from samples import says
 
-from unet_tutorial.checkpoint import save_net
-from unet_tutorial.export import export_net, largest_difference, open_graph
+from unet_tutorial.deploy.export import export_net, largest_difference, open_graph
 from unet_tutorial.model import UNet
+from unet_tutorial.runs.weights import save_net
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -124,8 +124,8 @@ def test_a_missing_package_is_named_with_its_cure(tmp_path, monkeypatch, package
 def test_export_is_imported_without_onnx(monkeypatch):
     for package in ("onnx", "onnxruntime"):
         monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.delitem(sys.modules, "unet_tutorial.export")
-    import unet_tutorial.export as export
+    monkeypatch.delitem(sys.modules, "unet_tutorial.deploy.export")
+    import unet_tutorial.deploy.export as export
 
     assert export.export_net
 

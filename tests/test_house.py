@@ -17,9 +17,10 @@ ROOT = Path(__file__).resolve().parent.parent
 PATHS = files.reading_order(ROOT / "nbs")
 BOOKS = [house.load(path) for path in PATHS]
 NUMBERS = {book.module: book.number for book in BOOKS if book.module}
+PACKAGE = ROOT / "unet_tutorial"
 MODULES = {
-    path.stem: path.read_text(encoding="utf-8")
-    for path in sorted((ROOT / "unet_tutorial").glob("*.py"))
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path.read_text("utf-8")
+    for path in sorted(PACKAGE.rglob("*.py"))
     if not path.stem.startswith("_")
 }
 SETTINGS = files.settings(ROOT)

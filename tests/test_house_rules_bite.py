@@ -216,7 +216,7 @@ def test_heavy_imports_are_found():
     assert len(house.heavy_imports(modules)) == 3
     allowed = {
         "show": "import matplotlib",
-        "augment": "import albumentations",
+        "data.pipelines": "import albumentations",
         "predict": "def live():\n    import ipywidgets",
     }
     assert house.heavy_imports(allowed) == []

@@ -53,7 +53,8 @@ def wheel(tmp_path_factory):  # zipfile.ZipFile
     for name in "settings.ini setup.py pyproject.toml README.md LICENSE".split():
         shutil.copy(ROOT / name, folder)
     for name in ("unet_tutorial", "tests", "tools", "nbs"):
-        ignored = shutil.ignore_patterns("__pycache__", "data", "runs")
+        ours = ("data", "runs") if name == "nbs" else ()  # what notebooks wrote
+        ignored = shutil.ignore_patterns("__pycache__", *ours)
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     told = run(BUILD, folder, str(folder.parent))
     with zipfile.ZipFile(folder.parent / told.split()[-1]) as file:
@@ -70,7 +71,7 @@ def metadata(wheel):  # mapping
 def test_the_wheel_holds_the_modules_and_recipes_only(wheel):
     names = [name for name in wheel.namelist() if ".dist-info/" not in name]
     recipes = [f"recipes/{p.name}" for p in PACKAGE.glob("recipes/*.json")]
-    modules = [p.name for p in PACKAGE.glob("*.py")]
+    modules = [p.relative_to(PACKAGE).as_posix() for p in PACKAGE.rglob("*.py")]
     assert len(recipes) >= 2
     assert sorted(names) == sorted(f"unet_tutorial/{n}" for n in modules + recipes)
     assert any(name.endswith("LICENSE") for name in wheel.namelist())
@@ -100,7 +101,10 @@ def test_the_wheel_brings_the_command(wheel):
     assert "unet-tutorial = unet_tutorial.cli:main" in wheel.read(name).decode()
 
 
-MODULES = sorted(path.stem for path in PACKAGE.glob("[!_]*.py"))
+MODULES = sorted(
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+    for path in PACKAGE.rglob("[!_]*.py")
+)
 TOOLS = ["nbdev", "fastcore", "execnb", "ghapi", "jupyterlab", "ipywidgets"]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from samples import says
 
-from unet_tutorial.pairs import Pair, Problem, find_pairs, match_names
+from unet_tutorial.data.pairs import Pair, Problem, find_pairs, match_names
 
 
 def make(folder, *names):

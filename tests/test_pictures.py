@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from samples import cut_off, deep_colours, noise, save, save_palette, save_stack, says
 
-from unet_tutorial.pictures import as_images, find_images, read_pixels
+from unet_tutorial.data.images import as_images, find_images, read_pixels
 
 DEEP = noise(9, 12).astype(np.uint16) * 257
 FORMS = {

@@ -1,338 +1,380 @@
-"""From folder to folder, thresholds, and the page with and without its widgets."""
-
-import io
-import json
-import sys
+"""An image of any size and depth, and labels of that size."""
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from samples import noise, save, save_stack, says
+from samples import says
 
-from unet_tutorial import predict
-from unet_tutorial.checkpoint import save_net
-from unet_tutorial.data import read_mask
+from unet_tutorial import predict as module
+from unet_tutorial.data.photos import to_tensor
 from unet_tutorial.model import UNet
-from unet_tutorial.predict import (
-    Desk,
-    Predictor,
-    labels_at,
-    live,
-    predict_files,
-    read_upload,
-)
+from unet_tutorial.predict import Predictor, class_probabilities, label_map
+from unet_tutorial.runs.weights import find_net, save_net
 
 
 def thin(**switches):
     torch.manual_seed(0)
-    return UNet(base_channels=2, depth=1, **switches).eval()
+    return UNet(base_channels=2, **switches).eval()
 
 
-@pytest.fixture(scope="module")
-def predictor():
-    return Predictor(thin(), torch.device("cpu"), classes=["a", "b"])
+def picture(*shape):
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
-@pytest.fixture
-def run(tmp_path):
-    save_net(tmp_path / "run" / "best.safetensors", thin(), classes=["a", "b"])
-    for name in ("one", "two"):
-        save(tmp_path / "images" / f"{name}.png", noise(20, 33))
-    return tmp_path
+def predictor(**switches):
+    return Predictor(thin(**switches), torch.device("cpu"))
 
 
-def names(paths):
-    return sorted(path.name for path in paths)
+NETS = [{}, {"depth": 2}, {"padding": 1, "norm": "batch"}, {"num_classes": 3}]
 
 
-def test_a_folder_becomes_a_folder(run, predictor):
-    done = predict_files(run / "run", run / "images", run / "to" / "here")
-    assert names(done) == ["one_mask.png", "two_mask.png"]
-    assert names((run / "to" / "here").iterdir()) == names(done)
-    assert np.array_equal(read_mask(done[0]), predictor(run / "images" / "one.png"))
+@pytest.mark.parametrize("switches", NETS)
+@pytest.mark.parametrize("size", [(64, 64), (37, 91), (1, 1), (5, 130)])
+def test_labels_have_the_size_of_the_image(switches, size):
+    ask = predictor(**switches)
+    labels, p = ask(picture(*size)), ask.probabilities(picture(*size))
+    assert labels.shape == size and labels.dtype == np.uint8
+    assert p.shape == (ask.model.num_classes, *size) and p.dtype == np.float32
+    assert np.array_equal(p.argmax(0), labels)
 
 
-ALL = ["mask", "labels", "probabilities", "overlay", "polygons"]
+def test_the_prediction_is_that_of_a_larger_image_inside():
+    """Where the margin shows real pixels, mirroring must not change the answer."""
+    net, image = thin(depth=1), to_tensor(picture(64, 64))
+    whole = class_probabilities(net, image[0].numpy())
+    with torch.no_grad():
+        inside = net(image[None])[0].softmax(0)  # (2, 48, 48), no mirror
+    assert torch.allclose(whole[:, 8:-8, 8:-8], inside, atol=1e-5)
 
 
-def test_all_kinds_of_answers_agree(run, predictor):
-    image = run / "images" / "one.png"
-    done = predict_files(predictor, image, run / "to", write=ALL)
-    mask, labels, p, overlay, polygons = done
-    due = predictor(image)
-    assert np.array_equal(read_mask(mask), due)
-    assert np.array_equal(np.asarray(Image.open(labels)), due)
-    assert np.array_equal(np.load(p), predictor.probabilities(image))
-    assert Image.open(overlay).size == (33, 20)
-    features = json.loads(polygons.read_text())["features"]
-    assert sum(one["properties"]["area"] for one in features) == due.sum()
-    assert {one["properties"]["class"] for one in features} == {"b"}
+def test_a_padded_net_is_asked_once_about_the_whole():
+    net, image = thin(padding=1, norm="batch"), picture(37, 50)
+    with torch.no_grad():
+        due = net(to_tensor(image)[None])[0].softmax(0)
+    assert torch.allclose(class_probabilities(net, image), due, atol=1e-6)
 
 
-def test_probabilities_are_asked_for_once(run, predictor, monkeypatch):
-    asked = []
-    monkeypatch.setattr(Predictor, "__call__", None)
-    ask = Predictor.probabilities
-    watched = lambda self, image: asked.append(1) or ask(self, image)  # noqa: E731
-    monkeypatch.setattr(Predictor, "probabilities", watched)
-    predict_files(predictor, run / "images", run / "to", write=ALL)
-    assert len(asked) == 2
+def test_a_large_image_is_blended_for_a_padded_net(monkeypatch):
+    net, image = thin(padding=1, depth=1), picture(700, 520)
+    whole = class_probabilities(net, image)
+    monkeypatch.setattr(module, "_WHOLE", 1000)
+    blended = class_probabilities(net, image)
+    assert not torch.equal(blended, whole)
+    assert (blended - whole).abs().mean() < 1e-3
 
 
-def test_a_stack_becomes_numbered_files(run, predictor):
-    pages = noise(3, 20, 33)
-    stack = save_stack(run / "stack.tif", pages)
-    done = predict_files(predictor, stack, run / "to")
-    assert names(done) == [f"stack_00{page}_mask.png" for page in range(3)]
-    assert np.array_equal(read_mask(done[2]), predictor(pages[2]))
+def test_probabilities_sum_to_one():
+    p = class_probabilities(thin(num_classes=4), picture(50, 60))
+    assert p.shape == (4, 50, 60) and p.min() >= 0
+    assert torch.allclose(p.sum(0), torch.ones(50, 60), atol=1e-5)
 
 
-def test_three_classes_are_written_in_colours(run):
-    net = Predictor(thin(num_classes=3), torch.device("cpu"))
-    [path, *_] = predict_files(net, run / "images", run / "to")
-    assert Image.open(path).mode == "P"
-    due = net(run / "images" / "one.png")
-    assert np.array_equal(np.asarray(Image.open(path)), due)
+# In the units of the training
 
-
-def test_options_reach_the_predictor(run):
-    one = predict_files(run / "run", run / "images", run / "1", write=["probabilities"])
-    options = {"views": 8, "device": torch.device("cpu")}
-    eight = predict_files(
-        run / "run", run / "images", run / "8", write=["probabilities"], **options
-    )
-    assert not np.allclose(np.load(one[0]), np.load(eight[0]), atol=1e-4)
-
-
-# What is refused, before anything is done
-
-
-@pytest.fixture
-def no_work(monkeypatch):
-    monkeypatch.setattr(Predictor, "__call__", None)
-
-
-@pytest.mark.parametrize("name", ["two_mask.png", "pile_000_mask.png"])
-def test_nothing_is_begun_if_something_is_there(run, predictor, no_work, name):
-    (run / "to").mkdir()
-    save(run / "images" / "pile.tif", noise(5, 5))
-    (run / "to" / name).write_bytes(b"precious")
-    with pytest.raises(FileExistsError, match=says(name, "overwrite=True")):
-        predict_files(predictor, run / "images", run / "to")
-    assert (run / "to" / name).read_bytes() == b"precious"
-    assert names((run / "to").iterdir()) == [name]
-
-
-def test_a_page_of_another_image_is_in_nobodys_way(run, predictor):
-    (run / "to").mkdir()
-    (run / "to" / "two_000_mask.png").write_bytes(b"of a stack")  # two.png is none
-    assert predict_files(predictor, run / "images", run / "to")
-    assert (run / "to" / "two_000_mask.png").read_bytes() == b"of a stack"
-
-
-def test_it_is_replaced_when_told(run, predictor):
-    predict_files(predictor, run / "images", run / "to")
-    (run / "to" / "one_mask.png").write_bytes(b"old")
-    predict_files(predictor, run / "images", run / "to", overwrite=True)
-    assert read_mask(run / "to" / "one_mask.png").shape == (20, 33)
-
-
-def test_two_images_of_one_name_are_noticed(run, predictor, no_work):
-    save(run / "other" / "one.tif", noise(5, 5))
-    with pytest.raises(ValueError, match=says("one.png", "one.tif", "two folders")):
-        predict_files(predictor, [run / "images", run / "other"], run / "to")
-    assert not (run / "to").exists()
-
-
-def test_a_stack_and_an_image_of_its_number_are_noticed(run, predictor, no_work):
-    save_stack(run / "images" / "one.tif", noise(2, 9, 9))
-    files = [run / "images" / "one.tif", run / "images" / "one_000.png"]
-    save(files[1], noise(9, 9))
-    with pytest.raises(ValueError, match=says("one.tif", "one_000.png", "one name")):
-        predict_files(predictor, files, run / "to")
-
-
-def test_an_output_that_is_a_file_is_refused(run, predictor, no_work):
-    image = run / "images" / "one.png"
-    with pytest.raises(NotADirectoryError, match=r"one\.png is a file"):
-        predict_files(predictor, image, image)
-
-
-def test_a_kind_that_is_not_known_is_refused(run, predictor, no_work):
-    with pytest.raises(ValueError, match=says("masks", "mask, labels", "polygons")):
-        predict_files(predictor, run / "images", run / "to", write=["masks"])
-
-
-def test_no_images_are_an_error(run, predictor):
-    (run / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match="empty"):
-        predict_files(predictor, run / "empty", run / "to")
-
-
-def test_broken_images_are_named_and_do_not_stop_the_others(run, predictor):
-    for name in "abcd":
-        (run / "images" / f"{name}.png").write_bytes(b"no image")
-    save(run / "images" / "colour.png", noise(9, 9, 3))
-    words = "for 5 of 7", f"others are in {run / 'to'}", "a.png", "b.png", "c.png"
-    words += "d.png", "colour.png", "channels"
-    with pytest.raises(ValueError, match=says(*words)):
-        predict_files(predictor, run / "images", run / "to")
-    assert "one_mask.png" in names((run / "to").iterdir())
-    with pytest.raises(ValueError, match=r"1 of 1 images\. \S*a\.png is"):
-        predict_files(predictor, run / "images" / "a.png", run / "to")
-
-
-def test_the_folder_of_the_images_can_take_the_answers(run, predictor):
-    first = predict_files(predictor, run / "images", run / "images")
-    again = predict_files(predictor, run / "images", run / "images", overwrite=True)
-    assert first == again
-
-
-def test_options_of_a_predictor_that_is_ready_are_refused(run, predictor):
-    with pytest.raises(ValueError, match=says("views", "Predictor.load")):
-        predict_files(predictor, run / "images", run / "to", views=8)
-
-
-# The threshold
-
-
-def test_one_half_is_the_likeliest_of_two():
-    p = np.random.default_rng(0).random((1, 9, 9))
-    p = np.concatenate([1 - p, p])
-    assert np.array_equal(labels_at(p), p.argmax(0))
-
-
-def test_a_threshold_is_about_all_of_the_foreground():
-    p = np.array([0.4, 0.35, 0.25]).reshape(3, 1, 1)
-    assert labels_at(p, 0.59) == 1 and labels_at(p, 0.61) == 0
-    assert labels_at(p[[0, 2, 1]], 0.5) == 2
-
-
-def test_the_ends_of_the_slider():
-    p = np.random.default_rng(0).random((1, 9, 9)) * 0.98 + 0.01
-    p = np.concatenate([1 - p, p])
-    assert labels_at(p, 0).all() and not labels_at(p, 1).any()
-
-
-# The page
-
-
-def test_what_a_button_hands_over():
-    old = {"a.png": {"metadata": {"size": 2}, "content": b"12"}}
-    new = ({"name": "a.png", "type": "", "size": 2, "content": memoryview(b"12")},)
-    assert read_upload(old) == read_upload(new) == ("a.png", b"12")
-    assert read_upload({}) is read_upload(()) is None
-
-
-def as_file(image, form="png"):
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format=form)
-    return buffer.getvalue()
-
-
-def test_a_desk_without_widgets(tmp_path, predictor):
-    image = noise(20, 33)
-    desk = Desk(predictor, tmp_path / "masks")
-    assert desk.open("dir/cell.png", as_file(image)) == "dir/cell.png: 20 x 33 pixels"
-    plain = np.asarray(Image.open(io.BytesIO(desk.png(0.5, 0))))
-    assert plain.shape == (20, 33, 3) and np.array_equal(plain[..., 0], image)
-    assert desk.png(0.2, 1) != desk.png(0.9, 1)
-    assert desk.save(0.5) == f"written: {tmp_path / 'masks' / 'cell_mask.png'}"
-    mask = read_mask(tmp_path / "masks" / "cell_mask.png")
-    assert np.array_equal(mask, predictor(image))
-    assert "overwrite=True" in desk.save(0.0)
-    assert "written" in desk.save(0.0, overwrite=True)
-
-
-def test_a_large_image_is_thinned_for_the_screen_only(tmp_path):
-    net = Predictor(thin(padding=1), torch.device("cpu"))
-    desk = Desk(net, tmp_path)
-    desk.open("a.png", noise(1700, 20))
-    assert Image.open(io.BytesIO(desk.png(0.5, 0.5))).size == (7, 567)
-    desk.save(0.5)
-    assert read_mask(tmp_path / "a_mask.png").shape == (1700, 20)
-
-
-BAD = {
-    "no image": (b"Dear reader", "not an image"),
-    "cut off": (as_file(noise(40, 40))[:300], ""),
-    "colours": (as_file(noise(9, 9, 3)), "3 channels"),
-    "no pixels": (np.zeros((0, 4)), "at least one pixel"),
+DEPTHS = {
+    "16 bits": lambda x: x.astype(np.uint16) * 257,
+    "12 bits with an offset": lambda x: 1000 + 12 * x.astype(np.uint16),
+    "32 bits": lambda x: x.astype(np.int32) - 70_000,
+    "floats": lambda x: x / 255,
+    "half": lambda x: (x / 255).astype(np.float16),
 }
 
 
-@pytest.mark.parametrize("kind", BAD)
-def test_what_goes_wrong_is_said_and_the_last_image_stays(tmp_path, predictor, kind):
-    desk, (what, words) = Desk(predictor, tmp_path), BAD[kind]
-    desk.open("good.png", noise(9, 9))
-    before = desk.png(0.5, 0.5)
-    said = desk.open("bad.png", what)
-    assert said.startswith("bad.png: ") and words in said and "0x" not in said
-    assert desk.name == "good.png" and desk.png(0.5, 0.5) == before
+@pytest.mark.parametrize("kind", DEPTHS)
+@pytest.mark.parametrize("size", [None, (20, 30)])
+def test_the_depth_of_an_image_does_not_matter(kind, size):
+    net, image = thin(padding=1, norm="batch"), picture(40, 60)
+    p = class_probabilities(net, image, size)
+    other = class_probabilities(net, DEPTHS[kind](image), size)
+    wrong = (p - other).abs()  # shrunk, 8 bits are rounded
+    assert (
+        wrong.mean() < 0.01
+        if size
+        else wrong.max() < (0.01 if kind == "half" else 1e-4)
+    )
 
 
-def parts(page):
-    "The widgets of the page, by what they are."
-    found, stack = {}, [page]
-    while stack:
-        widget = stack.pop()
-        stack += getattr(widget, "children", ())
-        found[getattr(widget, "description", "") or type(widget).__name__] = widget
-    return found
+def test_fixed_numbers_are_in_grey_values_whatever_the_depth():
+    net, image = thin(padding=1), picture(40, 60)
+    rule = 100.0, 40.0
+    with torch.no_grad():
+        x = torch.tensor((image - 100.0) / 40.0).float()
+        due = net(x[None, None])[0].softmax(0)
+    for same in (image, image.astype(np.uint16) * 257, image.astype(float)):
+        p = class_probabilities(net, same, normalisation=rule)
+        assert torch.allclose(p, due, atol=1e-4)
 
 
-def test_the_page_of_widgets(tmp_path, predictor):
-    widgets = pytest.importorskip("ipywidgets")
-    found = parts(live(predictor, to=tmp_path))
-    picture, says_ = found["Image"], found["Label"]
-    found["save"].click()
-    assert not list(tmp_path.iterdir()) and picture.value == b""
-    file = {"name": "a.png", "type": "image/png", "content": as_file(noise(20, 33))}
-    if int(widgets.__version__.split(".")[0]) >= 8:
-        from datetime import datetime, timezone
-
-        when = datetime.now(timezone.utc)
-        upload = ({**file, "size": 9, "last_modified": when},)
-    else:
-        upload = {"a.png": {"metadata": {"name": "a.png"}, "content": file["content"]}}
-    found["Upload"].set_trait("value", upload)  # read-only in version 7
-    assert "20 x 33" in says_.value
-    first = picture.value
-    found["opacity"].value = 1.0
-    second = picture.value
-    found["threshold"].value = 0.9
-    assert len({first, second, picture.value}) == 3
-    found["save"].click()
-    assert "written" in says_.value and names(tmp_path.iterdir()) == ["a_mask.png"]
-    found["save"].click()
-    assert "is there already" in says_.value
-    found["replace"].value = True
-    found["save"].click()
-    assert "written" in says_.value
+def test_a_net_trained_small_answers_at_the_size_of_the_image(tmp_path):
+    net = thin(in_channels=3, padding=1, norm="batch")
+    path = save_net(tmp_path / "net.safetensors", net, size=(16, 24))
+    ask = Predictor.load(path)
+    image = picture(80, 120, 3)
+    assert ask(image).shape == (80, 120)
+    Image.fromarray(image).save(tmp_path / "image.png")
+    assert np.array_equal(ask(tmp_path / "image.png"), ask(image))
+    small = class_probabilities(net, np.full((40, 60, 3), 7, np.uint8), (16, 24))
+    assert small.shape == (2, 40, 60)
 
 
-def test_the_page_of_ipywidgets_7_takes_a_dictionary(tmp_path, predictor, monkeypatch):
-    """Both forms reach the desk: the button of the other version is simulated."""
-    pytest.importorskip("ipywidgets")
-    found = parts(live(predictor, to=tmp_path))
-    old = {"b.png": {"metadata": {}, "content": as_file(noise(9, 12))}}
-    monkeypatch.setattr(predict, "read_upload", lambda _: read_upload(old))
-    found["Upload"].notify_change({"name": "value", "type": "change", "owner": None})
-    assert "b.png: 9 x 12" in found["Label"].value and found["Image"].value
+def test_the_notes_of_the_net_are_obeyed(tmp_path):
+    notes = {"size": [20, 30], "normalisation": [90, 30], "tile": 36, "epoch": 7}
+    net = thin(depth=1, padding=1)
+    path = save_net(tmp_path / "n.safetensors", net, classes=["a", "b"], **notes)
+    ask = Predictor.load(path, torch.device("cpu"), views=4)
+    due = class_probabilities(net, picture(40, 60), (20, 30), 4, 36, (90, 30))
+    assert np.allclose(ask.probabilities(picture(40, 60)), due, atol=1e-6)
+    assert ask.classes == ["a", "b"] and "epoch" not in ask.how
 
 
-def test_the_page_can_begin_with_an_image(tmp_path, predictor):
-    pytest.importorskip("ipywidgets")
-    found = parts(live(predictor, noise(9, 12), tmp_path))
-    assert "9 x 12" in found["Label"].value and found["Image"].value
+@pytest.mark.parametrize("views", [4, 7, 8])
+@pytest.mark.parametrize("switches", [{"depth": 2}, {"padding": 1, "in_channels": 3}])
+def test_views_are_averaged(views, switches):
+    net = thin(**switches)
+    image = picture(40, 61, 3) if net.in_channels == 3 else picture(40, 61)
+    ask = Predictor(net, torch.device("cpu"), views=views)
+    p = ask.probabilities(image)
+    assert p.shape == (2, 40, 61) and np.allclose(p.sum(0), 1, atol=1e-4)
+    assert not np.allclose(p, class_probabilities(net, image), atol=1e-4)
 
 
-def test_nothing_but_the_page_needs_widgets(predictor, monkeypatch):
-    monkeypatch.setitem(sys.modules, "ipywidgets", None)
-    monkeypatch.delitem(sys.modules, "unet_tutorial.predict")
-    import unet_tutorial.predict as again
+def test_eight_views_are_blind_to_direction():
+    ask, image = Predictor(thin(depth=2), torch.device("cpu"), views=8), picture(40, 61)
+    p = ask.probabilities(image)
+    turned = ask.probabilities(np.rot90(image))
+    assert np.allclose(turned, np.rot90(p, axes=(1, 2)), atol=1e-5)
+    assert np.allclose(ask.probabilities(image[::-1]), p[:, ::-1], atol=1e-5)
 
-    assert again.Desk(predictor).open("a.png", noise(5, 5))
-    with pytest.raises(ImportError, match="ipywidgets"):
-        again.live(predictor)
+
+# Larger than the memory
+
+BIG = [{"depth": 1}, {"depth": 2, "num_classes": 3}, {"padding": 1, "depth": 1}]
+
+
+@pytest.mark.parametrize("switches", BIG)
+@pytest.mark.parametrize("rule", ["image", (100, 40)])
+def test_a_large_image_goes_from_file_to_file(tmp_path, monkeypatch, switches, rule):
+    net, image = thin(**switches), picture(300, 170)
+    due = label_map(net, image, tile=52, normalisation=rule)
+    monkeypatch.setattr(module, "_LARGE", 1000)
+    monkeypatch.setattr(module, "_BAND", 64)
+    monkeypatch.setattr(module, "_MARGIN", 32)
+    monkeypatch.setattr(module, "class_probabilities", None)  # never all at once
+    np.save(tmp_path / "a.npy", image)
+    slide = np.load(tmp_path / "a.npy", mmap_mode="r")
+    out = np.lib.format.open_memmap(tmp_path / "l.npy", "w+", np.uint8, (300, 170))
+    answer = label_map(net, slide, out, tile=52, normalisation=rule)
+    assert answer is out and (out == due).mean() > 0.999
+    out.flush()
+    assert np.array_equal(np.load(tmp_path / "l.npy"), out)
+
+
+def test_a_slide_costs_no_more_memory_than_its_tiles(monkeypatch):
+    """No array or tensor on the way is larger than a share of the image."""
+    monkeypatch.setattr(module, "_LARGE", 1000)
+    net, largest = thin(depth=1), 0
+    image = picture(900, 1000)
+    softmax, stack = torch.Tensor.argmax, torch.stack
+
+    def watch(x, *how, **more):
+        nonlocal largest
+        largest = max(largest, x.numel())
+        return softmax(x, *how, **more)
+
+    def watched(parts, *how):
+        nonlocal largest
+        largest = max(largest, sum(part.numel() for part in parts))
+        return stack(parts, *how)
+
+    monkeypatch.setattr(torch.Tensor, "argmax", watch)
+    monkeypatch.setattr(torch, "stack", watched)
+    label_map(net, image, tile=100)
+    assert 0 < largest < image.size / 30
+
+
+@pytest.mark.parametrize("out", [np.zeros((9, 8), np.uint8), np.zeros((9, 9))], ids=str)
+def test_an_output_that_does_not_fit_is_refused(out):
+    with pytest.raises(ValueError, match=r"out is .*integers \(9, 9\)"):
+        label_map(thin(depth=1), picture(9, 9), out)
+
+
+# Every form of an image
+
+
+def test_files_stacks_and_pil_images(tmp_path):
+    ask, pages = predictor(depth=1), picture(3, 20, 33)
+    first, *rest = [Image.fromarray(page) for page in pages]
+    first.save(tmp_path / "stack.tif", save_all=True, append_images=rest)
+    first.save(tmp_path / "one.png")
+    due = ask(pages)
+    assert due.shape == (3, 20, 33)
+    assert np.array_equal(ask(tmp_path / "stack.tif"), due)
+    assert np.array_equal(ask(str(tmp_path / "one.png")), due[0])
+    assert np.array_equal(ask(first), due[0])
+    assert ask.probabilities(pages).shape == (3, 2, 20, 33)
+
+
+def test_arrays_that_are_views_are_taken(tmp_path):
+    ask, image = predictor(depth=1), picture(20, 30)
+    assert np.array_equal(ask(image[:, ::-1]), ask(image[:, ::-1].copy()))
+    image.setflags(write=False)
+    assert ask(image).shape == (20, 30)
+
+
+def test_grey_saved_as_colours_is_grey():
+    grey, ask = picture(40, 50), predictor()
+    assert np.array_equal(ask(np.stack([grey] * 3, -1)), ask(grey))
+    assert np.array_equal(ask(grey[..., None]), ask(grey))
+
+
+# What is refused
+
+
+def test_one_class_is_refused_by_name():
+    with pytest.raises(ValueError, match="background"):
+        predictor(num_classes=1)(picture(32, 32))
+
+
+def test_a_tensor_is_refused():
+    with pytest.raises(TypeError, match=r"Tensor.*\(H, W\)"):
+        predictor()(torch.zeros(1, 32, 32))
+
+
+def test_an_image_with_other_channels_is_refused():
+    with pytest.raises(ValueError, match=r"has 3 channels, the net takes 1.*convert"):
+        predictor()(picture(32, 32, 3))
+    with pytest.raises(ValueError, match="has 1 channels, the net takes 3"):
+        predictor(in_channels=3)(picture(32, 32))
+    with pytest.raises(ValueError, match="has 4 channels, the net takes 3"):
+        predictor(in_channels=3)(picture(32, 32, 4))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("padding", [0, 1])
+@pytest.mark.parametrize("how", [{}, {"size": (9, 9)}, {"normalisation": (0, 1)}])
+def test_a_pixel_that_is_no_number_is_named(value, padding, how):
+    image = np.ones((20, 30))
+    image[7, 11] = value
+    ask = Predictor(thin(padding=padding, depth=1), torch.device("cpu"), **how)
+    with pytest.raises(ValueError, match=says("NaN or infinite", "row", "column")):
+        ask(image)
+
+
+def test_its_place_is_that_in_the_image():
+    image = np.ones((20, 30))
+    image[7, 11] = np.nan
+    for how in ({}, {"size": (9, 9)}):
+        with pytest.raises(ValueError, match="row 7, column 11"):
+            Predictor(thin(depth=1), torch.device("cpu"), **how)(image)
+
+
+def test_an_image_without_pixels_is_refused():
+    with pytest.raises(ValueError, match=r"\(0, 30\).*at least one pixel"):
+        predictor()(np.zeros((0, 30)))
+
+
+@pytest.mark.parametrize("kind", [bool, str, complex, object])
+def test_what_are_no_grey_values_is_refused(kind):
+    image = np.zeros((9, 9), kind)
+    with pytest.raises(TypeError, match="integers or floats would work"):
+        predictor(depth=1)(image)
+
+
+def test_a_constant_image_has_an_answer():
+    assert predictor(depth=1)(np.full((9, 9), 3)).shape == (9, 9)
+
+
+def test_a_net_for_two_classes_asked_for_three(tmp_path):
+    path = save_net(tmp_path / "net.safetensors", thin(depth=1))
+    with pytest.raises(ValueError, match="has 2 classes, 3 were asked for"):
+        Predictor.load(path, num_classes=3)
+    with pytest.raises(ValueError, match="has 2 classes, 3 were asked for"):
+        Predictor.load(path, classes=["a", "b", "c"])
+    Predictor.load(path, num_classes=2, classes=["a", "b"])
+
+
+@pytest.mark.parametrize("rule", ["minmax", (1, 2, 3), (5, 0)])
+def test_an_unknown_normalisation_is_refused(rule):
+    with pytest.raises(ValueError, match=r"normalisation=.*two numbers"):
+        Predictor(thin(depth=1), normalisation=rule)
+
+
+def test_an_unknown_number_of_views_is_refused():
+    with pytest.raises(ValueError, match=r"views=3.*8"):
+        Predictor(thin(depth=1), views=3)
+
+
+def test_deep_images_are_cut_where_training_cut_them():
+    """A hot pixel of 16 bits counts as white, as in the 8 bits of training."""
+    deep = 16 * picture(24, 30).astype(np.uint16)
+    deep[3, 4] = 60_000
+    shallow = np.minimum(deep / 16, 255).round().astype(np.uint8)
+    net = thin(depth=1)
+    plain, cut = Predictor(net), Predictor(net, value_range=(0, 16 * 255))
+    expected = plain.probabilities(shallow)
+    assert np.abs(cut.probabilities(deep) - expected).max() < 1e-6
+    assert np.abs(cut.probabilities(deep[None][[0, 0]])[1] - expected).max() < 1e-6
+    assert np.abs(plain.probabilities(deep) - expected).max() > 1e-3
+    tall = np.tile(deep, (50, 1))  # more than one band
+    assert (cut(tall)[:1000] == plain(np.tile(shallow, (50, 1)))[:1000]).mean() > 0.999
+
+
+@pytest.mark.parametrize(
+    ("image", "found"),
+    [
+        (np.full((9, 9), 900, np.uint16), "900 to 900"),
+        (np.full((9, 9), 5000, np.uint16), "5000 to 5000"),
+        (picture(9, 9), "uint8"),
+        (picture(9, 9) / 255, "float64"),
+    ],
+)
+def test_images_of_another_range_are_refused(image, found):
+    ask = Predictor(thin(depth=1), value_range=(1000, 4000))
+    with pytest.raises(ValueError, match=says(found, "1000 to 4000")):
+        ask(image)
+
+
+def test_a_range_rises():
+    with pytest.raises(ValueError, match=says("value_range=(5, 5)", "rising")):
+        Predictor(thin(depth=1), value_range=(5, 5))
+
+
+def test_a_missing_or_broken_image_is_named(tmp_path):
+    ask = predictor()
+    with pytest.raises(FileNotFoundError, match=r"none\.png"):
+        ask(tmp_path / "none.png")
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
+    with pytest.raises(ValueError, match=r"broken\.jpg"):
+        ask(tmp_path / "broken.jpg")
+
+
+# The file of a net
+
+
+def test_a_run_is_known_by_its_best_net(tmp_path):
+    save_net(tmp_path / "last.safetensors", thin(depth=1))
+    with pytest.raises(FileNotFoundError, match=says("no best.safet", "last.safet")):
+        Predictor.load(tmp_path)
+    best = save_net(tmp_path / "best.safetensors", thin(depth=2))
+    assert find_net(tmp_path) == find_net(best) == best
+    assert Predictor.load(tmp_path).model.depth == 2
+
+
+def test_a_missing_net_is_missing(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        Predictor.load(tmp_path / "nowhere.safetensors")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="empty holds no best"):
+        Predictor.load(tmp_path / "empty")
+
+
+def test_predicting_leaves_no_gradients_and_no_training_mode():
+    net = thin(depth=1).train()
+    p = class_probabilities(Predictor(net).model, picture(9, 9))
+    assert not net.training and not p.requires_grad
+
+
+def test_a_name_in_place_of_a_net():
+    with pytest.raises(TypeError, match="str is no UNet; Predictor.load"):
+        Predictor("run")

@@ -11,13 +11,14 @@ from samples import says
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from unet_tutorial.checkpoint import load_state, save_state
-from unet_tutorial.loading import SeededSampler
+from unet_tutorial.data.loader import SeededSampler
+from unet_tutorial.gpu import amp_type, pick_device
 from unet_tutorial.losses import weighted_cross_entropy
 from unet_tutorial.metrics import dice_of, pixel_error_of
 from unet_tutorial.model import UNet
+from unet_tutorial.runs.checkpoint import load_state, save_state
+from unet_tutorial.runs.engine import Training, find_not_finite
 from unet_tutorial.train import evaluate, fit, go_on, train_one_epoch
-from unet_tutorial.training import Training, amp_type, find_not_finite, pick_device
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")
 CPU = torch.device("cpu")

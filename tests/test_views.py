@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from unet_tutorial.model import UNet
+from unet_tutorial.predict import Averaged, average_views, rotate, turn, turn_back
 from unet_tutorial.tiles import predict_tiled
-from unet_tutorial.views import Averaged, average_views, rotate, turn, turn_back
 
 
 def image(*size, channels=1):

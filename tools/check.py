@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from notebooks import ROOT, reading_order
+from notebooks import ROOT, reading_order, relative
 
 TOOLS = Path(sysconfig.get_path("scripts"))
 SOURCES = "app benchmarks hubconf.py nbs setup.py tests tools".split()
@@ -51,7 +51,9 @@ def copied(
     shutil.copy(root / "settings.ini", folder)
     (folder / "nbs").mkdir()
     for path in reading_order(root / "nbs"):
-        shutil.copy(path, folder / "nbs")
+        place = folder / "nbs" / relative(path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, place)
     (folder / "unet_tutorial").mkdir()
     for name in ("__init__.py", "__main__.py"):  # no notebook writes these two
         if (root / "unet_tutorial" / name).exists():
@@ -65,7 +67,12 @@ def differing(
     pattern,  # which files, such as "*.py"
 ):  # list of str
     "Files that differ, or stand on one side only."
-    names = {path.name for path in [*ours.glob(pattern), *theirs.glob(pattern)]}
+    names = {
+        path.relative_to(top).as_posix()
+        for top in (ours, theirs)
+        for path in top.rglob(pattern)
+        if "checkpoints" not in str(path) and path.name[0] != "."
+    }
     return [
         name
         for name in sorted(names)

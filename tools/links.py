@@ -8,6 +8,7 @@ import re
 import sys
 
 import claims
+import layers
 import notebooks
 from notebooks import ROOT
 
@@ -36,31 +37,43 @@ def in_repository(
 
 def in_colab(
     settings,  # mapping with `user`, `repo`, `branch`
-    name,  # notebook, such as "05_model"
+    name,  # notebook seen from nbs/, such as "05_model.ipynb"
 ):  # str
     "The address that opens a notebook in Colab."
-    place = f"{slug(settings)}/blob/{settings['branch']}/nbs/{name}.ipynb"
+    place = f"{slug(settings)}/blob/{settings['branch']}/nbs/{name}"
     return f"{COLAB}/{place}"
+
+
+def source_of(
+    module,  # such as "model" or "data.images"
+):  # str relative to the repository
+    "The file of a module."
+    return f"unet_tutorial/{module.replace('.', '/')}.py"
 
 
 def links_line(
     settings,  # mapping with `user`, `repo`, `branch`
-    names,  # every notebook in reading order
-    name,  # this one
+    road,  # names of the notebooks of the road, in order
+    path,  # this notebook
     module,  # its module, or None
 ):  # str
-    "What stands under a notebook's title."
-    parts = [f"[![Open in Colab]({BADGE})]({in_colab(settings, name)})"]
-    parts.append(f"[on GitHub]({in_repository(settings, f'nbs/{name}.ipynb')})")
+    "What appears under a notebook's title."
+    place = notebooks.relative(path)
+    parts = [f"[![Open in Colab]({BADGE})]({in_colab(settings, place)})"]
+    parts.append(f"[on GitHub]({in_repository(settings, f'nbs/{place}')})")
     if module:
-        path = f"unet_tutorial/{module}.py"
-        parts.append(f"[source: `{path}`]({in_repository(settings, path)})")
-    number = names.index(name)
+        file = source_of(module)
+        parts.append(f"[source: `{file}`]({in_repository(settings, file)})")
+    if notebooks.is_workshop(path):
+        stop = layers.served_by(notebooks.module_of_room(path))
+        up = "../" * place.count("/")
+        return " | ".join([*parts, f"workshop, serves: [{stop}]({up}{stop}.ipynb)"])
+    number = road.index(path.stem)
     if number > 0:
-        before = names[number - 1]
+        before = road[number - 1]
         parts.append(f"previous: [{before}]({before}.ipynb)")
-    if number + 1 < len(names):
-        after = names[number + 1]
+    if number + 1 < len(road):
+        after = road[number + 1]
         parts.append(f"next: [{after}]({after}.ipynb)")
     return " | ".join(parts)
 
@@ -111,13 +124,13 @@ def code_cell(
 def with_links(
     notebook,  # dict; not changed
     settings,  # mapping with `user`, `repo`, `branch`
-    names,  # every notebook in reading order
-    name,  # this one
+    road,  # names of the notebooks of the road, in order
+    path,  # this notebook
 ):  # dict
     "The notebook with its two generated cells where they belong."
     cells = [cell for cell in notebook["cells"] if not is_generated(cell)]
     module = notebooks.exported_module(notebook)
-    line = links_line(settings, names, name, module)
+    line = links_line(settings, road, path, module)
     cells.insert(1, markdown_cell("links", line))
     sources = [notebooks.source(cell).strip() for cell in cells]
     directive = f"#| default_exp {module}"
@@ -151,10 +164,11 @@ def table(
         notebook = notebooks.read(path)
         title, subtitle = notebooks.title_and_subtitle(notebook)
         module = notebooks.exported_module(notebook)
-        source = f"[`{module}`]({root}unet_tutorial/{module}.py)" if module else ""
+        source = f"[`{module}`]({root}{source_of(module)})" if module else ""
         number = f"{path.stem.split('_')[0]} " if path.stem[:2].isdigit() else ""
-        link = f"{number}[{title}]({'' if root else 'nbs/'}{path.name})"
-        colab = f"[Colab]({in_colab(settings, path.stem)})"
+        place = notebooks.relative(path)
+        link = f"{number}[{title}]({'' if root else 'nbs/'}{place})"
+        colab = f"[Colab]({in_colab(settings, place)})"
         rows.append(f"| {link} | {subtitle} | {source} | {colab} |")
     return "\n".join(rows)
 
@@ -195,10 +209,10 @@ def expected(
     "Every file with generated parts, as it should be."
     settings = notebooks.settings(root)
     paths = notebooks.reading_order(root / "nbs")
-    names = [path.stem for path in paths]
+    road = [path.stem for path in paths if not notebooks.is_workshop(path)]
     files, rows = {}, table(settings, root / "nbs", "../")
     for path in paths:
-        notebook = with_links(notebooks.read(path), settings, names, path.stem)
+        notebook = with_links(notebooks.read(path), settings, road, path)
         notebook = with_map(notebook, rows)
         files[path] = notebooks.as_text(notebook)
     for path in (root / name for name in TEXTS):

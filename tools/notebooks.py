@@ -6,6 +6,8 @@ import re
 from configparser import ConfigParser
 from pathlib import Path
 
+from layers import ORDER, WINGS
+
 ROOT = Path(__file__).resolve().parent.parent
 NBS = ROOT / "nbs"
 
@@ -22,9 +24,45 @@ def settings(
 def reading_order(
     folder=NBS,  # folder of notebooks
 ):  # list of paths: index first, then by number
-    "Every notebook in the order in which the course is read."
-    paths = [path for path in Path(folder).glob("*.ipynb") if path.name[0] not in "._"]
-    return sorted(paths, key=lambda path: (path.stem != "index", path.stem))
+    "Every notebook in the order in which it is read: the road, then the workshop."
+    workshop = Path(folder) / "workshop"
+    paths = [*Path(folder).glob("*.ipynb"), *workshop.rglob("*.ipynb")]
+    paths = [path for path in paths if path.name[0] not in "._"]
+    return sorted((p for p in paths if ".ipynb_checkpoints" not in p.parts), key=_place)
+
+
+def _place(path):
+    if is_workshop(path):
+        module = module_of_room(path)
+        known = ORDER.index(module) if module in ORDER else len(ORDER)
+        return 2, known, path.stem
+    return int(path.stem != "index"), 0, path.stem
+
+
+def is_workshop(
+    path,  # a notebook file
+):  # bool
+    "Whether a notebook is a room of the workshop, not a stop on the road."
+    return "workshop" in Path(path).parts
+
+
+def module_of_room(
+    path,  # a notebook file of the workshop
+):  # str such as "data.images" or "cli"
+    "The module that a room of the workshop exports, by its place."
+    path = Path(path)
+    wing = path.parent.name
+    return f"{wing}.{path.stem}" if wing in WINGS else path.stem
+
+
+def relative(
+    path,  # a notebook file below nbs/
+):  # str such as "05_model.ipynb" or "workshop/data/images.ipynb"
+    "Where a notebook is, seen from nbs/."
+    path = Path(path)
+    if not is_workshop(path):
+        return path.name
+    return "/".join(path.parts[path.parts.index("workshop") :])
 
 
 def number(

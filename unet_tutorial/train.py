@@ -22,9 +22,10 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from .batches import batch_loss, check_arguments, rest_of_epoch
+from .gpu import pick_device
 from .metrics import count_pixels
-from .training import Training, find_not_finite, pick_device, take_step
+from .runs.batches import batch_loss, check_arguments, rest_of_epoch
+from .runs.engine import Training, find_not_finite, take_step
 
 # %% ../nbs/12_train.ipynb #1ff06df2
 def _add_gradients(training, criterion, group):  # -> losses

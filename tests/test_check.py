@@ -1,0 +1,389 @@
+"""Every diagnosis of check_pairs, each with files that show it."""
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+from samples import (
+    carvana,
+    cut_off,
+    noise,
+    save,
+    save_palette,
+    save_stack,
+    says,
+    square,
+)
+
+from unet_tutorial.data.check import Report, check_pairs
+
+
+def good(folder, count=4, size=(48, 64), value=1):
+    "Images and masks without a fault."
+    for n in range(count):
+        save(folder / "images" / f"{n}.jpg", noise(*size, 3))
+        save(folder / "masks" / f"{n}_mask.png", square(*size) * np.uint8(value))
+    return folder
+
+
+def check(folder, **options):
+    return check_pairs(folder / "images", folder / "masks", **options)
+
+
+def only(report, cause, *files):
+    "The one problem of a report, which has these files and takes them out of pairs."
+    (problem,) = report.problems
+    assert cause in problem.cause and problem.remedy
+    assert sorted(path.name for path in problem.files) == sorted(files)
+    used = {path.name for pair in report.pairs for path in pair[:2]}
+    assert used.isdisjoint(files)
+    text = "".join(str(report).split())  # it is wrapped, also within long paths
+    assert all("".join(f.split()) in text for f in files[:3])
+    return str(problem)
+
+
+def test_all_is_well(tmp_path):
+    report = check(good(tmp_path))
+    assert isinstance(report, Report) and report.problems == report.notes == []
+    assert len(report.pairs) == 4 and "names are equal" in report.rule
+    assert says("4 pairs", report.rule[:40], "no problem").match(
+        str(report).replace("\n", " ")
+    )
+
+
+def test_one_folder_and_text(tmp_path):
+    assert len(check_pairs(str(good(tmp_path))).pairs) == 4
+
+
+def test_carvana_in_its_own_form(tmp_path):
+    carvana(tmp_path, size=(48, 64))
+    report = check_pairs(tmp_path / "train", tmp_path / "train_masks")
+    assert not report.problems and not report.notes and len(report.pairs) == 3
+
+
+# Names
+
+
+def test_a_mask_is_missing(tmp_path):
+    (good(tmp_path) / "masks" / "2_mask.png").unlink()
+    report = check(tmp_path)
+    only(report, "no mask", "2.jpg")
+    assert len(report.pairs) == 3
+
+
+def test_an_image_is_missing(tmp_path):
+    (good(tmp_path) / "images" / "2.jpg").unlink()
+    only(check(tmp_path), "no image", "2_mask.png")
+
+
+def test_two_masks_for_an_image(tmp_path):
+    save(good(tmp_path) / "masks" / "2.png", square(48, 64))
+    only(check(tmp_path), "several", "2.jpg", "2.png", "2_mask.png")
+
+
+def test_swapped_by_name(tmp_path):
+    good(tmp_path)
+    report = check_pairs(tmp_path / "masks", tmp_path / "images")
+    only(report, "swapped", "masks", "images")
+    assert report.pairs == []
+
+
+def test_swapped_in_truth(tmp_path):
+    for n in range(4):
+        save(tmp_path / "a" / f"{n}.png", 255 * square(48, 64))
+        save(tmp_path / "b" / f"{n}.jpg", noise(48, 64, 3))
+    assert not check_pairs(tmp_path / "b", tmp_path / "a").problems
+    report = check_pairs(tmp_path / "a", tmp_path / "b")
+    only(report, "images look like masks", "0.png", "1.png", "2.png", "3.png")
+    grey = tmp_path / "c"
+    for n in range(4):
+        save(grey / f"{n}.png", noise(48, 64))
+    for num_classes in (2, 3, None):
+        report = check_pairs(tmp_path / "a", grey, num_classes=num_classes)
+        assert "look like masks" in report.problems[0].cause
+
+
+# Files that cannot be read
+
+
+def test_files_of_every_damage(tmp_path):
+    good(tmp_path, count=9)
+    images, masks = tmp_path / "images", tmp_path / "masks"
+    cut_off(images / "1.jpg", 0.9)
+    cut_off(images / "2.jpg", 0.5)
+    cut_off(masks / "3_mask.png", 0.7)
+    (images / "4.jpg").write_bytes(b"")
+    (masks / "5_mask.png").write_text("<html>log in</html>")
+    save_stack(masks / "6_mask.tif", [square(48, 64)] * 3)
+    (masks / "6_mask.png").unlink()
+    report = check(tmp_path)
+    found = {p.cause: sorted(f.name for f in p.files) for p in report.problems}
+    assert found == {
+        "is damaged or cut off": ["1.jpg", "2.jpg", "3_mask.png"],
+        "is empty": ["4.jpg"],
+        "is not an image, or its beginning is damaged": ["5_mask.png"],
+        "has several pages": ["6_mask.tif"],
+    }
+    assert [pair.image.name for pair in report.pairs] == ["0.jpg", "7.jpg", "8.jpg"]
+
+
+def test_a_cut_gif_and_a_cut_bmp(tmp_path):
+    good(tmp_path, count=3)
+    for n, ending in ((1, "gif"), (2, "bmp")):
+        (tmp_path / "masks" / f"{n}_mask.png").unlink()
+        path = tmp_path / "masks" / f"{n}_mask.{ending}"
+        cut_off(save_palette(path, noise(48, 64) % 2), 0.5)
+    only(check(tmp_path), "damaged or cut off", "1_mask.gif", "2_mask.bmp")
+
+
+def test_a_file_that_must_not_be_read(tmp_path, monkeypatch):
+    good(tmp_path)
+    read = open
+
+    def refuse(path, *args, **options):
+        if str(path).endswith("1.jpg"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path, *args, **options)
+
+    monkeypatch.setattr("PIL.Image.builtins.open", refuse)
+    assert "permission" in only(check(tmp_path), "cannot be read", "1.jpg")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a right there")
+def test_a_link_that_leads_nowhere(tmp_path):
+    path = good(tmp_path) / "images" / "1.jpg"
+    path.unlink()
+    path.symlink_to(tmp_path / "gone.jpg")
+    only(check(tmp_path), "cannot be read", "1.jpg")
+
+
+def test_sixteen_bits(tmp_path):
+    good(tmp_path)
+    for n in range(4):
+        (tmp_path / "images" / f"{n}.jpg").unlink()
+        deep = noise(48, 64).astype(np.uint16) * (16 - n)
+        save(tmp_path / "images" / f"{n}.png", deep)
+    text = only(check(tmp_path), "8 bits", "0.png", "1.png", "2.png", "3.png")
+    assert "(0, 4095)" in text and "value_range=(low, high)" in text
+    assert not check(tmp_path, value_range=(0, 4095)).problems
+
+
+# The values of masks
+
+
+def test_masks_of_0_and_255_are_well_and_told(tmp_path):
+    report = check(good(tmp_path, value=255))
+    assert not report.problems and len(report.pairs) == 4
+    (note,) = report.notes
+    assert "0 and 255" in note.cause and "read_mask" in note.remedy
+
+
+def test_masks_saved_as_jpeg(tmp_path):
+    good(tmp_path)
+    for n in (1, 2):
+        (tmp_path / "masks" / f"{n}_mask.png").unlink()
+        save(tmp_path / "masks" / f"{n}_mask.jpg", 255 * square(48, 64), quality=80)
+    text = only(check(tmp_path), "blurred", "1_mask.jpg", "2_mask.jpg")
+    assert says("JPEG", "PNG", "> 127", "pixels").match(text)
+
+
+def test_masks_resized_with_interpolation(tmp_path):
+    good(tmp_path)
+    path = tmp_path / "masks" / "1_mask.png"
+    big = Image.fromarray(255 * square(96, 128))
+    big.resize((64, 48), Image.Resampling.LANCZOS).save(path)
+    assert "NEAREST" in only(check(tmp_path), "blurred", "1_mask.png")
+
+
+def test_classes_in_a_mask_of_two(tmp_path):
+    labels = square(48, 64)
+    labels[:4, :5] = 2
+    save(good(tmp_path) / "masks" / "1_mask.png", labels)
+    text = only(check(tmp_path), "more than two values", "1_mask.png")
+    assert says("2 in 20 pixels", "num_classes").match(text)
+
+
+def test_one_class_a_mask(tmp_path):
+    good(tmp_path)
+    save(tmp_path / "masks" / "1_mask.png", 2 * square(48, 64))
+    text = only(
+        check(tmp_path), "differ in value", *(f"{n}_mask.png" for n in range(4))
+    )
+    assert "num_classes" in text
+
+
+def test_1_and_255_are_the_same_object(tmp_path):
+    save(good(tmp_path) / "masks" / "1_mask.png", 255 * square(48, 64))
+    assert not check(tmp_path).problems
+
+
+def test_masks_in_colours(tmp_path):
+    colours = np.array([(0, 0, 0), (255, 0, 0)], np.uint8)[square(48, 64)]
+    for n in (1, 2):
+        save(good(tmp_path) / "masks" / f"{n}_mask.png", colours)
+    save(tmp_path / "masks" / "1_mask.png", colours)
+    text = only(check(tmp_path), "in colours", "1_mask.png", "2_mask.png")
+    assert says("(255, 0, 0)", "colours=[...]").match(text)
+
+
+def test_one_photograph_among_masks(tmp_path):
+    save(good(tmp_path) / "masks" / "1_mask.png", noise(48, 64))
+    assert "swapped" in only(check(tmp_path), "not look like a mask", "1_mask.png")
+
+
+def test_a_mask_that_is_object_everywhere_is_told(tmp_path):
+    for number, fill in enumerate((0, 255)):
+        pixels = np.full((32, 32), fill, np.uint8)
+        pixels[:5] = 255
+        save(tmp_path / "masks" / f"{number}.png", pixels)
+        save(tmp_path / "images" / f"{number}.png", noise(32, 32))
+    report = check_pairs(tmp_path / "images", tmp_path / "masks")
+    (note,) = [note for note in report.notes if "everywhere" in note.cause]
+    assert [path.name for path in note.files] == ["1.png"] and not report.problems
+
+
+def test_empty_masks(tmp_path):
+    good(tmp_path)
+    empty = np.zeros((48, 64), np.uint8)
+    save(tmp_path / "masks" / "1_mask.png", empty)
+    report = check(tmp_path)
+    assert not report.problems and len(report.pairs) == 4
+    (note,) = report.notes
+    assert "no object" in note.cause and [p.name for p in note.files] == ["1_mask.png"]
+    for n in range(4):
+        save(tmp_path / "masks" / f"{n}_mask.png", empty)
+    only(check(tmp_path), "no mask holds", *(f"{n}_mask.png" for n in range(4)))
+
+
+CLASSES = [
+    ([0, 1, 2], 3, None, None),
+    ([1, 2, 3], 3, "labels 1 to 3", "subtract 1"),
+    ([0, 85, 170], 3, "beyond 0 to 2", "np.searchsorted([0, 85, 170], labels)"),
+    ([0, 1, 2, 255], 3, "beyond 0 to 2", "255 often marks"),
+    ([0, 1, 2, 3, 4], 3, "beyond 0 to 2", "num_classes=5"),
+    ([*range(0, 250, 2)], 3, "beyond 0 to 2", "JPEG"),
+    ([0, 1, 2, 200], None, None, None),
+]
+
+
+@pytest.mark.parametrize("values, num_classes, cause, remedy", CLASSES)
+def test_labels(tmp_path, values, num_classes, cause, remedy):
+    good(tmp_path, count=2)
+    labels = np.resize(np.array(values, np.uint8), (48, 64))
+    for n in range(2):
+        save_palette(tmp_path / "masks" / f"{n}_mask.png", labels, [*range(256)] * 3)
+    report = check(tmp_path, num_classes=num_classes)
+    if cause is None:
+        assert not report.problems and len(report.pairs) == 2
+    else:
+        text = only(report, cause, "0_mask.png", "1_mask.png")
+        assert remedy.lower() in text.lower()
+
+
+def test_a_class_that_never_occurs(tmp_path):
+    report = check(good(tmp_path), num_classes=4)
+    assert not report.problems and "[2, 3]" in report.notes[0].cause
+
+
+def test_instances_of_sixteen_bits(tmp_path):
+    good(tmp_path, count=2)
+    for n in range(2):
+        (tmp_path / "masks" / f"{n}_mask.png").unlink()
+        labels = np.indices((48, 64)).sum(0).astype(np.uint16) * 40
+        save(tmp_path / "masks" / f"{n}_mask.tif", labels)
+    assert not check(tmp_path, num_classes=None).problems
+    text = only(check(tmp_path, num_classes=3), "beyond", "0_mask.tif", "1_mask.tif")
+    assert "Instances? num_classes=None" in text
+
+
+# Sizes
+
+
+def test_a_mask_of_another_size(tmp_path):
+    save(good(tmp_path) / "masks" / "1_mask.png", square(50, 64))
+    text = only(check(tmp_path), "not the size", "1_mask.png")
+    assert says("50x64, the image 48x64", "NEAREST").match(text)
+
+
+def test_a_photograph_of_a_phone(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    save(good(tmp_path) / "images" / "1.jpg", noise(48, 64, 3), exif=exif)
+    text = only(check(tmp_path), "not the size", "1_mask.png")
+    assert says("48x64, the image 64x48", "EXIF", "quarter").match(text)
+
+
+def test_a_mask_wrong_in_two_ways_is_told_of_both(tmp_path):
+    labels = square(50, 64)
+    labels[:3, :3] = 7
+    save(good(tmp_path) / "masks" / "1_mask.png", labels)
+    causes = [problem.cause for problem in check(tmp_path).problems]
+    assert len(causes) == 2 and "not the size" in causes[0]
+    assert "more than two values" in causes[1]
+
+
+def test_what_is_only_noted(tmp_path):
+    good(tmp_path)
+    for n, size in ((1, (50, 64)), (2, (64, 80))):
+        save(tmp_path / "images" / f"{n}.jpg", noise(*size, 3))
+        save(tmp_path / "masks" / f"{n}_mask.png", square(*size))
+    save(tmp_path / "images" / "3.jpg", noise(48, 64))
+    (tmp_path / "images" / "list.csv").touch()
+    report = check(tmp_path)
+    assert not report.problems and len(report.pairs) == 4
+    notes = {n.cause: sorted(path.name for path in n.files) for n in report.notes}
+    assert notes == {
+        "neither image nor mask": ["list.csv"],
+        "not of the usual size": ["1.jpg", "2.jpg"],
+        "differs in colour from most": ["3.jpg"],
+    }
+    assert "ImagePairs(pairs, size=(48, 64))" in str(report)
+
+
+def test_sides_that_four_poolings_do_not_halve(tmp_path):
+    report = check(good(tmp_path, size=(50, 60)))
+    (note,) = report.notes
+    assert "multiple of 16" in note.cause and len(note.files) == 4
+    assert "(48, 64)" in note.remedy and not report.problems
+
+
+# All at once
+
+
+def test_a_thousand_of_a_kind_are_one_line(tmp_path):
+    good(tmp_path, count=1)
+    for n in range(30):
+        shutil.copy(tmp_path / "images" / "0.jpg", tmp_path / "images" / f"a{n}.jpg")
+    report = check(tmp_path)
+    (problem,) = report.problems
+    assert len(problem.files) == 30 and "and 27 more" in str(problem)
+    assert max(map(len, str(report).splitlines())) <= 120
+
+
+def test_show_draws_pairs(tmp_path):
+    import matplotlib.pyplot as plt
+
+    plt.switch_backend("agg")
+    report = check(good(tmp_path))
+    report.show(count=3)
+    assert len([axes for axes in plt.gcf().axes if axes.images]) == 3
+    plt.close("all")
+
+
+def test_no_folder_is_wrong_usage(tmp_path):
+    with pytest.raises(FileNotFoundError, match=says("masks is not a folder")):
+        check_pairs(good(tmp_path) / "images", tmp_path / "images" / "masks")
+
+
+def test_masks_of_one_bit_and_of_fractions(tmp_path):
+    good(tmp_path)
+    Image.fromarray(square(48, 64) > 0).save(tmp_path / "masks" / "1_mask.png")
+    (tmp_path / "masks" / "2_mask.png").unlink()
+    save(tmp_path / "masks" / "2_mask.tif", square(48, 64).astype(np.float32))
+    assert not check(tmp_path).problems
+    halves = square(48, 64).astype(np.float32)
+    halves[0, :9] = 0.5
+    save(tmp_path / "masks" / "2_mask.tif", halves)
+    assert "0.5 in 9 pixels" in only(check(tmp_path), "more than two", "2_mask.tif")

@@ -1,0 +1,51 @@
+"""The plan of the house: which module may import which, in one place.
+
+A module imports from layers above its own in this list, and within its layer from what
+is named before it. Road modules are flat in the package; those of the workshop live in
+the packages `data`, `runs` and `deploy`. `python tests/house.py` prints the plan.
+"""
+
+LAYERS = {
+    "paper": "show synthetic sizes blocks skips model tiles weight_map losses augment",
+    # Writing a file whole and reading a net are needed by data and by learning.
+    "files": "runs.files runs.weights",
+    "data": "data.images data.pairs data.check data.source data.datasets "
+    "data.pipelines data.photos data.loader data.crops data.outputs data.download",
+    "learning": "metrics train gpu predict",
+    "runs": "runs.batches runs.engine runs.checkpoint runs.recipes runs.report "
+    "runs.logbook runs.run",
+    "deploy": "deploy.folder deploy.live deploy.export",
+    "top": "doctor cli",
+}
+ORDER = [module for layer in LAYERS.values() for module in layer.split()]
+WINGS = ("data", "runs", "deploy")  # the packages of the workshop
+PARTS = {  # of the road: the first and the last number of each
+    "I The paper": (0, 9),
+    "II Learning": (10, 14),
+    "III Experiments": (15, 20),
+    "IV Further": (21, 24),
+}
+SERVES = {  # which notebook of the road leads to a wing, or to a single room
+    "data": "10_data",
+    "runs": "12_train",
+    "deploy": "14_predict",
+    "data.pipelines": "09_augment",
+    "doctor": "23_debugging",
+    "cli": "24_command_line",
+}
+
+
+def wing(
+    module,  # such as "data.images" or "model"
+):  # str: "data", "runs", "deploy", "top", or "" for the road
+    "The part of the workshop in which a module lives."
+    if module in LAYERS["top"].split():
+        return "top"
+    return module.split(".")[0] if "." in module else ""
+
+
+def served_by(
+    module,  # of the workshop
+):  # str, a notebook of the road
+    "The notebook of the road that a room of the workshop serves."
+    return SERVES.get(module) or SERVES[module.split(".")[0]]
