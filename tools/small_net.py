@@ -135,7 +135,9 @@ def main():
     NET.parent.mkdir(exist_ok=True)
     save_net(NET, model, overwrite=True, **notes)
     seconds, size = time.monotonic() - start, NET.stat().st_size
-    print(f"Dice {notes['dice']:.4f}, {size / 1000:.0f} kB, {seconds:.0f} s: {NET.name}")
+    print(
+        f"Dice {notes['dice']:.4f}, {size / 1000:.0f} kB, {seconds:.0f} s: {NET.name}"
+    )
 
 
 if __name__ == "__main__":
