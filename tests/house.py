@@ -11,7 +11,9 @@ How things are counted:
   cell, outside fenced code and displayed formulas (`$$...$$`).
 - A cell's number counts from 1 and includes generated cells, as an editor shows it.
 
-`python tests/house.py 05_model` prints what a notebook measures and what is wrong.
+`python tests/house.py` prints the layers of the house, and what every notebook
+measures; `python tests/house.py 05_model` does the latter for one. Counts of cells,
+words and figures are advice: they are printed, and no test asks for them.
 """
 
 import ast
@@ -28,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
 import links
 import notebooks as files
 import outputs
-from layers import ORDER, WINGS
+from layers import LAYERS, ORDER, WINGS
 
 PACKAGE = "unet_tutorial"
 INFINITY = float("inf")
@@ -245,6 +247,67 @@ def arrows_downwards(
                     "a notebook imports from lower numbers only"
                 )
     return found
+
+
+def modules_downwards(
+    modules,  # dict: module name to source
+):  # list of str
+    "Every module is in the plan and imports, at any depth, from those before it only."
+    found = [
+        f"{name}: the plan in tools/layers.py does not know it"
+        for name in modules
+        if name not in ORDER
+    ]
+    for name, text in modules.items():
+        for other in sorted(set(own_modules(ast.parse(text), own=name))):
+            if not before(other, name):
+                found.append(
+                    f"{name} imports {other}, which is not below it: see "
+                    "tools/layers.py"
+                )
+    return found
+
+
+def no_private_import(
+    modules,  # dict: module name to source
+):  # list of str
+    "A module uses the public names of other modules only."
+    found = []
+    for name, text in modules.items():
+        tree = ast.parse(text)
+        borrowed = {}  # what other modules of ours are called here
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and is_ours(node):
+                for item in node.names:
+                    borrowed[item.asname or item.name] = item.name
+                    if item.name[0] == "_" and item.name != "__version__":
+                        found.append(f"{name} imports the private `{item.name}`")
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                home = borrowed.get(node.value.id)
+                private = node.attr[0] == "_" and node.attr[:2] != "__"
+                if private and any(home == m.split(".")[-1] for m in ORDER):
+                    found.append(f"{name} uses the private `{home}.{node.attr}`")
+    return found
+
+
+def is_ours(
+    node,  # ast.ImportFrom
+):  # bool
+    "Whether it imports from this package."
+    return bool(node.level) or node.module.split(".")[0] == PACKAGE
+
+
+def no_star_in_modules(
+    modules,  # dict: module name to source
+):  # list of str
+    "Every name that a module imports is named."
+    return [
+        f"{name} imports * from {node.module}: name what is used"
+        for name, text in modules.items()
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.ImportFrom) and node.names[0].name == "*"
+    ]
 
 
 def before(
@@ -833,14 +896,25 @@ RULES = [
 ADVICE = [cell_count, median_cell, prose_and_code, figure_count]
 
 
+def show_layers():
+    "Print the plan of the house."
+    print("Layers; a module imports from those above it, and from what is left of it:")
+    for layer, modules in LAYERS.items():
+        print(f"  {layer:<9} {modules}")
+    print()
+
+
 def main():
-    "Print measures and complaints of the notebooks named, or of all."
+    "Print the plan, then measures and complaints of the notebooks named, or of all."
+    if not sys.argv[1:]:
+        show_layers()
     everything = [load(path) for path in files.reading_order()]
     numbers = {book.module: book.number for book in everything if book.module}
-    for book in [load(path) for path in files.choose(sys.argv[1:])]:
+    for path in files.choose(sys.argv[1:]):
+        book = load(path)
         sizes = code_sizes(book) or [0]
         print(
-            f"{book.name}: {len(book.cells)} cells, median "
+            f"{files.name_of(path)}: {len(book.cells)} cells, median "
             f"{statistics.median(sizes):g} and longest {max(sizes)} lines, "
             f"{words_a_line(book):.1f} words a line, "
             f"{share_after_prose(book):.0%} after prose, {len(figures(book))} figures, "
