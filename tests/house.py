@@ -27,12 +27,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
 
-import links
 import notebooks as files
 import outputs
-from layers import LAYERS, ORDER, WINGS
+import reading
+from layers import LAYERS, ORDER
+from reading import PACKAGE, lines_of, own_modules, python, words_of
 
-PACKAGE = "unet_tutorial"
 INFINITY = float("inf")
 FIGURES = (3, 6)
 CELLS = (25, 45)
@@ -64,7 +64,7 @@ class Notebook:
     @property
     def cells(self):  # list of (number from 1, cell), generated ones left out
         every = enumerate(self.data["cells"], 1)
-        return [(at, cell) for at, cell in every if not links.is_generated(cell)]
+        return [(at, cell) for at, cell in every if not reading.is_generated(cell)]
 
     @property
     def prose(self):  # list of (number, text)
@@ -106,35 +106,11 @@ def load(
     return Notebook(path.stem, files.read(path), path.stat().st_size)
 
 
-def python(
-    source,  # text of a code cell
-):  # str with the same number of lines
-    "A cell as plain Python."
-    lines = source.splitlines()
-    return "\n".join("" if re.match(r"\s*(#\||%|!)", line) else line for line in lines)
-
-
 def is_exported(
     source,  # text of a code cell
 ):  # bool
     "Whether a cell goes to the module."
     return bool(re.search(r"^#\|\s*exports?i?\b", source, re.MULTILINE))
-
-
-def lines_of(
-    text,  # str
-):  # list of str
-    "The non-blank lines."
-    return [line for line in text.splitlines() if line.strip()]
-
-
-def words_of(
-    text,  # markdown
-):  # list of str
-    "The words of prose."
-    text = re.sub(r"```.*?```", " ", text, flags=re.DOTALL)
-    text = re.sub(r"\$\$.*?\$\$", " ", text, flags=re.DOTALL)
-    return [word for word in text.split() if re.search(r"[^\W\d_]", word)]
 
 
 def headings(
@@ -316,37 +292,6 @@ def before(
 ):  # bool
     "Whether the plan of the house has the first below the second."
     return module in ORDER and ORDER.index(name) < ORDER.index(module)
-
-
-def own_modules(
-    tree,  # ast of a cell or of a module
-    own="",  # the name of that module, for relative imports
-):  # list of str
-    "The modules of this package that a notebook or module imports, at any depth."
-    found = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom):
-            module = absolute(node, own)
-            if module in (PACKAGE, *(f"{PACKAGE}.{wing}" for wing in WINGS)):
-                found += [f"{module}.{name.name}" for name in node.names]
-            else:
-                found.append(module)
-        elif isinstance(node, ast.Import):
-            found += [name.name for name in node.names]
-    start = PACKAGE + "."
-    found = [name.removeprefix(start) for name in found if name.startswith(start)]
-    return [name for name in found if not name.startswith("__")]
-
-
-def absolute(
-    node,  # ast.ImportFrom
-    own="",  # the module in which it appears, such as "data.images"
-):  # str such as "unet_tutorial.model"
-    "The full name of the module from which something is imported."
-    if not node.level:
-        return node.module
-    parts = [PACKAGE, *own.split(".")][: -node.level] if own else [PACKAGE]
-    return ".".join([*parts, *([node.module] if node.module else [])])
 
 
 def imported(

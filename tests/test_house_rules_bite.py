@@ -307,8 +307,8 @@ def test_words_and_lines_are_counted_as_documented():
 
 def test_generated_cells_count_nowhere():
     generated = [
-        ("md", house.links.LINKS_START + "(x) encoder"),
-        ("code", house.links.COLAB_START + "\nimport os\nos.getpid()"),
+        ("md", house.reading.GENERATED[0] + "(x) encoder"),
+        ("code", house.reading.GENERATED[1] + "\nimport os\nos.getpid()"),
     ]
     assert len(make([*GOOD, *generated]).cells) == len(GOOD)
     assert not house.imports_alone(make([*GOOD, *generated]))

@@ -19,6 +19,12 @@ LAYERS = {
 }
 ORDER = [module for layer in LAYERS.values() for module in layer.split()]
 WINGS = ("data", "runs", "deploy")  # the packages of the workshop
+WING_TITLES = {
+    "data": "Data",
+    "runs": "Runs",
+    "deploy": "Deployment",
+    "top": "On top",
+}
 PARTS = {  # of the road: the first and the last number of each
     "I The paper": (0, 9),
     "II Learning": (10, 14),
