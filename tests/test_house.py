@@ -13,6 +13,7 @@ import layers
 import links
 import notebooks as files
 import pytest
+import times
 
 ROOT = Path(__file__).resolve().parent.parent
 PATHS = files.reading_order(ROOT / "nbs")
@@ -138,6 +139,13 @@ def test_the_model_needs_torch_alone():
 def test_generated_links_are_current():
     stale = [str(path.relative_to(ROOT)) for path in links.stale(ROOT)]
     agree([f"{name}: a generated part is stale: run make links" for name in stale])
+
+
+def test_every_notebook_has_its_time():
+    names = {files.name_of(path) for path in PATHS}
+    known = set(times.read(ROOT))
+    agree([f"{name}: not timed: make times" for name in sorted(names - known)])
+    agree([f"{name}: no such notebook: make times" for name in sorted(known - names)])
 
 
 def test_links_to_this_repository_name_its_owner():

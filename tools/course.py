@@ -31,6 +31,7 @@ from notebooks import NBS, ROOT
 
 MINUTES = 20  # for one notebook, at most
 TOO_LONG = "stopped, the notebook took more than"
+GRACE = 30  # seconds for a process to say that its notebook took too long
 MOST_JOBS = 8  # kernels with torch take half a gigabyte and more each
 
 
@@ -208,7 +209,7 @@ def execute_apart(
     start = time.monotonic()
     child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
-        told, _ = child.communicate(timeout=60 * minutes + 30)
+        told, _ = child.communicate(timeout=60 * minutes + GRACE)
     except subprocess.TimeoutExpired:
         error = f"{TOO_LONG} {minutes:g} minutes and did not answer"
         return Run(path, notebooks.read(path), time.monotonic() - start, error)
