@@ -148,6 +148,23 @@ def test_every_notebook_has_its_time():
     agree([f"{name}: no such notebook: make times" for name in sorted(known - names)])
 
 
+def test_continuous_integration_tests_what_the_settings_promise():
+    text = (ROOT / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8")
+    tested = ast.literal_eval(re.search(r"python: (\[.*\])", text)[1])
+    first, last = (
+        int(SETTINGS[key].split(".")[1]) for key in ("min_python", "max_python")
+    )
+    assert tested == [f"3.{minor}" for minor in range(first, last + 1)]
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_links_to_files_lead_somewhere(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    targets = re.findall(r"\]\((?!http)([^)#]+)\)", text)
+    assert targets
+    agree([f"{name}: no {path}" for path in targets if not (ROOT / path).exists()])
+
+
 def test_links_to_this_repository_name_its_owner():
     user, repo = SETTINGS["user"], SETTINGS["repo"]
     owner = re.compile(rf"github\.com/([\w.-]+)/{re.escape(repo)}(?![\w-])")

@@ -1,5 +1,6 @@
 """The package: what its wheel holds and needs, what importing it costs, its net."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -167,6 +168,13 @@ def test_the_main_names_are_offered_and_come_from_their_modules(tmp_path):
     code += "    assert name in vars(u), 'it is not remembered'\n"
     code += "from unet_tutorial import UNet, fit"
     run(code, tmp_path)
+
+
+def test_the_code_of_the_readme_works(tmp_path):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    share = int(run(code, tmp_path).split("%")[0])
+    assert share > 90
 
 
 def test_a_module_is_no_main_name():

@@ -17,6 +17,7 @@ import course
 import environment
 import house_picture
 import links
+import lowest
 import notebooks as files
 import outputs
 import psutil
@@ -632,6 +633,20 @@ def test_the_stamp_follows_the_requirements():
     assert key != environment.key_of(settings, "3.12")
     assert key != environment.key_of(settings | {"requirements": "torch"}, "3.11")
     assert key == environment.key_of(settings | {"user": "ada"}, "3.11")
+
+
+def test_the_lowest_versions_are_those_of_the_settings():
+    needs = "albumentations<3,>=2.0.8 torch>=2.4 numpy>=1.24.4"
+    assert lowest.constraints(needs) == [
+        "albumentations==2.0.8",
+        "torch==2.4",
+        "numpy==1.24.4",
+    ]
+    assert lowest.constraints(needs, ["torch"]) == ["torch==2.4"]
+    with pytest.raises(ValueError, match=r"tqdm has no lower bound"):
+        lowest.constraints("tqdm")
+    pinned = lowest.constraints(files.settings(ROOT)["requirements"])
+    assert len(pinned) == len(files.settings(ROOT)["requirements"].split())
 
 
 def test_an_interrupted_install_leaves_no_stamp(tmp_path, monkeypatch):

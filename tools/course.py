@@ -328,12 +328,12 @@ def run(
     runs, start, clock = [], time.time(), time.monotonic()
     for run in execute_all(by_length(notebooks.choose(names)), folder, jobs):
         runs.append(run)
+        keep(run, keep_times)
         print(run.line(), flush=True)
         if run.path.stem == "index" and not run.error:
             print(f"    the first masks: {newest_masks(folder / 'index')}", flush=True)
     bad = [notebooks.name_of(run.path) for run in runs if run.error]
     status = summarize(runs, bad, time.monotonic() - clock)
-    keep(runs, keep_times)
     masks = newest_masks(folder, start)
     if masks:
         print(f"Masks drawn by the net that was just trained: {masks}")
@@ -343,15 +343,13 @@ def run(
 
 
 def keep(
-    runs,  # list of Run
+    run,  # Run
     wanted,  # False: nothing is done
 ):
-    "Write down how long the notebooks took."
-    if wanted:
-        passed = [run for run in runs if not run.error]
-        seconds = {notebooks.name_of(run.path): run.seconds for run in passed}
-        for line in times.update(seconds, ROOT):
-            print(line)
+    "Write down how long a notebook took."
+    if wanted and not run.error:
+        for line in times.update({notebooks.name_of(run.path): run.seconds}, ROOT):
+            print(f"    {line}")
 
 
 def newest_masks(
@@ -377,6 +375,7 @@ def compare(
     runs, bad, clock = [], [], time.monotonic()
     for run in execute_all(by_length(notebooks.choose(names)), folder, jobs):
         runs.append(run)
+        keep(run, keep_times)
         name = notebooks.name_of(run.path)
         complaints = [] if run.error else stale(run.path, run.notebook)
         print(run.line("STALE" if complaints else "passed"), flush=True)
@@ -386,7 +385,6 @@ def compare(
             print(f'{name}: run make outputs NB="{name}"', flush=True)
         if run.error or complaints:
             bad.append(name)
-    keep(runs, keep_times)
     return summarize(runs, bad, time.monotonic() - clock)
 
 
@@ -413,6 +411,7 @@ def store(
     runs, bad, clock = [], [], time.monotonic()
     for run in execute_all(paths, folder, jobs):
         runs.append(run)
+        keep(run, keep_times)
         path, name = run.path, notebooks.name_of(run.path)
         print(run.line(), flush=True)
         complaints = [] if run.error else put(path, before[path], run.notebook, force)
@@ -421,7 +420,6 @@ def store(
         if run.error or complaints:
             print(f"{name}: not stored", flush=True)
             bad.append(name)
-    keep(runs, keep_times)
     store_picture(folder)
     return summarize(runs, bad, time.monotonic() - clock)
 
@@ -509,7 +507,7 @@ def main():
     alone.add_argument("--minutes", type=float, default=MINUTES)
     alone.add_argument("--python", default=sys.executable)
     args = parser.parse_args()
-    jobs = 2 if args.times else args.jobs  # the times are of two cores
+    jobs = args.jobs or (2 if args.times else None)  # the times are of two cores
     if args.action == "lab":
         lab()
     elif args.action == "one":
