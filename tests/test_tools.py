@@ -104,7 +104,10 @@ def test_the_course_goes_on_after_a_failure(repository, capsys):
     assert (repository / "nbs" / "00_show.ipynb").read_bytes() == before
 
 
-def test_notebooks_run_side_by_side_each_in_a_folder_of_its_own(repository):
+def test_notebooks_run_side_by_side_each_in_a_folder_of_its_own(
+    repository, monkeypatch
+):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     code = "import os, time\nfrom pathlib import Path\n"
     code += "assert os.listdir() == [], os.listdir()\n"
     code += "here, other = Path('../{here}.flag'), Path('../{other}.flag')\n"
@@ -120,6 +123,23 @@ def test_notebooks_run_side_by_side_each_in_a_folder_of_its_own(repository):
     runs = list(course.execute_all(paths, folder, jobs=2))
     assert [run.error for run in runs] == ["", ""]
     assert {run.path for run in runs} == set(paths)
+
+
+def test_index_has_all_cores_and_nobody_beside_it(repository, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    code = "import os\nfrom pathlib import Path\nPath('../index.flag').touch()\n"
+    code += "assert os.environ['OMP_NUM_THREADS'] == '2'"
+    files.write(book(cell(code)), repository / "nbs" / "index.ipynb")
+    code = "import os\nassert os.path.exists('../index.flag')\n"
+    code += "assert os.environ['OMP_NUM_THREADS'] == '1'"
+    files.write(book(cell(code)), repository / "nbs" / "00_show.ipynb")
+    paths = course.by_length(files.reading_order(repository / "nbs"))
+    folder = course.fresh_folder("course", [])
+    runs = list(course.execute_all(paths, folder, jobs=2))
+    assert [(run.path.stem, run.error) for run in runs] == [
+        ("index", ""),
+        ("00_show", ""),
+    ]
 
 
 def test_index_is_started_first_and_short_notebooks_last(repository):

@@ -5,10 +5,11 @@ python tools/course.py compare [NAME ...]   execute in build/test, compare outpu
 python tools/course.py store [NAME ...]     execute in build/outputs, store outputs
 python tools/course.py lab                  open JupyterLab at the first notebook
 
-Notebooks run side by side, as many as there are cores, one thread each, `index` first.
-Each has an empty folder of its own, and a process of its own, which is killed and
-started once more when it takes too long. With --times, how long each took goes into
-results/notebooks.csv where it has changed by more than a third.
+First `index` with all cores, so that there is a mask soon; then the others side by
+side, as many as there are cores, one thread each. Every notebook has an empty folder
+and a process of its own, which is killed and started once more when it takes too long.
+With --times, how long each took goes into results/notebooks.csv where it has changed by
+more than a third.
 """
 
 import argparse
@@ -104,6 +105,7 @@ def execute(
     root=ROOT,  # the repository whose library it imports; None: the installed one
     minutes=MINUTES,  # after which it is stopped
     python=sys.executable,  # the Python that executes it
+    threads=1,  # that it computes with, unless OMP_NUM_THREADS says another number
 ):  # Run
     "Execute one notebook in a fresh kernel."
     import nbformat
@@ -115,10 +117,10 @@ def execute(
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as private:
         env = kernel_environment(root)
-        env.setdefault("OMP_NUM_THREADS", "1")  # its neighbours need the other cores
+        env.setdefault("OMP_NUM_THREADS", str(threads))
         env["IPYTHONDIR"] = private  # not the reader's profile
         client = start_client(notebook, folder, private, python)
-        error = run_cells(client, path, env, minutes)
+        error = run_cells(client, env, minutes)
     run = Run(path, notebook, time.monotonic() - start, error)
     notebooks.write(notebook, folder / path.name)
     return run
@@ -126,7 +128,6 @@ def execute(
 
 def run_cells(
     client,  # NotebookClient
-    path,  # the notebook, for its name
     env,  # environment variables of the kernel
     minutes,  # for all cells together
 ):  # str, empty when every cell passed
@@ -136,14 +137,11 @@ def run_cells(
     try:
         with client.setup_kernel(env=env, cleanup_kc=True, **silent):
             for number, cell in enumerate(client.nb.cells):
-                show_progress(path, number, len(client.nb.cells))
                 client.timeout = max(1, int(end - time.monotonic()))
                 client.execute_cell(cell, number)
     except Exception as error:
         where = notebooks.place(client.nb, number)
         return f"{where}: {describe(error, minutes)}"
-    finally:
-        show_progress()
     return ""
 
 
@@ -165,17 +163,6 @@ def describe(
     if isinstance(error, DeadKernelError):
         return "the kernel died here: out of memory, or a crash in native code"
     return f"{type(error).__name__}: {error}"
-
-
-def show_progress(
-    path=None,  # notebook, or None to clear the line
-    number=0,  # index of the cell
-    count=0,  # number of cells
-):
-    "One line that is overwritten, on a terminal only."
-    if sys.stdout.isatty():
-        text = f"{path.stem}: cell {number + 1} of {count}" if path else ""
-        print(f"\r{text:<60}\r", end="", flush=True)
 
 
 def cores():  # int
@@ -201,13 +188,16 @@ def execute_apart(
     root=ROOT,  # the repository whose library it imports; None: the installed one
     minutes=MINUTES,  # after which it is stopped
     python=sys.executable,  # the Python that executes it
+    threads=1,  # that it computes with
 ):  # Run
     "Execute one notebook in a process of its own, and kill that if it hangs."
     command = [sys.executable, __file__, "one", str(path), "--folder", str(folder)]
     command += ["--minutes", str(minutes), "--python", python]
+    command += ["--threads", str(threads)]
     command += ["--root", str(root)] if root else []
     start = time.monotonic()
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE}
+    child = subprocess.Popen(command, text=True, **pipes)
     try:
         told, _ = child.communicate(timeout=60 * minutes + GRACE)
     except subprocess.TimeoutExpired:
@@ -270,10 +260,14 @@ def execute_all(
     jobs=None,  # how many at a time; None: one per core
     **options,  # as for execute_twice
 ):  # iterator over Run, as they finish
-    "Execute notebooks side by side."
+    "Execute `index` on all cores, then the other notebooks side by side."
     jobs = jobs or min(cores(), MOST_JOBS)
+    for path in paths:
+        if path.stem == "index":
+            yield execute_twice(path, folder, threads=jobs, **options)
+    rest = [path for path in paths if path.stem != "index"]
     with ThreadPoolExecutor(jobs) as pool:
-        waiting = [pool.submit(execute_twice, p, folder, **options) for p in paths]
+        waiting = [pool.submit(execute_twice, p, folder, **options) for p in rest]
         try:
             for done in as_completed(waiting):
                 yield done.result()
@@ -489,7 +483,8 @@ def one(
     "Execute one notebook in this process and print as JSON what came of it."
     (path,) = args.names
     root = Path(args.root) if args.root else None
-    run = execute(Path(path), Path(args.folder), root, args.minutes, args.python)
+    folder, minutes = Path(args.folder), args.minutes
+    run = execute(Path(path), folder, root, minutes, args.python, args.threads)
     print(json.dumps({"seconds": run.seconds, "error": run.error}), flush=True)
 
 
@@ -506,6 +501,7 @@ def main():
     alone.add_argument("--root", default="", help="of the library; none: as installed")
     alone.add_argument("--minutes", type=float, default=MINUTES)
     alone.add_argument("--python", default=sys.executable)
+    alone.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     jobs = args.jobs or (2 if args.times else None)  # the times are of two cores
     if args.action == "lab":
