@@ -708,5 +708,5 @@ def test_make_alone_lists_the_targets():
     told = subprocess.run(
         ["make"], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    for name in "course lab test export clean links outputs".split():
+    for name in "course lab test export clean links outputs times".split():
         assert f"  make {name} " in told.stdout
