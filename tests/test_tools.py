@@ -156,10 +156,10 @@ def test_a_notebook_that_is_stuck_is_tried_once_more(repository):
     code += "again = flag.exists()\nflag.touch()\ntime.sleep(0 if again else 60)"
     files.write(book(cell(code)), path)
     folder = course.fresh_folder("course", [])
-    run = course.execute_twice(path, folder, minutes=0.1)
+    run = course.execute_twice(path, folder, minutes=0.2)
     assert run.error == ""
     assert run.line().endswith(
-        "passed at the second try; the first was stopped after 0.1 minutes"
+        "passed at the second try; the first was stopped after 0.2 minutes"
     )
     files.write(book(cell("import time\ntime.sleep(60)")), path)
     run = course.execute_twice(path, folder, minutes=0.02)
@@ -177,7 +177,7 @@ def test_a_process_that_hangs_is_killed_with_its_children(repository, monkeypatc
         "time.sleep(60)"
     )
     monkeypatch.setattr(course, "__file__", str(hanging))
-    monkeypatch.setattr(course, "GRACE", 3)
+    monkeypatch.setattr(course, "GRACE", 6)
     run = course.execute_apart(path, repository, minutes=0)
     assert run.late and "did not answer" in run.error
     pid = int((repository / "pid").read_text())
