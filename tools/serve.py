@@ -41,9 +41,8 @@ def main():
     net = Path(sys.argv[1]) if len(sys.argv) > 1 else newest_net()
     if net is None:
         sys.exit(
-            "app: there is no trained net here yet. Name one: make app NET=folder; "
-            "train one in a minute: make course NB=index; or take the small one for "
-            "membranes: make app NET=unet_tutorial/nets/membranes.safetensors"
+            "app: there is no trained net here yet. Name one: make app NET=folder; or "
+            "train a small one in a minute: make course NB=14_predict"
         )
     if not net.exists():
         sys.exit(
