@@ -795,6 +795,21 @@ def test_the_decoder_does_not_depend_on_what_else_is_installed(tmp_path, decoded
     )
 
 
+@pytest.mark.parametrize("behind", [False, True])
+def test_the_size_of_a_turned_png_is_in_its_head(tmp_path, decoded, behind):
+    path, exif = tmp_path / "a.png", Image.Exif()
+    exif[0x0112] = 6
+    save(path, noise(20, 30), exif=exif)
+    if behind:  # the note may follow the pixels
+        data = path.read_bytes()
+        start = data.index(b"eXIf") - 4
+        end = start + 12 + int.from_bytes(data[start : start + 4], "big")
+        note, rest = data[start:end], data[:start] + data[end:]
+        path.write_bytes(rest[:-12] + note + rest[-12:])
+    assert upright_size(path) == (30, 20) and decoded == []
+    assert read_image(path).shape == (30, 20) and decoded == ["Pillow"]
+
+
 def test_bytes_are_scaled_in_bands_as_in_one():
     pixels = np.arange(3000.0 * 2).reshape(3000, 2) - 100
     due = np.clip(255 * (pixels - 10) / 4000, 0, 255)

@@ -204,12 +204,27 @@ def _open_pages(path):
         yield _Pages(path, opened.enter_context(TiffFile(path)), opened)
 
 # %% ../../nbs/workshop/data/images.ipynb #15c61e6c
-def _size_of(image):
+def _exif_of_png(path):
+    """Return the EXIF bytes of a PNG; Pillow would decode the pixels to find them."""
+    with open(path, "rb") as file:
+        file.seek(8)
+        while len(head := file.read(8)) == 8:  # of a chunk: its length, its kind
+            length = int.from_bytes(head[:4], "big")
+            if head[4:] == b"eXIf":
+                return b"Exif\0\0" + file.read(length)
+            file.seek(length + 4, os.SEEK_CUR)
+    return b""
+
+
+def _size_of(image, path):
     """Return the (H, W) of an open image, no TIFF, with its orientation applied."""
+    known = "exif" in image.info or "Raw profile type exif" in image.info
+    if image.format == "PNG" and not known:
+        image.info["exif"] = _exif_of_png(path)
     turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # by 90 degrees
     return image.size if turned else image.size[::-1]
 
-
+# %% ../../nbs/workshop/data/images.ipynb #upright-size
 def upright_size(
     path: str | Path,  # an image file; of several pages the first counts
 ) -> tuple[int, int]:  # (H, W), with the EXIF orientation applied
@@ -218,7 +233,7 @@ def upright_size(
         with _open_pages(path) as pages:
             return pages.size(0)
     with open_image(path) as image:
-        return _size_of(image)
+        return _size_of(image, path)
 
 
 def is_grey(
@@ -277,7 +292,7 @@ def load_upright(
     with open_image(path) as image:
         if image.format != "MPO":  # where a camera adds a second picture
             _check_single(getattr(image, "n_frames", 1), path)
-        full = _size_of(image)
+        full = _size_of(image, path)
         if size:
             _draft(image, size if full == image.size[::-1] else size[::-1])
         return ImageOps.exif_transpose(image), full
@@ -366,7 +381,7 @@ def _stack_form(pages):
         raise BadFile(pages.path, "has pages that do not fit", remedy, found)
     return (pages.count, *pages.size(0)), forms.popitem()[1]
 
-# %% ../../nbs/workshop/data/images.ipynb #d70c3180-1
+# %% ../../nbs/workshop/data/images.ipynb #stack-open
 @contextmanager
 def _open_stack(path):
     """Open the pages of a TIFF file, and refuse a file of another format."""
@@ -378,7 +393,7 @@ def _open_stack(path):
     with _open_pages(path) as pages:
         yield pages
 
-
+# %% ../../nbs/workshop/data/images.ipynb #stack-page
 def stack_shape(
     path: str | Path,  # a TIFF file of several pages, grey, 8 or 16 bits
 ) -> tuple[int, int, int]:  # (N, H, W)
@@ -399,7 +414,7 @@ def read_page(
             raise BadFile(path, f"has a page {number} that is no slice", remedy, form)
         return np.asarray(_decode(pages, number), dtype=kind)
 
-
+# %% ../../nbs/workshop/data/images.ipynb #d70c3180-1
 def read_stack(
     path: str | Path,  # a TIFF file of several pages, grey, 8 or 16 bits
 ) -> np.ndarray:  # (N, H, W), uint8 or uint16 as in the file
