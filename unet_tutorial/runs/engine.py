@@ -380,9 +380,13 @@ def go_on(
     tell = callback or (lambda training, row: None)
     rest = _Rest(training, train_loader, minutes, steps, tell)
     bar = tqdm(total=epochs, desc="epochs", initial=training.epoch)
-    while training.batch or not (rest.is_over() or _is_done(training, epochs, patience)):
+    while training.batch or not (
+        rest.is_over() or _is_done(training, epochs, patience)
+    ):
         loss = _learn(rest, criterion)
-        valid = evaluate(training.net, valid_loader, criterion, metrics, amp=training.amp)
+        valid = evaluate(
+            training.net, valid_loader, criterion, metrics, amp=training.amp
+        )
         row = {"train_loss": loss, "valid_loss": valid.pop("loss"), **valid}
         _record(training, row, watch)
         rest.note_time()
