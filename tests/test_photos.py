@@ -1,10 +1,15 @@
 """Pairs of files as tensors of one size, each file unpacked once."""
 
 import copy
+import csv
+import json
 import os
 import pickle
+import re
+import statistics
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -371,3 +376,36 @@ def test_a_broken_image_beside_a_good_mask_is_named(tmp_path):
     pairs[0].image.write_bytes(b"")
     with pytest.raises(ValueError, match=says(pairs[0].image.name, "is empty")):
         data[0]
+
+
+# What was measured
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_what_the_notebook_says_of_its_speed_is_what_was_measured():
+    with open(ROOT / "results" / "loading.csv") as file:
+        rows = list(csv.DictReader(file))
+    book = json.loads((ROOT / "nbs/workshop/data/photos.ipynb").read_text())
+    cells = ["".join(cell["source"]) for cell in book["cells"]]
+    (said,) = [
+        " ".join(text.split()) for text in cells if "## What it is worth" in text
+    ]
+    found = {}
+    for epoch in ("first", "later"):
+        ratios = [float(row[epoch]) / float(row["textbook"]) for row in rows]
+        found[epoch] = statistics.median(ratios), min(ratios), max(ratios)
+    (first, *reach), (later, *later_reach) = found["first"], found["later"]
+    assert first >= 4, "with less than this, masks need a reader of their own"
+    assert f"the first epoch ran {first:.1f} times" in said
+    assert f"and later ones {later:.1f} times" in said
+    assert "from {:.1f} to {:.1f} and".format(*reach) in said
+    assert "from {:.1f} to {:.1f}:".format(*later_reach) in said
+    spent = {
+        key[3:]: float(value) for key, value in rows[0].items() if key[:3] == "ms "
+    }
+    table = re.findall(r"\| ([^|]+) \| ([\d.]*) ?\| ([\d.]+) \|", said)
+    numbers = [float(value) for row in table for value in row[1:] if value]
+    names = ["JPEG, all pixels", "JPEG, reduced", "GIF", "GIF", "both, kept"]
+    names += ["car_pipeline", "to_tensor"]
+    assert numbers == pytest.approx([spent[name] for name in names], abs=0.06)
