@@ -10,7 +10,8 @@ LAYERS = {
     # Writing a file whole and reading a net are needed by data and by learning.
     "files": "runs.files runs.weights",
     "data": "data.images data.pairs data.check data.source data.datasets "
-    "data.pipelines data.photos data.loader data.crops data.outputs data.download",
+    "data.pipelines data.photos data.loader data.crops data.slides data.outputs "
+    "data.download",
     "learning": "metrics train gpu predict",
     "runs": "runs.batches runs.engine runs.checkpoint runs.recipes runs.report "
     "runs.logbook runs.run",
