@@ -131,7 +131,8 @@ def test_the_notes_of_the_net_are_obeyed(tmp_path):
     ask = Predictor.load(path, torch.device("cpu"), views=4)
     due = class_probabilities(net, picture(40, 60), (20, 30), 4, 36, (90, 30))
     assert np.allclose(ask.probabilities(picture(40, 60)), due, atol=1e-6)
-    assert ask.classes == ["a", "b"] and ask.size == [20, 30] and ask.tile == 36
+    assert ask.notes.classes == ["a", "b"] and ask.notes.size == [20, 30]
+    assert ask.notes.tile == 36 and ask.notes.views == 4
 
 
 @pytest.mark.parametrize("views", [4, 7, 8])
@@ -428,5 +429,5 @@ def test_only_bytes_leave_the_device(monkeypatch):
 
 
 def test_a_name_in_place_of_a_net():
-    with pytest.raises(TypeError, match="str is no UNet; Predictor.load"):
+    with pytest.raises(TypeError, match="str.* is no UNet; Predictor.load"):
         Predictor("run")

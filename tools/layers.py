@@ -31,6 +31,7 @@ SERVES = {  # which notebook of the road leads to a wing, or to a single room
     "runs": "12_train",
     "deploy": "14_predict",
     "data.pipelines": "09_augment",
+    "data.slides": "14_predict",
     "doctor": "23_debugging",
     "cli": "24_command_line",
 }

@@ -164,7 +164,7 @@ def check_image(
     if isinstance(image, torch.Tensor | np.ndarray):
         check_finite(image)
 
-
+# %% ../nbs/06_tiles.ipynb #check-tiles
 def _check_tiles(output_tile, depth, batch_size):
     """Raise a ValueError unless tiles of this size fit the net."""
     step, margin = 2**depth, 2 * lost_pixels(depth)

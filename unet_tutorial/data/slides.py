@@ -84,6 +84,17 @@ def _check_multiple(name, pixels, step, least):
         raise ValueError(f"{name}={pixels}; the nearest that would work: {near}")
 
 
+def _check_overlap(model, tile, overlap):
+    """Raise a ValueError unless a net can be asked in tiles that overlap like this."""
+    if getattr(model, "padding", 1) == 0:
+        raise ValueError("the net is unpadded; predict_tiled would work")
+    step = 2 ** getattr(model, "depth", 4)
+    _check_multiple("tile", tile, step, step)
+    _check_multiple("overlap", overlap, step, 0)
+    if overlap >= tile:
+        raise ValueError(f"overlap={overlap}; less than tile={tile} would work")
+
+
 def _ramp(side, overlap, device):
     """Return weights along a tile: up over the overlap, then level, then down."""
     up = torch.arange(1, side + 1, device=device).clamp(max=max(overlap, 1))
@@ -98,14 +109,9 @@ def predict_blended(
     overlap: int = 64,  # pixels that neighbours share, the same; 0: no blending
 ) -> torch.Tensor:  # logits (K, H, W), on the device of the net
     """Ask a padded net about an image, tile by tile, and blend where tiles overlap."""
-    if getattr(model, "padding", 1) == 0:
-        raise ValueError("the net is unpadded; predict_tiled would work")
+    _check_overlap(model, tile, overlap)
     check_image(model, image)
-    step, (height, width) = 2 ** getattr(model, "depth", 4), image.shape[-2:]
-    _check_multiple("tile", tile, step, step)
-    _check_multiple("overlap", overlap, step, 0)
-    if overlap >= tile:
-        raise ValueError(f"overlap={overlap}; less than tile={tile} would work")
+    height, width = image.shape[-2:]
     rows, columns = (
         range(0, max(n - overlap, 1), tile - overlap) for n in (height, width)
     )
