@@ -859,9 +859,9 @@ def test_a_run_says_what_it_is_about_to_do(stack, tmp_path):
         told.append(text)
 
     with pytest.raises(Stop):
-        how = {"announce": announce, "report": stop_at(1, 0)}
+        how = {"announce": announce, "report": stop_at(1, 0), "save_every": 0}
         train_run("isbi", stack, out, recipe(), epochs=3, **how)
-    expected = ["4 to learn from, 1 held out", "the size they have", "on cpu in 32"]
+    expected = ["3 to learn from, 2 held out", "the size they have", "on cpu in 32"]
     assert says(*expected, "3 epochs, 6 steps", "2 steps").search(told[0])
     resume_run(out, announce=told.append)
     assert "2 steps are done" in told[1]
