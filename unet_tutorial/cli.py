@@ -58,15 +58,15 @@ def build_parser() -> argparse.ArgumentParser:
     both = argparse.ArgumentParser(add_help=False)
     text, unless = "show where an error comes from", argparse.SUPPRESS
     both.add_argument("--debug", action="store_true", default=unless, help=text)
-    how = _LAYOUT | {"parents": [both]}
-    parser = argparse.ArgumentParser("unet-tutorial", description=__doc__, **how)
+    layout = _LAYOUT | {"parents": [both]}
+    parser = argparse.ArgumentParser("unet-tutorial", description=__doc__, **layout)
     version = f"unet-tutorial {__version__}"
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, (about, examples, add, run) in COMMANDS.items():
         lines = [f"  unet-tutorial {name} {line}" for line in examples.splitlines()]
         help_ = {"help": about, "description": about, "epilog": "\n".join(lines)}
-        command = commands.add_parser(name, **help_, **how)
+        command = commands.add_parser(name, **help_, **layout)
         add(command)
         command.set_defaults(run=run, wrong=command.error)
     return parser
@@ -374,11 +374,11 @@ def _predict(args):
     from unet_tutorial.deploy.folder import predict_files
     from unet_tutorial.gpu import pick_device
 
-    how = {"views": args.views, "device": pick_device(args.device)}
+    options = {"views": args.views, "device": pick_device(args.device)}
     if args.range:
-        how["value_range"] = args.range
+        options["value_range"] = args.range
     done = predict_files(
-        args.net, args.images, args.to, args.overwrite, args.write, **how
+        args.net, args.images, args.to, args.overwrite, args.write, **options
     )
     print(f"{len(done):,} files written to {args.to}")
     return 0

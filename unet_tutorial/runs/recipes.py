@@ -368,7 +368,7 @@ def _weighted(plan):
     return plan.recipe.loss == "weighted cross-entropy"
 
 
-def _lost(plan):
+def _margin(plan):
     """Return how many pixels the net loses on each side of a tile, or an error."""
     tile, net = plan.recipe.tile, plan.recipe.net
     return 0 if net.padding else (tile - output_size(tile, net.depth)) // 2
@@ -389,8 +389,8 @@ def _pipeline(plan, source):
 # %% ../../nbs/workshop/runs/recipes.ipynb #7d7c3859
 def _examples(plan, part):
     """Read the images and labels of one part, with weight maps for a weighted loss."""
-    how = {"size": plan.size, "weighted": _weighted(plan)}
-    return [read_example(part, index, **how) for index in range(len(part))]
+    every, weighted = range(len(part)), _weighted(plan)
+    return [read_example(part, index, plan.size, weighted) for index in every]
 
 
 def _training_set(plan, source):
@@ -400,9 +400,15 @@ def _training_set(plan, source):
         size = plan.size or _size_of(source, 0)
         whole = ImagePairs(part, size, transform=pipeline)
         return Seeded(whole, plan.seed) if pipeline else whole
-    lost, recipe = _lost(plan), plan.recipe
-    how = {"count": recipe.tiles, "pipeline": pipeline, "seed": plan.seed}
-    return Windows(_examples(plan, part), recipe.tile, lost, **how)
+    margin, recipe = _margin(plan), plan.recipe
+    return Windows(
+        _examples(plan, part),
+        recipe.tile,
+        margin,
+        count=recipe.tiles,
+        pipeline=pipeline,
+        seed=plan.seed,
+    )
 
 
 def _held_out_set(plan, source):
@@ -410,7 +416,7 @@ def _held_out_set(plan, source):
     part = split(plan, source)[1]
     if _taken_whole(plan, source) and not _weighted(plan):
         return ImagePairs(part, plan.size or _size_of(source, 0))
-    side = plan.recipe.tile if _lost(plan) else None
+    side = plan.recipe.tile if _margin(plan) else None
     return Whole(_examples(plan, part), side, plan.recipe.net.depth)
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #3e3840e0
