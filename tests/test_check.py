@@ -312,7 +312,7 @@ def test_a_photograph_of_a_phone(tmp_path):
     exif[0x0112] = 6
     save(good(tmp_path) / "images" / "1.jpg", noise(48, 64, 3), exif=exif)
     text = only(check(tmp_path), "not the size", "1_mask.png")
-    assert says("48x64, the image 64x48", "EXIF", "quarter").match(text)
+    assert says("48x64, the image 64x48", "EXIF", "90 degrees").match(text)
 
 
 def test_a_mask_wrong_in_two_ways_is_told_of_both(tmp_path):
