@@ -18,6 +18,7 @@ from unet_tutorial.cli import COMMANDS, Command, build_parser, main
 from unet_tutorial.data import check, download
 from unet_tutorial.data.pairs import Problem
 from unet_tutorial.predict import Averaged
+from unet_tutorial.runs import report
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = "get check train evaluate predict export doctor".split()
@@ -410,6 +411,35 @@ def test_a_folder_from_the_first_command_to_the_last(tmp_path, capsys):
     assert main(f"evaluate {tmp_path}/run --device cpu".split()) == 1
     assert main(f"evaluate {tmp_path}/run {moved}".split()) == 0
     assert main(f"train --out {tmp_path}/run --resume {moved}".split()) == 0
+
+
+def test_the_walk_from_the_command_to_the_loop_is_short(tmp_path, monkeypatch):
+    "From what was typed to the folder, the net, an item and the loop: 8 modules."
+    monkeypatch.setattr(report, "draw_run", lambda *args: b"")  # leads aside
+    carvana(tmp_path / "cars", ["a_01", "b_01", "c_01", "d_01"])
+    places = {"open_folder", "begin_training", "__getitem__", "train_one_epoch"}
+    seen = {}
+
+    def look(frame, event, argument):
+        name = frame.f_code.co_name
+        own = frame.f_globals.get("__name__", "").startswith("unet_tutorial")
+        while event == "call" and name in places and own and frame:
+            module = frame.f_globals["__name__"]
+            if module.startswith("unet_tutorial."):
+                seen.setdefault(module.removeprefix("unet_tutorial."), name)
+            frame = frame.f_back
+
+    line = f"train --kind folder --data {tmp_path}/cars --out {tmp_path}/run --steps 1"
+    line += " --size 32x32 --device cpu --amp off --recipe modern"
+    before = sys.getprofile()
+    sys.setprofile(look)
+    try:
+        assert main(line.split()) == 0
+    finally:
+        sys.setprofile(before)
+    walk = {"cli", "runs.run", "runs.recipes", "data.datasets", "data.photos", "train"}
+    assert places == set(seen.values()) and walk <= seen.keys()
+    assert len(seen) <= 8, sorted(seen)
 
 
 def test_predict(monkeypatch, capsys):

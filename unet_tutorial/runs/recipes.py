@@ -271,13 +271,6 @@ class Plan:
             raise ValueError(f"{', '.join(given) or 'no length'}: {text}")
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #settle
-def _size_of(source, index):
-    """Return (H, W) of an image, if possible without decoding it."""
-    if hasattr(source, "size"):
-        return tuple(source.size(index))
-    return source.image(index).shape[:2]
-
-
 def usual_size(
     kind: str,  # of data set
     source: Source,  # the data set
@@ -285,7 +278,7 @@ def usual_size(
     """Return the size to which images are resized if no other is asked for."""
     if kind in ("isbi", "ctc", "nuclei"):
         return None
-    shape = _size_of(source, 0)  # a photograph: longer side 240
+    shape = source.size(0)  # a photograph: longer side 240
     return tuple(max(16, round(240 * n / max(shape) / 16) * 16) for n in shape)
 
 
@@ -360,7 +353,7 @@ def _taken_whole(plan, source):
     if plan.recipe.net.padding == 0:
         return False
     every = range(len(source))
-    sizes = {plan.size} if plan.size else {_size_of(source, i) for i in every}
+    sizes = {plan.size} if plan.size else {source.size(i) for i in every}
     return len(sizes) == 1 and max(max(sizes)) <= plan.recipe.tile
 
 
@@ -397,7 +390,7 @@ def _training_set(plan, source):
     """Return the data set to train on."""
     part, pipeline = split(plan, source)[0], _pipeline(plan, source)
     if _taken_whole(plan, source) and not _weighted(plan):
-        size = plan.size or _size_of(source, 0)
+        size = plan.size or source.size(0)
         whole = ImagePairs(part, size, transform=pipeline)
         return Seeded(whole, plan.seed) if pipeline else whole
     margin, recipe = _margin(plan), plan.recipe
@@ -415,7 +408,7 @@ def _held_out_set(plan, source):
     """Return the data set to measure on."""
     part = split(plan, source)[1]
     if _taken_whole(plan, source) and not _weighted(plan):
-        return ImagePairs(part, plan.size or _size_of(source, 0))
+        return ImagePairs(part, plan.size or source.size(0))
     side = plan.recipe.tile if _margin(plan) else None
     return Whole(_examples(plan, part), side, plan.recipe.net.depth)
 
