@@ -75,8 +75,9 @@ def _reporting(out, epoch, report):
 # %% ../../nbs/workshop/runs/run.ipynb #amp-here
 def _format_here(out, plan, device):
     """Return the number format to go on in; warn if it is not that of the run."""
-    path, problem = out / "environment.json", ""
-    before = json.loads(path.read_text("utf-8"))["device"] if path.is_file() else "cpu"
+    path, problem, before = out / "environment.json", "", "cpu"
+    if path.is_file():
+        before = json.loads(path.read_text("utf-8")).get("device", "cpu")
     try:
         amp_type(plan.amp, device)
     except ValueError as error:
