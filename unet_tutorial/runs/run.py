@@ -23,9 +23,10 @@ from ..gpu import amp_type, pick_device
 from . import logbook, recipes
 from . import report as pictures
 from .checkpoint import load_state, save_state
+from .engine import go_on
 from .recipes import Plan, Recipe, read_plan, read_recipe
 from .weights import load_net
-from ..train import evaluate, go_on
+from ..train import evaluate
 
 # %% ../../nbs/workshop/runs/run.ipynb #56bd9cdd
 def _callback(out, notes, draw, report, asked, save_every):
@@ -304,11 +305,12 @@ def evaluate_run(
         text = f"the data have {has[0]} channels and {has[1]} classes, the net of {run}"
         raise ValueError(f"{text} takes {takes[0]} and {takes[1]}: give its own data")
     device = pick_device(device)
+    amp = _format_here(Path(run), plan, device)
     return evaluate(
         wrap(model) if wrap else model,
         recipes.valid_loader(plan, source),
         recipes.criterion_for(plan.recipe),
         metrics=recipes.metrics_for(source.classes),
         device=device,
-        amp=_format_here(Path(run), plan, device),
+        amp=amp_type(amp, device),
     )
