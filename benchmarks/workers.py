@@ -42,9 +42,15 @@ def main():
         pairs = find_carvana(write_carvana(folder, cars=1, size=(64, 96)))
         cv2.setNumThreads(2)
         data = Seeded(ImagePairs(pairs, (48, 72), transform=car_pipeline()))
-        how = {"persistent_workers": not args.fresh, "timeout": args.limit}
         alone = make_loader(data, 4, shuffle=True)
-        helped = make_loader(data, 4, shuffle=True, workers=args.workers, **how)
+        helped = make_loader(
+            data,
+            batch_size=4,
+            shuffle=True,
+            workers=args.workers,
+            persistent_workers=not args.fresh,
+            timeout=args.limit,
+        )
         start = perf_counter()
         for epoch in range(args.epochs):
             pairs_of = zip(batches(alone, epoch), batches(helped, epoch), strict=True)

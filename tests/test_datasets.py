@@ -20,7 +20,7 @@ from samples import (
     two_cells,
 )
 
-from unet_tutorial.data.crops import Tiles
+from unet_tutorial.data.crops import random_windows
 from unet_tutorial.data.datasets import (
     find_carvana,
     load_isbi,
@@ -538,7 +538,7 @@ def test_the_real_membranes(real_isbi):
     assert round(masks.mean(), 4) == 0.2196
     source = open_isbi(real_isbi)
     assert np.array_equal(source.labels(7), masks[7]) and len(source.split()[0]) >= 22
-    x, label = Tiles(images, masks)[0]
+    x, label = random_windows(images, masks)[0]
     assert x.shape == (1, 572, 572) and label.shape == (388, 388)
 
 

@@ -1,30 +1,28 @@
-"""Pairs and slices to tensors."""
+"""Pairs of files as tensors of one size, each file unpacked once."""
 
 import copy
-import multiprocessing
+import csv
+import json
 import os
 import pickle
-import signal
+import re
+import statistics
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from samples import carvana, noise, save, save_palette, says, square
-from torch.utils.data import DataLoader, Dataset, Subset
+from samples import Drawn, carvana, noise, save, save_palette, says, square
+from torch.utils.data import DataLoader, Subset
 
-from unet_tutorial.data import photos as loading
-from unet_tutorial.data.crops import Tiles
+from unet_tutorial.data import photos
 from unet_tutorial.data.datasets import find_carvana
 from unet_tutorial.data.images import read_mask
-from unet_tutorial.data.loader import Seeded, SeededSampler, make_loader
 from unet_tutorial.data.pairs import Pair
 from unet_tutorial.data.photos import ImagePairs, to_tensor
-from unet_tutorial.data.pipelines import car_pipeline, cv2, membrane_pipeline
-from unet_tutorial.sizes import output_size
-from unet_tutorial.tiles import lost_pixels
 
 # Tensors
 
@@ -68,15 +66,6 @@ def test_the_tensor_is_that_of_plain_arithmetic():
         assert np.array_equal(image, before)
 
 
-# Masks by runs
-
-
-def blocks(values, side, height=40, width=60):
-    "An image of random squares, each of one value."
-    coarse = np.random.default_rng(values).integers(0, values, (height, width))
-    return np.kron(coarse, np.ones((side, side))).astype(np.uint8)
-
-
 def save_gif(path, index, interlaced=False):
     image = Image.fromarray(index)
     image.putpalette([value for value in range(256) for _ in range(3)][::-1])
@@ -89,94 +78,18 @@ def shape_of(height=1280, width=1918):  # as a mask of Carvana: one object
     return (((ys / height - 0.5) / 0.3) ** 2 + ((xs / width - 0.5) / 0.4) ** 2 < 1) * 1
 
 
-@pytest.mark.parametrize("interlaced", [False, True])
-def test_runs_are_the_pixels_that_pillow_finds(tmp_path, interlaced):
-    found = 0
-    masks = [shape_of().astype(np.uint8), shape_of(900, 700).astype(np.uint8) * 3]
-    for index in [*masks, blocks(2, 100, 8, 12), blocks(3, 300, 4, 6)]:
-        path = save_gif(tmp_path / "mask.gif", index, interlaced)
-        runs = loading._read_runs(path)
-        with Image.open(path) as image:
-            assert runs is None or np.array_equal(runs, np.asarray(image))
-        found += runs is not None
-    assert found == 4
-
-
-@pytest.mark.parametrize("values", [2, 3, 5, 17, 256])
-@pytest.mark.parametrize("side", [3, 17])
-def test_codes_of_every_length_are_unpacked(tmp_path, monkeypatch, values, side):
-    monkeypatch.setattr(loading, "prod", lambda sides: float("inf"))
-    index = blocks(values, side)
-    path = save_gif(tmp_path / "mask.gif", index)
-    with Image.open(path) as image:
-        _, _, offset, (bits, *_) = image.tile[0]
-    data, raw, place = b"", path.read_bytes(), offset
-    while raw[place]:
-        data += raw[place + 1 : place + 1 + raw[place]]
-        place += 1 + raw[place]
-    with Image.open(path) as image:
-        assert loading._unpack_runs(data, bits) == image.tobytes()
-
-
-def test_what_is_left_to_pillow(tmp_path):
-    mask = shape_of(640, 959).astype(np.uint8)
-    first, second = Image.fromarray(mask), Image.fromarray(1 - mask)
-    first.save(tmp_path / "two.gif", save_all=True, append_images=[second])
-    Image.fromarray(noise(640, 959)).save(tmp_path / "noise.gif")
-    first.save(tmp_path / "png.gif", format="PNG")
-    save_gif(tmp_path / "good.gif", mask)
-    for name in ("two", "noise", "png"):
-        assert loading._read_runs(tmp_path / f"{name}.gif") is None
-    assert loading._read_runs(tmp_path / "good.gif") is not None
-    assert np.array_equal(
-        loading._read_small_labels(tmp_path / "png.gif", (40, 60), 2),
-        loading._read_small_labels(tmp_path / "good.gif", (40, 60), 2),
-    )
-
-
-def test_small_masks_are_those_of_the_reader(tmp_path):
-    path = save_gif(tmp_path / "mask.gif", 255 * shape_of().astype(np.uint8), True)
-    assert loading._read_runs(path) is not None
-    for size in [(160, 240), (1280, 1918), (7, 1000)]:
-        found = loading._read_small_labels(path, size, 2)
-        assert np.array_equal(found, read_mask(path, size))
-    grey = np.where(shape_of(), 200, 100).astype(np.uint8)
-    grey[0, 0] = 0
-    with pytest.raises(ValueError, match=says("grey.gif", "100", "200")):
-        loading._read_small_labels(save_gif(tmp_path / "grey.gif", grey), (9, 9), 2)
-
-
-def test_a_damaged_gif_gives_no_other_pixels_than_pillow(tmp_path):
-    path = save_gif(tmp_path / "mask.gif", shape_of(640, 959).astype(np.uint8))
-    good, rng, same = path.read_bytes(), np.random.default_rng(0), 0
-    for _ in range(150):
-        bad = bytearray(good)
-        bad[rng.integers(6, len(bad))] = rng.integers(256)
-        path.write_bytes(bad[: rng.choice([len(bad), rng.integers(30, len(bad))])])
-        try:
-            runs = loading._read_runs(path)
-        except ValueError as error:
-            assert "mask.gif" in str(error)
-            continue
-        if runs is not None:
-            with Image.open(path) as image:
-                assert np.array_equal(runs, np.asarray(image))
-            same += 1
-    assert same > 5
-
-
 # The data set of pairs
 
 
 def counted(monkeypatch):
     "A list to which each reading of an image file adds its name."
-    names, read = [], loading.read_image
+    names, read = [], photos.read_image
 
     def note(path, size=None):
         names.append(path.name)
         return read(path, size)
 
-    monkeypatch.setattr(loading, "read_image", note)
+    monkeypatch.setattr(photos, "read_image", note)
     return names
 
 
@@ -239,8 +152,16 @@ def test_what_is_kept_is_bounded(tmp_path, monkeypatch):
         for one, two in zip(data, plain, strict=True):
             assert torch.equal(one[0], two[0]) and torch.equal(one[1], two[1])
     assert names.count("a_01.jpg") == 1 + 3 and names.count("b_01.jpg") == 3 + 3
-    small = data.small
-    assert small.images.nbytes + small.labels.nbytes == 2 * 20 * 30 * 4
+    kept = data.small.kept
+    assert kept.images.nbytes + kept.labels.nbytes == 2 * 20 * 30 * 4
+
+
+def test_labels_of_two_bytes_count_as_two(tmp_path):
+    pair = pair_of(tmp_path, noise(20, 30), square(20, 30))
+    limit = 20 * 30 * (1 + 2)  # bytes of one grey image and its labels
+    for bytes_, room in ((limit, 1), (limit - 1, 0)):
+        data = ImagePairs([pair], (20, 30), cache=bytes_, num_classes=300)
+        assert len(data.small.kept.stamps) == room
 
 
 def test_a_transform_changes_both_and_not_what_is_kept(tmp_path):
@@ -320,27 +241,6 @@ def test_labels_of_a_file_outside_the_classes(tmp_path):
         ImagePairs([pair], (40, 60), num_classes=4)[0]
 
 
-class Drawn:
-    "A Source in memory: squares of several values, and perhaps files."
-
-    name, classes, channels = "drawn", ("nothing", "left", "right"), 1
-
-    def __init__(self, instances=False, deadly=None):
-        self.instances, self.deadly, self.read = instances, deadly, []
-
-    def __len__(self):
-        return 6
-
-    def image(self, index, size):
-        if index == self.deadly:
-            os.kill(os.getpid(), signal.SIGKILL)
-        self.read.append(index)
-        return np.full(size, 10 * index, np.uint8) + square(*size)
-
-    def labels(self, index, size):
-        return square(*size) * np.int64(index)
-
-
 def test_a_source_is_asked_once():
     source = Drawn()
     data = ImagePairs(source, (40, 60))
@@ -367,152 +267,15 @@ def test_files_of_a_source_are_watched(tmp_path):
     assert data[1] and data[1] and source.read == [1, 1]
 
 
-# Order and workers
-
-
-def fork(workers=2, **how):
-    "Two forked workers; one that hangs is an error after 30 seconds."
-    if "fork" not in multiprocessing.get_all_start_methods():
-        pytest.skip("no fork here")
-    return {"workers": workers, "multiprocessing_context": "fork", "timeout": 30, **how}
-
-
-def failure(loader, kind, words):
-    "The words of the error of a loader, which must let its workers go at once."
-    try:
-        list(loader)
-    except kind as error:
-        text = str(error)
-    assert words.search(text)
-    return text
-
-
-def digest(loader):
-    return [[part.numpy().tobytes() for part in batch] for batch in loader]
-
-
-def test_the_order_depends_on_seed_and_epoch_alone():
-    orders = {}
-    for seed in range(3):
-        sampler = SeededSampler(20, seed)
-        for epoch in range(3):
-            torch.manual_seed(epoch % 2)
-            sampler.set_epoch(epoch)
-            orders[seed, epoch] = tuple(sampler)
-            assert tuple(sampler) == orders[seed, epoch] and sampler.epoch == epoch
-    assert len(set(orders.values())) == 9
-    assert all(sorted(order) == list(range(20)) for order in orders.values())
-    assert list(SeededSampler(4, shuffle=False)) == [0, 1, 2, 3]
-
-
-def test_each_item_comes_first_about_equally_often():
-    firsts = []
-    for epoch in range(400):
-        (sampler := SeededSampler(4)).set_epoch(epoch)
-        firsts.append(next(iter(sampler)))
-    assert min(np.bincount(firsts)) > 60
-
-
-@pytest.mark.parametrize("shuffle", [True, False])
-def test_start_skips_once(shuffle):
-    sampler = SeededSampler(10, 3, shuffle)
-    whole = list(sampler)
-    for start in (4, 10, 12):
-        sampler.start = start
-        assert len(sampler) == max(10 - start, 0)
-        assert list(sampler) == whole[start:]
-        assert list(sampler) == whole and len(sampler) == 10
-
-
-def test_a_loader_goes_on_in_the_middle_of_an_epoch():
-    loader = make_loader(ImagePairs(Drawn(True), (40, 60)), 2, shuffle=True, seed=5)
-    loader.set_epoch(3)
-    whole = digest(loader)
-    assert len(loader) == 3
-    loader.sampler.start = 2
-    assert len(loader) == 2 and digest(loader) == whole[1:] and digest(loader) == whole
-
-
-def test_a_loader_leaves_the_global_random_state_alone():
-    before = torch.get_rng_state()
-    assert digest(make_loader(ImagePairs(Drawn(True), (40, 60)), shuffle=True))
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_options_of_torch_have_the_last_word():
-    data = ImagePairs(Drawn(True), (40, 60))
-    assert len(make_loader(data, 4, drop_last=True)) == 1
-    loader = make_loader(data, 4, sampler=[5, 1])
-    assert loader.set_epoch(1) is None and len(list(loader)) == 1
-
-
-@pytest.mark.parametrize("persistent", [False, True])
-def test_any_number_of_workers_gives_the_same_batches(tmp_path, persistent):
-    pairs = find_carvana(carvana(tmp_path))
-    data = Seeded(ImagePairs(pairs, (40, 60), transform=car_pipeline()), seed=2)
-    alone, seen = make_loader(data, 2, shuffle=True, seed=1), []
-    helped = [
-        make_loader(data, 2, True, 1, **fork(n, persistent_workers=persistent))
-        for n in (1, 2)
-    ]
-    for epoch in range(3):
-        for loader in (alone, *helped):
-            loader.set_epoch(epoch)
-        seen.append(digest(alone))
-        assert all(digest(loader) == seen[-1] for loader in helped)
-    assert seen[0] != seen[1] != seen[2]
-
-
-def test_what_a_worker_has_read_its_parent_has(tmp_path, monkeypatch):
-    data = ImagePairs(find_carvana(carvana(tmp_path)), (20, 30))
-    first = digest(make_loader(data, 2, **fork(persistent_workers=False)))
-    monkeypatch.setattr(loading, "read_image", None)  # nobody reads any more
-    assert digest(make_loader(data, 2)) == first
-    assert digest(make_loader(data, 2, **fork())) == first
+# Read ahead, and copied
 
 
 def test_a_copy_begins_empty_and_works(tmp_path):
     data = ImagePairs(find_carvana(carvana(tmp_path)), (20, 30))
     x, label = data[0]
     for other in (pickle.loads(pickle.dumps(data)), copy.deepcopy(data)):
-        assert not other.small.stamps.any() and data.small.stamps.any()
+        assert not other.small.kept.stamps.any() and data.small.kept.stamps.any()
         assert torch.equal(other[0][0], x) and torch.equal(other[0][1], label)
-
-
-def test_spawned_workers_give_the_same(tmp_path):
-    data = ImagePairs(find_carvana(carvana(tmp_path)), (20, 30))
-    how = {"workers": 1, "multiprocessing_context": "spawn", "timeout": 60}
-    assert digest(make_loader(data, 2, **how)) == digest(make_loader(data, 2))
-
-
-def test_opencv_has_no_threads_in_workers():
-    def threads(image, mask):
-        return {"image": image, "mask": mask * 0 + cv2.getNumThreads()}
-
-    data, before = ImagePairs(Drawn(True), (40, 60), threads), cv2.getNumThreads()
-    cv2.setNumThreads(2)
-    try:
-        found = {int(label.max()) for _, label in make_loader(data, **fork())}
-        assert found <= {0, 1} and cv2.getNumThreads() == 2
-    finally:
-        cv2.setNumThreads(before)
-
-
-def of_one_worker(worker_id):
-    torch.manual_seed(77 + (signal.getsignal(signal.SIGINT) is signal.SIG_IGN))
-
-
-class States(Dataset):
-    def __len__(self):
-        return 1
-
-    def __getitem__(self, index):
-        return torch.tensor(torch.initial_seed())
-
-
-def test_what_a_caller_does_in_workers_comes_after_our_own():
-    loader = make_loader(States(), 1, workers=1, worker_init_fn=of_one_worker)
-    assert next(iter(loader)).tolist() == [78]
 
 
 class Meeting:
@@ -538,50 +301,48 @@ def test_image_and_mask_are_read_at_the_same_time():
 
 
 class Queue(Drawn):
-    "A source that notes which images were asked for, and by which thread."
+    "A source that notes what was asked for, and by which thread."
 
     def __init__(self):
         super().__init__(True)
-        self.asked = []
+        self.asked, self.all_read = [], threading.Event()
 
     def image(self, index, size):
-        self.asked.append((index, threading.current_thread().name))
+        self.asked.append((index, "image", threading.current_thread().name))
         return super().image(index, size)
 
     def labels(self, index, size):
-        deadline = time.monotonic() + 9  # all images are read before the first mask
-        while len(self.asked) < 3 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        if len(self.asked) < 3:
-            raise TimeoutError("the images of the batch are not read ahead")
+        self.asked.append((index, "labels", threading.current_thread().name))
+        if len(self.asked) == 6:
+            self.all_read.set()
         return super().labels(index, size)
 
 
-def test_the_images_of_a_batch_are_read_ahead_by_one_other_thread():
-    data = ImagePairs(Queue(), (40, 60))
+def test_the_files_of_a_batch_are_read_ahead_by_two_other_threads():
+    queue = Queue()
+
+    def change(image, mask):
+        assert queue.all_read.wait(9), "the batch is not read ahead of its first item"
+        return {"image": image, "mask": mask}
+
+    data = ImagePairs(queue, (40, 60), transform=change)
     for _ in range(2):
-        x, y = next(iter(make_loader(Subset(data, [2, 0, 5]), 3)))
+        x, y = next(iter(DataLoader(Subset(data, [2, 0, 5]), 3)))
         plain = [ImagePairs(Drawn(True), (40, 60))[index] for index in (2, 0, 5)]
         assert torch.equal(x, torch.stack([image for image, _ in plain]))
         assert torch.equal(y, torch.stack([labels for _, labels in plain]))
-    order, threads = zip(*data.source.asked, strict=True)
-    assert order == (2, 0, 5) and len(set(threads)) == 1  # kept for the second time
-    assert threads[0] != threading.current_thread().name
-
-
-def test_seeded_items_are_read_ahead_and_changed_alike():
-    change = {"size": (40, 60), "transform": membrane_pipeline()}
-    kinds = Queue(), Drawn(True)
-    ahead, alone = (Seeded(ImagePairs(kind, **change)) for kind in kinds)
-    x, y = next(iter(make_loader(ahead, 4)))
-    assert torch.equal(x, torch.stack([alone[index][0] for index in range(4)]))
-    assert torch.equal(y, torch.stack([alone[index][1] for index in range(4)]))
+    asked = [(index, part) for index, part, _ in queue.asked]  # kept the second time
+    assert sorted(asked) == [
+        (i, part) for i in (0, 2, 5) for part in ("image", "labels")
+    ]
+    threads = {name for *_, name in queue.asked}
+    assert len(threads) <= 2 and threading.current_thread().name not in threads
 
 
 def test_indices_of_all_kinds_are_read_once():
     data = ImagePairs(Drawn(True), (40, 60))
     part = Subset(data, torch.tensor([4, 1, -1, 4]))
-    x, _ = next(iter(make_loader(part, 4)))
+    x, _ = next(iter(DataLoader(part, 4)))
     assert torch.equal(x[0], x[3]) and sorted(data.source.read) == [1, 4, 5]
 
 
@@ -591,7 +352,7 @@ def test_after_a_failure_a_mended_file_is_read_anew(tmp_path):
     for pair in pairs[:2]:
         pair.image.write_bytes(b"")
     with pytest.raises(ValueError, match=says(pairs[0].image.name)):
-        next(iter(make_loader(data, 3)))
+        next(iter(DataLoader(data, 3)))
     pairs[1].image.write_bytes(good)
     assert torch.equal(data[1][0], ImagePairs(pairs[1:2], (8, 8))[0][0])
 
@@ -602,10 +363,10 @@ def test_a_batch_that_failed_leaves_nothing_behind(tmp_path):
     pairs[0].image.write_bytes(b"")
     for _ in range(2):
         with pytest.raises(ValueError, match=says(pairs[0].image.name, "is empty")):
-            next(iter(make_loader(data, 3)))
+            next(iter(DataLoader(data, 3)))
     pairs[0].image.write_bytes(bytes_)
     Image.new("RGB", Image.open(pairs[1].image).size, "red").save(pairs[1].image)
-    x, _ = next(iter(make_loader(data, 3)))
+    x, _ = next(iter(DataLoader(data, 3)))
     assert torch.equal(x[1], ImagePairs(pairs, (8, 8))[1][0])  # the new file
 
 
@@ -617,167 +378,34 @@ def test_a_broken_image_beside_a_good_mask_is_named(tmp_path):
         data[0]
 
 
-def test_twenty_epochs_with_two_workers(tmp_path):
-    pairs = find_carvana(carvana(tmp_path))
-    data = Seeded(ImagePairs(pairs, (20, 30), transform=car_pipeline()))
-    loader = make_loader(data, 2, shuffle=True, **fork())
-    for epoch in range(20):
-        loader.set_epoch(epoch)
-        assert sum(len(x) for x, _ in loader) == 3
+# What was measured
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
-@pytest.mark.parametrize("kind", [ValueError, KeyError, FileNotFoundError])
-def test_an_error_in_a_worker_keeps_its_words(kind):
-    def fail(image, mask):
-        raise kind("words of a transform")
-
-    data = ImagePairs(Drawn(True), (40, 60), transform=fail)
-    failure(make_loader(data, **fork()), kind, says("words of a transform"))
-
-
-def test_a_worker_that_cannot_read_a_file_names_it(tmp_path):
-    pairs = find_carvana(carvana(tmp_path))
-    data = ImagePairs(pairs)
-    pairs[1].image.unlink()
-    failure(make_loader(data, 1, **fork()), FileNotFoundError, says("a_02.jpg"))
-
-
-@pytest.mark.parametrize("items", [None, [4, 3, 5]])
-def test_a_killed_worker_was_reading_a_file(items):
-    deadly = items[0] if items else 0
-    source = Drawn(True, deadly)
-    source.files = lambda index: [f"photo_{index}.jpg"]
-    data = ImagePairs(source, (40, 60))
-    loader = make_loader(Subset(data, items) if items else data, 1, **fork())
-    words = says("exited unexpectedly", f"photo_{deadly}.jpg", "memory")
-    assert failure(loader, RuntimeError, words).count("photo_") == 1
-
-
-def test_a_killed_worker_of_another_data_set():
-    class Deadly(torch.utils.data.Dataset):
-        def __len__(self):
-            return 3
-
-        def __getitem__(self, index):
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    failure(make_loader(Deadly(), **fork()), RuntimeError, says("exited unexpectedly"))
-
-
-# Tiles
-
-
-def stack(slices=3, size=100):
-    "Images whose labels can be read off: 1 where a pixel is brighter than 127."
-    images = noise(slices, size, size)
-    return images, (images > 127).astype(np.uint8)
-
-
-@pytest.mark.parametrize("depth", [1, 2, 3])
-@pytest.mark.parametrize("augment", [True, False])
-def test_labels_belong_to_the_centre_of_their_tile(depth, augment):
-    _, labels = stack()
-    images = np.where(labels, 200, 50).astype(np.uint8)
-    margin, size = lost_pixels(depth), {1: 44, 2: 84, 3: 148}[depth]
-    tiles = Tiles(images, labels, size, depth, tiles=20, augment=augment)
-    for x, label in tiles:
-        assert x.shape == (1, size, size) and x.dtype == torch.float32
-        assert label.shape == (output_size(size, depth),) * 2
-        assert label.dtype == torch.int64
-        centre = x[0, margin:-margin, margin:-margin]
-        assert torch.equal((centre > 0).long(), label)
-
-
-def test_all_slices_places_and_positions_are_drawn():
-    images, labels = stack(slices=3, size=20)
-    tiles = Tiles(images, labels, input_tile=32, depth=1, tiles=600)  # output 16
-    assert len({label.numpy().tobytes() for _, label in tiles}) > 300
-    plain = Tiles(images, labels, input_tile=32, depth=1, tiles=600, augment=False)
-    places = {label.numpy().tobytes() for _, label in plain}
-    assert len(places) == 3 * 5 * 5
-
-
-def test_a_tile_is_standardised_with_its_whole_slice():
-    images = np.concatenate([np.full((1, 50, 100), 50), np.full((1, 50, 100), 150)], 1)
-    labels = (images > 100).astype(np.uint8)
-    tiles = Tiles(images, labels, input_tile=32, depth=1, tiles=50)
-    values = torch.cat([x.flatten() for x, _ in tiles]).unique()
-    assert torch.allclose(values, torch.tensor([-1.0, 1.0]))
-
-
-def test_an_item_depends_on_seed_epoch_and_index():
-    keys = {"input_tile": 44, "depth": 1, "tiles": 6}
-    images, labels = stack()
-    tiles, same = Tiles(images, labels, **keys), Tiles(images, labels, **keys)
-    other = Tiles(images, labels, **keys, seed=1)
-    _ = same[5], same[0]  # what was asked before does not matter
-    assert torch.equal(tiles[3][0], same[3][0])
-    assert not torch.equal(tiles[3][0], other[3][0])
-    before = tiles[3][0]
-    tiles.set_epoch(7)
-    assert not torch.equal(tiles[3][0], before)
-    tiles.set_epoch(0)
-    assert torch.equal(tiles[3][0], before)
-    assert len(tiles) == 6
-    with pytest.raises(IndexError):
-        tiles[6]
-
-
-@pytest.mark.parametrize("persistent", [False, True])
-def test_any_number_of_workers_gives_the_same_tiles(persistent):
-    tiles = Tiles(*stack(), input_tile=44, depth=1, tiles=6)
-    pickle.loads(pickle.dumps(tiles))
-    alone = DataLoader(tiles, batch_size=2)
-    keys = {"num_workers": 2, "persistent_workers": persistent}
-    helped = DataLoader(tiles, batch_size=2, **keys)
-    for epoch in range(3):
-        tiles.set_epoch(epoch)
-        for (x, label), (x2, label2) in zip(alone, helped, strict=True):
-            assert torch.equal(x, x2) and torch.equal(label, label2)
-
-
-@pytest.mark.parametrize("wrong", [2, 255, -1])
-def test_labels_outside_the_classes(wrong):
-    images, labels = stack()
-    labels = labels.astype(np.int64)
-    labels[1, 5, 5] = wrong
-    words = says(
-        "page 1", f"labels {wrong};", "num_classes=2", "0 to 1", "labels == 255"
-    )
-    with pytest.raises(ValueError, match=words):
-        Tiles(images, labels, input_tile=44, depth=1)
-    if wrong == 2:
-        Tiles(images, labels, input_tile=44, depth=1, num_classes=3)
-
-
-def test_an_output_tile_larger_than_the_image():
-    with pytest.raises(ValueError, match=says("388", "(3, 100, 100)", "smaller")):
-        Tiles(*stack())
-
-
-@pytest.mark.parametrize("shape", [(2, 100, 100), (3, 100, 99), (100, 100)])
-def test_images_and_labels_of_different_shapes(shape):
-    with pytest.raises(
-        ValueError, match=says("(3, 100, 100)", str(shape), "(N, H, W)")
-    ):
-        Tiles(stack()[0], np.zeros(shape, np.uint8), input_tile=44, depth=1)
-
-
-def test_a_tile_of_no_valid_size():
-    with pytest.raises(ValueError, match=says("570", "556", "572")):
-        Tiles(*stack(), input_tile=570)
-
-
-def test_weights_are_cut_with_their_labels():
-    images, labels = stack()
-    weights = labels * 2.5 + 1
-    tiles = Tiles(images, labels, 44, 1, tiles=20, weights=weights)
-    plain = Tiles(images, labels, 44, 1, tiles=20)
-    for (x, label, weight), (x2, label2) in zip(tiles, plain, strict=True):
-        assert weight.dtype == torch.float32 and weight.shape == label.shape
-        assert torch.equal(weight, label * 2.5 + 1)
-        assert torch.equal(x, x2) and torch.equal(label, label2)
-    batch = next(iter(make_loader(tiles, 4, shuffle=True)))
-    assert [len(part) for part in batch] == [4, 4, 4]
-    with pytest.raises(ValueError, match=says("weights (2, 100, 100)", "(N, H, W)")):
-        Tiles(images, labels, 44, 1, weights=weights[:2])
+def test_what_the_notebook_says_of_its_speed_is_what_was_measured():
+    with open(ROOT / "results" / "loading.csv") as file:
+        rows = list(csv.DictReader(file))
+    book = json.loads((ROOT / "nbs/workshop/data/photos.ipynb").read_text())
+    cells = ["".join(cell["source"]) for cell in book["cells"]]
+    (said,) = [
+        " ".join(text.split()) for text in cells if "## What it is worth" in text
+    ]
+    found = {}
+    for epoch in ("first", "later"):
+        ratios = [float(row[epoch]) / float(row["textbook"]) for row in rows]
+        found[epoch] = statistics.median(ratios), min(ratios), max(ratios)
+    (first, *reach), (later, *later_reach) = found["first"], found["later"]
+    assert first >= 4, "with less than this, masks need a reader of their own"
+    assert f"the first epoch ran {first:.1f} times" in said
+    assert f"and later ones {later:.1f} times" in said
+    assert "from {:.1f} to {:.1f} and".format(*reach) in said
+    assert "from {:.1f} to {:.1f}:".format(*later_reach) in said
+    spent = {
+        key[3:]: float(value) for key, value in rows[0].items() if key[:3] == "ms "
+    }
+    table = re.findall(r"\| ([^|]+) \| ([\d.]*) ?\| ([\d.]+) \|", said)
+    numbers = [float(value) for row in table for value in row[1:] if value]
+    names = ["JPEG, all pixels", "JPEG, reduced", "GIF", "GIF", "both, kept"]
+    names += ["car_pipeline", "to_tensor"]
+    assert numbers == pytest.approx([spent[name] for name in names], abs=0.06)

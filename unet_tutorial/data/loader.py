@@ -14,10 +14,8 @@ from functools import partial
 from numbers import Integral
 from random import Random
 
-import albumentations as A
 import numpy as np
 import torch
-from albumentations.core.transforms_interface import cv2
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from .images import name_some
@@ -45,17 +43,23 @@ class SeededSampler(Sampler):
         order, start, self.start = range(self.length), self.start, 0
         if self.shuffle:
             key = np.random.SeedSequence((self.seed, self.epoch)).generate_state(1)[0]
-            chance = torch.Generator().manual_seed(int(key))
-            order = torch.randperm(self.length, generator=chance).tolist()
+            generator = torch.Generator().manual_seed(int(key))
+            order = torch.randperm(self.length, generator=generator).tolist()
         return iter(order[start:])
 
 # %% ../../nbs/workshop/data/loader.ipynb #3fd63fef
 def reseed(
-    pipeline: A.Compose,  # or a single transform; changed in place
+    pipeline,  # an albumentations composition, or one transform; changed in place
     *key: int,  # one or more numbers from 0, such as seed, epoch and index
 ) -> None:
     """Give all transforms of a pipeline one random generator, made from a key."""
     pipeline.set_random_state(np.random.default_rng((*key, 1)), Random(hash(key)))
+
+# %% ../../nbs/workshop/data/loader.ipynb #no-threads
+def _no_opencv_threads():
+    """Tell OpenCV to start no threads, if anything in this process has loaded it."""
+    if "cv2" in sys.modules:
+        sys.modules["cv2"].setNumThreads(0)
 
 # %% ../../nbs/workshop/data/loader.ipynb #63eb6c40
 class Seeded(Dataset):
@@ -66,14 +70,7 @@ class Seeded(Dataset):
         dataset: Dataset,  # with a `transform` of albumentations, such as ImagePairs
         seed: int = 0,  # from 0; another seed gives other changes
     ):
-        if not hasattr(getattr(dataset, "transform", None), "set_random_state"):
-            raise ValueError(
-                f"{type(dataset).__name__} has no `transform` of albumentations: "
-                "give it one, ImagePairs(pairs, transform=car_pipeline()). Of a "
-                "Subset: Subset(Seeded(data), indices)"
-            )
-        if not isinstance(seed, Integral) or seed < 0:
-            raise ValueError(f"seed={seed!r}: give an integer from 0")
+        _check_seeded(dataset, seed)
         self.dataset, self.seed = dataset, seed
         self.epoch = torch.zeros((), dtype=torch.long).share_memory_()
 
@@ -84,27 +81,54 @@ class Seeded(Dataset):
         self.epoch.fill_(epoch)
 
     def __getitems__(self, indices: list[int]) -> list:  # of a batch
-        getattr(self.dataset, "expect", len)(indices)  # ImagePairs reads ahead
+        if hasattr(self.dataset, "expect"):  # ImagePairs reads ahead
+            self.dataset.expect(indices)
         return [self[index] for index in indices]
 
     def __getitem__(self, index: int):
         if get_worker_info():  # in a worker process
-            cv2.setNumThreads(0)
+            _no_opencv_threads()
         index = range(len(self))[index]
         reseed(self.dataset.transform, self.seed, int(self.epoch), index)
         return self.dataset[index]
 
+# %% ../../nbs/workshop/data/loader.ipynb #check-seeded
+def _check_seeded(dataset, seed):
+    """Raise a ValueError unless a data set can be changed by this seed."""
+    if not hasattr(getattr(dataset, "transform", None), "set_random_state"):
+        raise ValueError(
+            f"{type(dataset).__name__} has no `transform` of albumentations: "
+            "give it one, ImagePairs(pairs, transform=car_pipeline()). Of a "
+            "Subset: Subset(Seeded(data), indices)"
+        )
+    if not isinstance(seed, Integral) or seed < 0:
+        raise ValueError(f"seed={seed!r}: give an integer from 0")
+
+# %% ../../nbs/workshop/data/loader.ipynb #layers
+def _layers(dataset):
+    """Yield a data set, and what it wraps: Seeded and Subset name it `dataset`."""
+    while dataset is not None:
+        yield dataset
+        dataset = getattr(dataset, "dataset", None)
+
+
+def _explained(failure, dataset):
+    """Return the failure of a loader, with the files that a dead worker was reading."""
+    dead = re.match(r"DataLoader worker \(pid\S* ([\d, ]+)\)", str(failure))
+    known = [part for part in _layers(dataset) if hasattr(part, "last_read")]
+    names = known[0].last_read(dead[1].split(", ")) if dead and known else []
+    if not names:
+        return failure
+    text = f"{failure}; the last that it began to read: {name_some(names)}"
+    remedy = "Killed for want of memory? Take fewer workers or smaller batches"
+    return RuntimeError(f"{text}. {remedy}")
+
 # %% ../../nbs/workshop/data/loader.ipynb #a3bccea2
-def _last_read(dataset, processes):
-    while dataset is not None and not hasattr(dataset, "last_read"):
-        dataset = getattr(dataset, "dataset", None)  # inside Seeded or Subset
-    return dataset.last_read(processes) if dataset is not None else []
-
-
 class _Loader(DataLoader):
     def set_epoch(self, epoch):
-        for part in (self.sampler, self.dataset):
-            getattr(part, "set_epoch", int)(epoch)
+        for part in (self.sampler, *_layers(self.dataset)):
+            if hasattr(part, "set_epoch"):
+                part.set_epoch(epoch)
 
     def __iter__(self):
         try:
@@ -112,38 +136,35 @@ class _Loader(DataLoader):
         except Exception as error:
             if not self.num_workers:
                 raise  # in this process: its traceback says where
-            failure = error.with_traceback(None)  # its frames keep workers waiting
-        dead = re.match(r"DataLoader worker \(pid\S* ([\d, ]+)\)", str(failure))
-        names = _last_read(self.dataset, dead[1].split(", ")) if dead else []
-        if names:
-            text = f"{failure}; the last that it began to read: {name_some(names)}"
-            remedy = "Killed for want of memory? Take fewer workers or smaller batches"
-            failure = RuntimeError(f"{text}. {remedy}")
+            failure = error.with_traceback(None)
         try:
-            raise failure
+            raise _explained(failure, self.dataset)
         finally:
             del failure  # which knows this frame
 
 # %% ../../nbs/workshop/data/loader.ipynb #0110b980
 def _calm(then, worker_id):
+    """Prepare a worker process, then do what the caller wants done in it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process sees to Ctrl-C
-    if "cv2" in sys.modules:
-        sys.modules["cv2"].setNumThreads(0)
-    if then:
+    _no_opencv_threads()
+    if then is not None:
         then(worker_id)
 
 
 def make_loader(
-    dataset: Dataset,  # ImagePairs, Tiles, Seeded, or any other
-    batch_size: int = 8,  # items a batch
+    dataset: Dataset,  # ImagePairs, Windows, Seeded, or any other
+    batch_size: int = 8,  # items per batch
     shuffle: bool = False,  # True, to train: another order in each epoch
     seed: int = 0,  # from 0; another seed gives other orders
     workers: int = 0,  # processes that read ahead; 0: this one reads
     **options,  # of torch's DataLoader; its worker_init_fn runs after ours
 ) -> DataLoader:  # its set_epoch(epoch) also reaches sampler and data set
     """Return a loader whose batches depend on seed and epoch, not on its workers."""
-    own = {"sampler": SeededSampler(len(dataset), seed, shuffle)}
-    own |= {"num_workers": workers, "persistent_workers": workers > 0}
-    own |= {"generator": torch.Generator().manual_seed(seed)} | options
-    own["worker_init_fn"] = partial(_calm, options.get("worker_init_fn"))
-    return _Loader(dataset, batch_size, **own)
+    ours = {
+        "sampler": SeededSampler(len(dataset), seed, shuffle),
+        "num_workers": workers,
+        "persistent_workers": workers > 0,
+        "generator": torch.Generator().manual_seed(seed),
+    } | options
+    ours["worker_init_fn"] = partial(_calm, options.get("worker_init_fn"))
+    return _Loader(dataset, batch_size, **ours)

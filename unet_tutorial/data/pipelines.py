@@ -21,14 +21,6 @@ from albumentations.core.type_definitions import Targets
 
 from ..augment import check_grid, displacement_field, warp
 
-# %% ../../nbs/workshop/data/pipelines.ipynb #7f0aa9d2-b
-def _check_pixels(image, **params):  # what would be cut off is refused
-    low, high, top = image.min(), image.max(), {"uint8": 255, "float32": 1}
-    if not 0 <= low <= high <= top.get(image.dtype.name, -1):
-        text = "give uint8, or float32 from 0 to 1, and standardise afterwards"
-        raise ValueError(f"image is {image.dtype} from {low:g} to {high:g}: {text}")
-    return image
-
 # %% ../../nbs/workshop/data/pipelines.ipynb #12b2e5a7-b
 def _warp_array(array, field, smooth):
     """Warp an array (H, W) or (H, W, C) by a field (1, 2, H, W); smooth: no labels."""
@@ -66,9 +58,9 @@ class ElasticDeform(A.DualTransform):
         self.turn, self.zoom, self.shift = turn, zoom, shift
 
     def get_params_dependent_on_data(self, params, data):
-        chance, size = self.random_generator, params["shape"][:2]
-        control = chance.normal(0, self.std, (1, 2, self.grid, self.grid))
-        turn, zoom, *shift = chance.uniform(-1, 1, (4, 1, 1))
+        rng, size = self.random_generator, params["shape"][:2]
+        control = rng.normal(0, self.std, (1, 2, self.grid, self.grid))
+        turn, zoom, *shift = rng.uniform(-1, 1, (4, 1, 1))
         shift = self.shift * np.reshape(size, (2, 1, 1)) * shift
         move = _similarity(size, self.turn * turn, 1 / (1 + self.zoom * zoom), shift)
         return {"field": displacement_field(torch.tensor(control).float(), size) + move}
@@ -80,6 +72,16 @@ class ElasticDeform(A.DualTransform):
 
     def apply_to_mask(self, mask, field, **params):
         return _warp_array(mask, field, mask.dtype.kind == "f")
+
+# %% ../../nbs/workshop/data/pipelines.ipynb #7f0aa9d2-b
+def _check_pixels(image, **params):
+    """Return an image unchanged, or refuse one that brightness would cut off."""
+    top = {"uint8": 255, "float32": 1}.get(image.dtype.name, -1)
+    low, high = image.min(), image.max()
+    if not 0 <= low <= high <= top:
+        text = "give uint8, or float32 from 0 to 1, and standardise afterwards"
+        raise ValueError(f"image is {image.dtype} from {low:g} to {high:g}: {text}")
+    return image
 
 # %% ../../nbs/workshop/data/pipelines.ipynb #6353cca6
 def membrane_pipeline(
@@ -101,7 +103,7 @@ def membrane_pipeline(
     ]
     return A.Compose(steps, additional_targets={"weights": "mask"})
 
-
+# %% ../../nbs/workshop/data/pipelines.ipynb #car-pipeline
 _MIRROR = {"border_mode": cv2.BORDER_REFLECT_101, "p": 1}
 
 
