@@ -14,10 +14,10 @@ from matplotlib.colors import to_rgb
 
 from unet_tutorial.show import (
     OKABE_ITO,
-    as_color,
+    as_colour,
     as_picture,
     border,
-    color_labels,
+    colour_labels,
     differences,
     overlay,
     show_differences,
@@ -68,7 +68,7 @@ def test_as_picture_names_a_shape_that_is_no_image(shape):
 
 
 def test_a_batch_is_refused_with_the_remedy():
-    for function in (as_picture, as_color, show_images):
+    for function in (as_picture, as_colour, show_images):
         with pytest.raises(ValueError, match=r"\(8, 1, 5, 7\).*pass one image, x\[0\]"):
             function(np.zeros((8, 1, 5, 7)))
 
@@ -78,61 +78,61 @@ def test_text_and_objects_are_refused():
         as_picture(np.array([["a", "b"]]))
 
 
-def test_color_labels_gives_each_label_its_color_everywhere():
-    colors = color_labels(LABELS)
+def test_colour_labels_gives_each_label_its_color_everywhere():
+    colors = colour_labels(LABELS)
     assert colors.shape == (24, 36, 3)
     assert (colors[LABELS == 0] == 0).all()
     assert len({tuple(color) for color in colors.reshape(-1, 3)}) == 4
     alone = np.where(LABELS == 3, 3, 0)
-    assert (color_labels(alone)[LABELS == 3] == colors[LABELS == 3]).all()
+    assert (colour_labels(alone)[LABELS == 3] == colors[LABELS == 3]).all()
 
 
 def test_21_labels_have_21_colors_in_any_integer_type():
     labels = np.arange(22).reshape(1, 22)
-    reference = color_labels(labels)
+    reference = colour_labels(labels)
     assert len(np.unique(reference.reshape(-1, 3), axis=0)) == 22
     for dtype in (np.uint8, np.uint16, np.int32, np.uint64):
-        assert (color_labels(labels.astype(dtype)) == reference).all()
-    other = color_labels(labels, seed=1)
+        assert (colour_labels(labels.astype(dtype)) == reference).all()
+    other = colour_labels(labels, seed=1)
     assert not np.allclose(other, reference)
-    assert (color_labels(labels, seed=1) == other).all()
+    assert (colour_labels(labels, seed=1) == other).all()
 
 
 @pytest.mark.parametrize("labels", [np.zeros((4, 4)), np.zeros((4, 4, 3), dtype=int)])
-def test_color_labels_wants_a_label_map(labels):
+def test_colour_labels_wants_a_label_map(labels):
     with pytest.raises(ValueError, match=r"a label map is \(H, W\) integers"):
-        color_labels(labels)
+        colour_labels(labels)
 
 
 def test_as_color_draws_by_type():
-    assert set(np.unique(as_color(LABELS > 0))) == {0.0, 1.0}
-    assert np.allclose(as_color(IMAGE)[..., 1], IMAGE / 255)
-    assert np.allclose(as_color(LABELS.astype(np.uint16)), color_labels(LABELS))
+    assert set(np.unique(as_colour(LABELS > 0))) == {0.0, 1.0}
+    assert np.allclose(as_colour(IMAGE)[..., 1], IMAGE / 255)
+    assert np.allclose(as_colour(LABELS.astype(np.uint16)), colour_labels(LABELS))
     color = np.random.default_rng(0).random((6, 8, 3))
-    assert np.allclose(as_color(color), color)
-    assert np.allclose(as_color((255 * color).astype(np.uint8)), color, atol=1 / 255)
+    assert np.allclose(as_colour(color), color)
+    assert np.allclose(as_colour((255 * color).astype(np.uint8)), color, atol=1 / 255)
 
 
 def test_as_color_stretches_floats_without_heeding_single_pixels():
     image = np.linspace(-3, 5, 10_000).reshape(100, 100)
     image[0, 0] = 1e6
-    grey = as_color(image)[..., 0]
+    grey = as_colour(image)[..., 0]
     assert grey.min() == 0
     assert grey.max() == 1
     assert 0.45 < grey[50, 0] < 0.55
-    assert np.allclose(as_color(np.full((4, 4), 0.5), limits=(0, 2)), 0.25)
+    assert np.allclose(as_colour(np.full((4, 4), 0.5), limits=(0, 2)), 0.25)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
 def test_a_constant_float_keeps_its_grey(value):
-    assert np.allclose(as_color(np.full((4, 4), value)), value)
+    assert np.allclose(as_colour(np.full((4, 4), value)), value)
 
 
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float16, np.float32])
 def test_as_color_is_always_finite_and_in_range(dtype):
     for values in (np.zeros((5, 6)), np.ones((5, 6)), 200 * IMAGE[:5, :6]):
         with np.errstate(all="raise"):
-            picture = as_color(values.astype(dtype))
+            picture = as_colour(values.astype(dtype))
         assert picture.shape == (5, 6, 3)
         assert picture.min() >= 0
         assert picture.max() <= 1
@@ -140,8 +140,8 @@ def test_as_color_is_always_finite_and_in_range(dtype):
 
 def test_as_color_survives_nan_and_infinity():
     image = np.array([[np.nan, np.inf, -np.inf], [0.0, 0.5, 1.0]])
-    assert np.isfinite(as_color(image)).all()
-    assert np.isfinite(as_color(np.full((3, 3), np.nan))).all()
+    assert np.isfinite(as_colour(image)).all()
+    assert np.isfinite(as_colour(np.full((3, 3), np.nan))).all()
 
 
 def test_border_is_where_a_neighbour_differs():
@@ -162,10 +162,10 @@ def test_border_is_where_a_neighbour_differs():
 def test_overlay_changes_the_foreground_only():
     painted = overlay(IMAGE, LABELS > 0, color="#0072B2", alpha=1)
     assert np.allclose(painted[LABELS > 0], to_rgb("#0072B2"))
-    assert np.allclose(painted[LABELS == 0], as_color(IMAGE)[LABELS == 0])
-    assert np.allclose(overlay(IMAGE, LABELS, alpha=0), as_color(IMAGE))
+    assert np.allclose(painted[LABELS == 0], as_colour(IMAGE)[LABELS == 0])
+    assert np.allclose(overlay(IMAGE, LABELS, alpha=0), as_colour(IMAGE))
     half = overlay(IMAGE, LABELS)
-    expected = 0.5 * as_color(IMAGE) + 0.5 * color_labels(LABELS)
+    expected = 0.5 * as_colour(IMAGE) + 0.5 * colour_labels(LABELS)
     assert np.allclose(half[LABELS > 0], expected[LABELS > 0])
 
 
@@ -205,7 +205,7 @@ def test_probabilities_are_no_mask():
 
 def test_no_input_is_changed():
     image, labels, real = IMAGE.copy(), LABELS.copy(), IMAGE / 255
-    color_labels(labels)
+    colour_labels(labels)
     border(labels)
     overlay(image, labels)
     overlay(real, labels > 0)
@@ -217,7 +217,7 @@ def test_no_input_is_changed():
 
 def test_results_share_no_memory_with_the_input():
     color = np.random.default_rng(0).random((6, 8, 3))
-    for picture in (as_color(color), overlay(color, np.zeros((6, 8), dtype=bool))):
+    for picture in (as_colour(color), overlay(color, np.zeros((6, 8), dtype=bool))):
         assert not np.shares_memory(picture, color)
 
 
@@ -289,10 +289,10 @@ def test_tensors_are_drawn_like_arrays():
     torch = pytest.importorskip("torch")
     image = torch.rand(3, 24, 36, requires_grad=True)
     assert as_picture(image).shape == (24, 36, 3)
-    assert as_color(image.to(torch.bfloat16)).shape == (24, 36, 3)
+    assert as_colour(image.to(torch.bfloat16)).shape == (24, 36, 3)
     labels = torch.from_numpy(LABELS)
     assert (border(labels) == border(LABELS)).all()
-    assert (color_labels(labels) == color_labels(LABELS)).all()
+    assert (colour_labels(labels) == colour_labels(LABELS)).all()
     assert overlay(image, labels > 0).shape == (24, 36, 3)
     show_differences(image, labels, labels)
     show_images(image)

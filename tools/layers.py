@@ -6,6 +6,9 @@ the packages `data`, `runs` and `deploy`. `python tests/house.py` prints the pla
 """
 
 LAYERS = {
+    # `synthetic`, at the beginning of the road, draws with these parts; they need
+    # nothing of ours, and are long: so they live in the workshop.
+    "drawing": "data.drawing",
     "paper": "show synthetic sizes blocks skips model tiles weight_map losses augment",
     # Writing a file whole and reading a net are needed by data and by learning.
     "files": "runs.files runs.weights",
@@ -38,6 +41,7 @@ SERVES = {  # which notebook of the road leads to a wing, or to a single room
     "deploy": "14_predict",
     "data.pipelines": "09_augment",
     "data.slides": "14_predict",
+    "data.drawing": "01_synthetic",
     "doctor": "23_debugging",
     "cli": "24_command_line",
 }

@@ -47,7 +47,7 @@ def incoming_nodes(
 ) -> int:  # N of section 3: how many products are summed into one number
     """Count the incoming nodes of one neuron of a layer."""
     if isinstance(layer, nn.ConvTranspose2d):
-        return layer.in_channels  # windows side by side: one weight a channel
+        return layer.in_channels  # windows side by side: one weight per channel
     height, width = layer.kernel_size
     return layer.in_channels * height * width
 

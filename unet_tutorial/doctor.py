@@ -66,14 +66,19 @@ def run_child(
     command = [sys.executable, "-X", "faulthandler", *map(str, arguments)]
     path = os.pathsep.join(filter(None, sys.path))
     env = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": path}
-    streams = dict.fromkeys(["stdout", "stderr"], subprocess.PIPE)
-    options = {"stdin": subprocess.DEVNULL, "timeout": seconds, "env": env, **streams}
     try:
-        done = subprocess.run(command, **options)
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=seconds,
+            env=env,
+        )
         code, out, err = done.returncode, done.stdout, done.stderr
     except subprocess.TimeoutExpired as late:
         code, out, err = None, late.output, late.stderr
-    return Child(code, *((text or b"").decode(errors="replace") for text in (out, err)))
+    out, err = ((text or b"").decode(errors="replace") for text in (out, err))
+    return Child(code, out, err)
 
 # %% ../nbs/workshop/doctor.ipynb #123802b7
 class Check(NamedTuple):
@@ -134,11 +139,11 @@ def check_versions() -> Check:  # of torch, torchvision and numpy
         if not vision:
             return judge("versions", seen)
         needs = " ".join(importlib.metadata.requires("torchvision") or [])
-        due = re.search(r"\btorch\s*\(?==\s*([\d.]+)", needs)
+        needed = re.search(r"\btorch\s*\(?==\s*([\d.]+)", needs)
         release = torch_is.partition("+")[0]
-        apart = due and due[1].removesuffix(".0") != release.removesuffix(".0")
+        apart = needed and needed[1].removesuffix(".0") != release.removesuffix(".0")
         builds = [text.partition("+")[2] for text in (torch_is, vision)]
-        seen += f", torchvision {vision}" + (f" made for {due[1]}" if apart else "")
+        seen += f", torchvision {vision}" + (f" made for {needed[1]}" if apart else "")
         remedy = "install both in one command: pip install -U torch torchvision"
         other = remedy if builds[0] != builds[1] else ""
         return judge("versions", seen, remedy if apart else "", other)
@@ -173,7 +178,7 @@ def check_imports() -> Check:  # of the packages in PACKAGES that are installed
 
 # %% ../nbs/workshop/doctor.ipynb #802ff353
 def openmp_runtimes(
-    maps: str,  # the text of /proc/self/maps, or a list of files, one a line
+    maps: str,  # the text of /proc/self/maps, or a list of files, one per line
 ) -> dict[str, str]:  # file -> "GNU", "Intel/LLVM" or "Microsoft"
     """Find the OpenMP runtimes among the files that a process has loaded."""
     kinds, found = {"libgomp": "GNU", "vcomp": "Microsoft"}, {}
@@ -210,15 +215,18 @@ def check_shared_memory() -> Check:  # /dev/shm
         return judge("shared memory", "no /dev/shm on this system")
     total, _, free = shutil.disk_usage("/dev/shm")
     remedy = "docker run --shm-size=8g, or --ipc=host; until then num_workers=0"
-    wrong, warning = remedy if free < 2**26 else "", remedy if total < 2**30 else ""
+    wrong = remedy if free < 2**26 else ""
+    warning = remedy if total < 2**30 else ""
     seen = f"{_size(free)} free of {_size(total)}"
     return judge("shared memory", seen, wrong, warning)
 
 
 def check_disk() -> Check:  # of the current folder
     """Check that there is room for runs and checkpoints."""
-    free, remedy = shutil.disk_usage(".").free, "delete old runs, or use another disk"
-    wrong, warning = remedy if free < 2**29 else "", remedy if free < 2**32 else ""
+    free = shutil.disk_usage(".").free
+    remedy = "delete old runs, or use another disk"
+    wrong = remedy if free < 2**29 else ""
+    warning = remedy if free < 2**32 else ""
     return judge("disk", f"{_size(free)} free", wrong, warning)
 
 # %% ../nbs/workshop/doctor.ipynb #ff91d98d
@@ -258,7 +266,8 @@ def check_start_method() -> Check:  # fork, spawn or forkserver
     used = torch.cuda.is_initialized()
     risky = method == "fork" and (used or sys.platform != "linux")
     remedy = 'DataLoader(..., multiprocessing_context="spawn")' if risky else ""
-    return judge("start method", method + " after CUDA" * used, "", remedy)
+    seen = f"{method} after CUDA" if used else method
+    return judge("start method", seen, "", remedy)
 
 # %% ../nbs/workshop/doctor.ipynb #c81b99dd
 def check_cuda() -> Check:  # GPU, CUDA and driver
@@ -278,9 +287,10 @@ def check_cuda() -> Check:  # GPU, CUDA and driver
         remedy = "update the driver, or install a torch made for an older CUDA"
         return judge("CUDA", f"driver {driver} does not serve CUDA {built}", remedy)
     remedy = "install a CUDA build of torch: pytorch.org, Get Started" if driver else ""
-    mps = torch.backends.mps.is_available()
     seen = f"driver {driver}, torch without CUDA" if driver else "no NVIDIA GPU"
-    return judge("CUDA", seen + ", Apple's GPU: mps" * mps, "", remedy)
+    if torch.backends.mps.is_available():
+        seen += ", Apple's GPU: mps"
+    return judge("CUDA", seen, "", remedy)
 
 # %% ../nbs/workshop/doctor.ipynb #dbb6e119
 _WORKER = """
@@ -347,9 +357,18 @@ def check_training(
 
 # %% ../nbs/workshop/doctor.ipynb #15e0483e
 CHECKS: tuple[Callable[[], Check], ...] = (
-    *(check_versions, check_imports, check_openmp, check_threads),
-    *(check_start_method, check_cuda, check_shared_memory, check_disk),
-    *(check_open_files, check_memory, check_worker, check_training),
+    check_versions,
+    check_imports,
+    check_openmp,
+    check_threads,
+    check_start_method,
+    check_cuda,
+    check_shared_memory,
+    check_disk,
+    check_open_files,
+    check_memory,
+    check_worker,
+    check_training,
 )
 
 
@@ -365,11 +384,11 @@ def run_checks() -> list[Check]:  # one for each of CHECKS
             found.append(judge(name, seen, "", "please report it as an issue"))
     return found
 
-
+# %% ../nbs/workshop/doctor.ipynb #report
 def report(
     checks: list[Check],  # from run_checks
     as_json: bool = False,  # for programs
-) -> str:  # one line a check
+) -> str:  # one line per check
     """Return the checks as lines that one can read, or as JSON."""
     if as_json:
         return json.dumps([check._asdict() for check in checks], indent=1)

@@ -98,7 +98,7 @@ class UNet(nn.Module):
     def __init__(
         self,
         in_channels: int = 1,  # channels of the image: 1 grey, 3 colour
-        num_classes: int = 2,  # K, scores a pixel; the background is a class, too
+        num_classes: int = 2,  # K, scores per pixel; the background is a class, too
         base_channels: int = 64,  # channels at the top level, doubled each step down
         depth: int = 4,  # steps down, 1 or more
         padding: int = 0,  # 0: the paper, H -> H - 184; 1: any H and W, kept

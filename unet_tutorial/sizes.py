@@ -104,7 +104,7 @@ def _interval(
 def receptive_field(
     pixel=0,  # index of the pixel along one axis, >= 0
     depth=4,  # number of poolings, >= 0
-    at="output",  # where this pixel lies: "output" or "bottom"
+    at="output",  # where this pixel is: "output" or "bottom"
 ):
     "Return the range of input pixels that one pixel of the output or the bottom sees."
     first = last = _integer(pixel, "pixel", smallest=0)

@@ -7,84 +7,13 @@ __all__ = ['draw_membranes', 'draw_cells', 'draw_cars', 'write_isbi', 'write_ctc
 
 # %% ../nbs/01_synthetic.ipynb #c69641b1
 from io import BytesIO
-from math import cos, pi, sin
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageColor, ImageDraw, ImageFilter
+from PIL import Image
 from tqdm.auto import tqdm
 
-# %% ../nbs/01_synthetic.ipynb #ffc6f9d1
-def _height_width(size):
-    "Return height and width of a size given as one number or as a pair."
-    height, width = (size, size) if np.isscalar(size) else size
-    if min(height, width) < 64:
-        raise ValueError(f"size {size} is too small; each side needs at least 64")
-    return int(height), int(width)
-
-
-def _stretch(field, height, width):
-    "Enlarge a field (h, w) smoothly to (height, width), as float32."
-    small = Image.fromarray(np.asarray(field, np.float32))
-    return np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))
-
-
-def _clouds(rng, height, width, grain):
-    "Return smooth noise (height, width) around 0 whose hills are `grain` pixels wide."
-    coarse = rng.standard_normal((int(height / grain) + 2, int(width / grain) + 2))
-    return _stretch(coarse, height, width)
-
-
-def _two_nearest(ys, xs, ellipses, reach):
-    "Return distances to the nearest and second ellipse, and the nearest one's number."
-    first, number = np.full(ys.shape, 99, np.float32), np.zeros(ys.shape, int)
-    second = first.copy()
-    for i, (y, x, a, b, turn) in enumerate(ellipses.tolist(), 1):
-        span = 1.5 * a + reach  # from further away it is never one of the two
-        corners = np.clip([y - span, y + span, x - span, x + span], 0, None).astype(int)
-        box = slice(*corners[:2]), slice(*corners[2:])
-        dy, dx = ys[box] - y, xs[box] - x
-        u = dx * (cos(turn) / a) + dy * (sin(turn) / a)
-        v = dy * (cos(turn) / b) - dx * (sin(turn) / b)
-        away = (np.sqrt(u * u + v * v) - 1) * (a * b) ** 0.5
-        second[box] = np.minimum(second[box], np.maximum(first[box], away))
-        number[box] = np.where(away < first[box], i, number[box])
-        first[box] = np.minimum(first[box], away)
-    return first, second, number
-
-# %% ../nbs/01_synthetic.ipynb #ed979805
-def _pack(rng, height, width):
-    "Return ellipses (n, 5) that fill a picture: y, x, half axes a and b, turn."
-    n = height * width // 250 + 40
-    places = rng.uniform(-40, [height + 40, width + 40], (n, 2))
-    most = min(46, height / 4, width / 4)  # no cell may fill the picture
-    radii, slim = np.sort(12 + most * rng.random(n) ** 4)[::-1], rng.uniform(1, 1.6, n)
-    turns = rng.uniform(0, pi) + 0.6 * rng.standard_normal(n)
-    kept, left = [], np.arange(n)
-    while len(left):  # keep the largest that is left, drop what lies too near to it
-        kept.append(left[0])
-        gaps = np.hypot(*(places[left] - places[left[0]]).T)
-        left = left[gaps > 0.82 * (radii[left] + radii[left[0]])]
-    return np.column_stack([places, radii * slim, radii / slim, turns])[kept]
-
-
-def _organelles(rng, edge):
-    "Return what vesicles and mitochondria change in the grey values (H, W)."
-    layer, crowd = Image.new("L", edge.shape[::-1], 128), _clouds(rng, *edge.shape, 50)
-    pen, t = ImageDraw.Draw(layer), np.linspace(0, 2 * pi, 36)
-    for y, x in (rng.random((edge.size // 150, 2)) * edge.shape).tolist():
-        r = rng.uniform(2, 5)
-        if edge[int(y), int(x)] > r + 4 and crowd[int(y), int(x)] > 0:  # a vesicle
-            pen.ellipse([x - r, y - r, x + r, y + r], outline=56, width=2)
-    for y, x in (rng.random((edge.size // 5000, 2)) * edge.shape).tolist():
-        b, turn = min(edge[int(y), int(x)] - 5, rng.uniform(7, 17)), rng.uniform(0, pi)
-        if b > 4:  # there is room for a mitochondrion
-            ring = b * (1.6 * np.cos(t) + 1j * np.sin(t)) * np.exp(1j * turn)
-            pen.polygon((ring + x + 1j * y).view(float).tolist(), 58, 28, 2)
-            for k in range(4, 16, 2):  # its folds
-                fold = 0.8 * ring[[k, -k]] + x + 1j * y
-                pen.line(fold.view(float).tolist(), 26, 2)
-    return np.asarray(layer.filter(ImageFilter.GaussianBlur(0.8)), np.float32) - 128
+from .data import drawing
 
 # %% ../nbs/01_synthetic.ipynb #b83e8dc9
 def draw_membranes(
@@ -92,62 +21,16 @@ def draw_membranes(
     seed=0,  # another seed gives other tissue
 ):
     "Return an EM-like image (H, W) uint8 and its mask (H, W) bool, True = membrane."
-    height, width = _height_width(size)
+    height, width = drawing.height_and_width(size)
     rng = np.random.default_rng(seed)
-    cells = _pack(rng, height, width)
-    shape = (height + 1) // 2, (width + 1) // 2  # half the resolution is enough here
-    ys, xs = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
-    for grain, depth in ((12, 2.4), (70, 6)):
-        ys += depth * _clouds(rng, *shape, grain)
-        xs += depth * _clouds(rng, *shape, grain)
-    first, second, number = _two_nearest(ys, xs, cells / [2, 2, 2, 2, 1], 24)
-    edge = _stretch(second - first, height, width)  # pixels to the middle of a membrane
-    half = np.clip(2.6 + 0.5 * _clouds(rng, height, width, 40), 1.6, 3.6)
-    grey = _stretch(rng.normal(176, 12, len(cells) + 1)[number], height, width)
-    for grain, depth in ((2, 17), (4, 16), (9, 9), (150, 5)):
-        grey = grey + depth * _clouds(rng, height, width, grain)
-    grey += _organelles(rng, edge)
-    dark = np.clip(92 + 24 * _clouds(rng, height, width, 30), 45, 130)
-    grey -= dark * np.exp(-1.1 * (edge / half) ** 2)
-    stain = np.clip(_clouds(rng, height, width, 60) - 1.1, 0, 1)
-    grey -= 100 * stain * np.exp(-edge / 14)
-    grey += 15 * rng.standard_normal(grey.shape, np.float32)
-    image = Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8))
-    return np.array(image.filter(ImageFilter.GaussianBlur(0.7))), edge < half
-
-# %% ../nbs/01_synthetic.ipynb #a36d8787
-def _colony(rng, height, width):
-    "Return ellipses (n, 5) of 9 to 14 cells, most of which touch another."
-    n, cells = rng.integers(9, 15), [(*rng.uniform(0.3, 0.7, 2), 0.12)]
-    for _ in range(300):
-        y, x, r = (
-            cells[rng.integers(len(cells))] if rng.random() < 0.9 else rng.random(3)
-        )
-        new, turn = rng.uniform(0.1, 0.145), rng.uniform(0, 2 * pi)
-        y, x = y + 0.8 * (r + new) * sin(turn), x + 0.8 * (r + new) * cos(turn)
-        near = min(np.hypot(y - v, x - u) / (new + r) for v, u, r in cells)
-        if len(cells) < n and near > 0.79 and -0.03 < min(y, x) < max(y, x) < 1.03:
-            cells.append((y, x, new))
-    y, x, r = np.transpose(cells)
-    slim, turns = rng.uniform(1, 1.2, len(r)), rng.uniform(0, pi, len(r))
-    r *= (height * width) ** 0.5
-    return np.column_stack([y * height, x * width, r * slim, r / slim, turns])
-
-
-def _granules(rng, labels, inward, middles, scale):
-    "Return what hairs and granules add to the thickness (H, W)."
-    layer, thin = Image.new("L", labels.shape[::-1], 100), max(1, round(2 * scale))
-    pen, crowd = ImageDraw.Draw(layer), _clouds(rng, *labels.shape, 50 * scale)
-    rim = np.argwhere((inward > 0) & (inward < 3))
-    for y, x in rim[rng.integers(len(rim), size=180)].tolist():
-        u, v = rng.uniform(0.05, 0.35) * ([x, y] - middles[labels[y, x]])
-        pen.line([x, y, x + u, y + v], fill=106, width=thin)
-    inside = np.argwhere((inward > 5) & (inward < 28) & (crowd > 0.2))
-    for y, x in inside[rng.integers(len(inside), size=400)].tolist():
-        r, tone = scale * rng.uniform(1.2, 3.2), (74, 74, 114)[rng.integers(3)]
-        pen.ellipse([x - r, y - r, x + r, y + r], fill=tone)
-    blurred = layer.filter(ImageFilter.GaussianBlur(1.1 * scale))
-    return np.asarray(blurred, np.float32) - 100
+    cells = drawing.pack(rng, height, width)
+    edge, number = drawing.tissue(rng, cells, height, width)  # pixels to a membrane
+    half = np.clip(2.6 + 0.5 * drawing.clouds(rng, height, width, 40), 1.6, 3.6)
+    grey = drawing.cytoplasm(rng, number, len(cells), height, width)
+    grey += drawing.organelles(rng, edge)
+    grey -= drawing.membrane_shade(rng, edge, half)
+    grey -= drawing.stain(rng, edge)
+    return drawing.microscope(rng, grey), edge < half
 
 # %% ../nbs/01_synthetic.ipynb #0ca80ddd
 def draw_cells(
@@ -155,214 +38,33 @@ def draw_cells(
     seed=0,  # another seed gives other cells
 ):
     "Return a DIC-like image (H, W) uint8 and its label map (H, W) int, 0 = background."
-    height, width = _height_width(size)
+    height, width = drawing.height_and_width(size)
     rng = np.random.default_rng(seed)
     scale = (height * width) ** 0.5 / 512  # smaller pictures show the same, smaller
-    cells = _colony(rng, height, width)
-    ys, xs = np.mgrid[:height, :width].astype(np.float32)
-    for grain, depth in ((60, 10), (14, 1.2)):
-        ys += depth * scale * _clouds(rng, height, width, grain * scale)
-        xs += depth * scale * _clouds(rng, height, width, grain * scale)
-    first, second, labels = _two_nearest(ys, xs, cells, 40 * scale)
-    labels[first > 0] = 0
-    inward = np.clip(np.minimum(-first, (second - first) / 2), 0, None) / scale
-    rise, rough = rng.uniform([[11], [0.5]], [[22], [1.7]], (2, len(cells) + 1))
-    rise[0], rough[0] = 0, 0.15  # the glass is flat and smooth
-    path = rise[labels] * (1 - np.exp(-inward / 5))  # the matter that light passes
-    for grain, depth in ((3.5, 2.6), (11, 4)):
-        path += depth * rough[labels] * _clouds(rng, height, width, grain * scale)
-    hub = first / np.append(1, np.sqrt(cells[:, 2] * cells[:, 3]))[labels] + 1  # 0 to 1
-    path += 3 * (hub < 0.5) + 5 * np.exp(-(((hub - 0.5) / 0.03) ** 2))  # the nuclei
-    path += _granules(rng, labels, inward, np.vstack([[0, 0], cells[:, 1::-1]]), scale)
-    path += 12 * _clouds(rng, height, width, 90 * scale)
-    grey = 122 + 6 * scale * sum(np.gradient(path))  # the slope towards the lamp
-    grey += 2.6 * rng.standard_normal(grey.shape, np.float32)
-    grey += 1.2 * rng.standard_normal((height, 1))  # the camera reads line by line
-    return np.clip(grey, 0, 255).astype(np.uint8), labels
-
-# %% ../nbs/01_synthetic.ipynb #6c46c15e
-_SHAPES = [  # length, height of hood, roof, trunk in m; where the windows start, end
-    (4.8, 0.96, 1.40, 1.06, 0.27, 0.44, 0.66, 0.84),  # sedan
-    (4.1, 1.00, 1.46, 1.05, 0.25, 0.43, 0.80, 0.95),  # hatchback
-    (4.7, 1.14, 1.66, 1.17, 0.27, 0.40, 0.87, 0.96),  # off-road
-    (4.9, 1.10, 1.76, 1.24, 0.20, 0.36, 0.92, 0.97),  # van
-]
-
-# %% ../nbs/01_synthetic.ipynb #c50bfde2
-def _curve(places, values, at):
-    "Return a curve through a few values at a few places, its corners rounded."
-    near = [
-        np.interp(at + shift, places, values) for shift in np.linspace(-0.03, 0.03, 5)
-    ]
-    return np.mean(near, axis=0)
-
-
-def _body(rng):
-    "Return a car's skin (49, 41, 3) in m, its glass (48, 40), and where its door is."
-    length, hood, roof, trunk, a, b, c, d = _SHAPES[rng.integers(len(_SHAPES))]
-    length, roof, wide = rng.uniform(0.97, 1.03, 3) * [length, roof, 0.9]
-    s = np.linspace(0, 1, 49)[:, None]  # from front to back
-    t = 1 - abs(np.linspace(-1, 1, 41))  # around the car: 0 at the sills, 1 on the roof
-    half = wide * _curve(
-        [0, 0.03, 0.25, 0.8, 0.95, 1], [0.7, 0.85, 1, 1, 0.93, 0.78], s
-    )
-    low = _curve([0, 0.1, 0.92, 1], [0.32, 0.23, 0.23, 0.38], s) + (roof - 1.4) / 7
-    belt = hood * _curve([0, 0.04, 0.3, 0.9, 1], [0.63, 0.78, 0.93, 0.98, 0.85], s)
-    top = [0.7 * hood, 0.82 * hood, hood, roof, roof, trunk, 0.95 * trunk, 0.8 * trunk]
-    top = _curve([0, 0.03, a, b, c, d, 0.97, 1], top, s) + 0.04 * np.sin(pi * s)
-    rise = np.maximum(top - belt, 0.03)  # what stands above the shoulder line
-    over = _curve([0.4, 0.5, 0.7, 0.8, 0.9, 1], [0, 0.12, 0.86, 0.97, 1.01, 1.03], t)
-    up = _curve([0, 0.1, 0.2, 0.3, 0.4], [0, 0.22, 0.5, 0.8, 1], t)
-    out = _curve([0, 0.15, 0.4, 0.8, 0.9, 1], [0.9, 1, 0.93, 0.92, 0.6, 0], t)
-    y = (half * out - 0.36 * rise * np.minimum(over, out)) * np.sign(20 - np.arange(41))
-    skin = [(0.5 - s) * length + 0 * y, y, low + up * (belt - low) + over * rise]
-    s, t = s[:-1] + 1 / 96, (t[:-1] + t[1:]) / 2  # the middle of each face
-    pillar = abs(s - (b + c) / 2) < 0.015
-    side = (0.5 < t) & (t < 0.7) & (a + 0.03 < s) & (s < d - 0.02) & ~pillar
-    screen = (t > 0.8) & ((a + 0.01 < s) & (s < b) | (c + 0.01 < s) & (s < d - 0.01))
-    return np.stack(skin, axis=-1), side | screen, a + 0.05
-
-# %% ../nbs/01_synthetic.ipynb #3333208b
-_PLATES = [  # y, half width, height from, to; color on the front, on the back
-    (0.00, 0.55, 0.00, 0.20, (44, 45, 47), (44, 45, 47)),  # bumper
-    (0.00, 0.40, 0.50, 0.90, (35, 36, 38), (0, 0, 0)),  # grille
-    (0.00, 0.17, 0.22, 0.45, (238, 239, 240), (238, 239, 240)),  # number plate
-    (0.55, 0.11, 0.58, 0.94, (235, 238, 240), (168, 20, 26)),  # lamps
-]
-
-# %% ../nbs/01_synthetic.ipynb #27b3d917
-def _wheel():
-    "Return the flat parts of a wheel of radius 1: outline x + iz (n), grey value."
-    circle, arch = (np.exp(1j * np.linspace(a, pi - a, 25)) for a in (-pi / 2, -0.1))
-    spoke = np.array([0.69, 0.69, 0.2, 0.2]) * np.exp([0.13j, 0.47j, 0.9j, -0.3j])
-    parts = [(1.17 * arch, 18), (circle, 30), (0.73 * circle, 165), (0.66 * circle, 60)]
-    return parts + [(spoke * np.exp(0.4j * pi * k), 185) for k in range(5)]
-
-
-def _fittings(skin, door, paint):
-    "Return what lies behind and what lies on the skin: polygons, colors, facings."
-    behind, parts = [], [(skin[0], paint, (1, 0, 0)), (skin[-1], paint, (-1, 0, 0))]
-    for y, half, low, high, *colors in _PLATES:
-        for face, flip in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
-            x, _, z = skin[min(face, 0), 0] + [0.01 * face, 0, 0]
-            quad = [(-half, low), (half, low), (half, high), (-half, high)]
-            quad = [(x, flip * y + u, z + 0.42 * v) for u, v in quad]
-            parts.append((quad, colors[face < 0], (face, 0, 0)))
-    for side, s in ((-1, 9), (-1, 38), (1, 9), (1, 38)):
-        x, y, r = *skin[s, 20 - 16 * side, :2], 0.235 * skin[24, 20, 2]
-        for shape, tone in _wheel():
-            u, v = x + r * shape.real, r + r * shape.imag
-            points = np.column_stack([u, 0 * u + y - 0.04 * side, v])
-            parts.append((points, 3 * [tone], (0, side, 0)))
-            tyre = [points - [0, side * k / 20, 0] for k in range(6) if tone == 30]
-            behind += [(points, 3 * [25]) for points in tyre]
-    for side, (x, y, z) in zip((-1, 1), skin[int(48 * door), [32, 8]], strict=True):
-        mirror = [(-0.1, 0), (0.17, 0), (0.18, 0.13), (-0.1, 0.12)]
-        mirror = [(x, y + side * u, z + v) for u, v in mirror]
-        behind.append((mirror, paint))
-        parts.append((mirror, paint, (0, side, 0)))
-    return behind, parts
-
-# %% ../nbs/01_synthetic.ipynb #5fd8bf67
-_EYE = np.array([7.0, 0.0, 1.7])  # the camera, in m from the middle of the car
-
-
-def _project(x, y, z, height, width):
-    "Return where points in metres are seen, in pixels: [x, y, x, y, ...]."
-    focal = 1.5 * min(height, width / 1.4)
-    near = focal / (_EYE[0] - x)
-    down = 0.53 * height - 0.135 * focal + near * (_EYE[2] - z)
-    return np.column_stack([width / 2 + near * y, down]).ravel().tolist()
-
-
-def _studio(rng, angle, length, height, width):
-    "Return the studio (H, W, 3) with its sign and the shadow of the car."
-    floor = 150 + rng.normal(0, 10) + rng.normal(0, 2.5, 3)
-    picture = Image.new("RGB", (width, height), (232, 234, 234))
-    pen, t = ImageDraw.Draw(picture), np.linspace(0, 2 * pi, 90)
-    x, y = np.cos(t), np.sin(t)
-    for line in "00 09 39 30,54 74,99 90 c9 c0,h0 e0 e9 h9,e4 g4,j0 n0,l0 l9".split(
-        ","
-    ):
-        u, v = np.transpose([(int(p[0], 36), int(p[1])) for p in line.split()])
-        line = _project(-6.5, 0.44 * u - 5.1, 2.75 - 0.17 * v, height, width)
-        pen.line(line, (80, 80, 84), round(0.045 * min(height, width / 1.4)), "curve")
-    pen.polygon(_project(7.2 * x - 1, 9 * y, 0.9, height, width), (*map(int, floor),))
-    disc = _project(3 * x, 3.4 * y, 0, height, width)
-    pen.polygon(disc, (*map(int, 0.95 * floor),), (*map(int, 0.6 * floor),))
-    x, y = np.sign(x) * abs(x) ** 0.4 * length / 2, np.sign(y) * abs(y) ** 0.4
-    for k in range(12):  # the shadow, darker towards its middle
-        foot = _turn(np.column_stack([x, y, 0 * x]) * (1.18 - k / 45), angle)
-        shade = (*map(int, 0.95 * floor * (1 - k / 18)),)
-        pen.polygon(_project(*foot.T, height, width), shade)
-    return np.asarray(picture.filter(ImageFilter.BoxBlur(height / 700)), np.float32)
-
-# %% ../nbs/01_synthetic.ipynb #7c729904
-_PAINTS = "#eeeeec #c4c7ca #7e8286 #222326 #9e1822 #1e2a5c #3c6ea0".split()
-
-
-def _paint_car(rng, angle, height, width):
-    "Return a car on nothing, (H, W, 4) red, green, blue and opacity, and its length."
-    skin, glass, door = _body(rng)
-    paint = np.array(ImageColor.getrgb(_PAINTS[rng.integers(len(_PAINTS))]), float)
-    behind, parts = _fittings(skin, door, paint)
-    points = _turn(skin, angle)
-    faces = [points[:-1, :-1], points[:-1, 1:], points[1:, 1:], points[1:, :-1]]
-    normals = np.cross(faces[3] - faces[1], faces[2] - faces[0])
-    normals /= np.linalg.norm(normals, axis=-1, keepdims=True) + 1e-9
-    faces, middles = np.stack(faces, axis=2), np.mean(faces, axis=0)
-    panes = 34 + 75 * np.clip(middles[..., 2:] - 1, 0, 0.6)
-    colors = _shade(np.where(glass[..., None], panes, paint), normals, 1 + glass / 2)
-    colors[:, [0, 1, -2, -1]] *= 0.5  # the sills
-    seen = ((_EYE - middles) * normals).sum(-1) > 0
-    order = np.argsort(middles[seen][:, 0], kind="stable")  # from back to front
-    todo = [(_turn(points, angle), color) for points, color in behind]
-    todo.sort(key=lambda part: part[0][:, 0].mean())
-    todo += zip(faces[seen][order], colors[seen][order], strict=True)
-    for points, color, facing in parts:
-        points, normal = _turn(points, angle), _turn(facing, angle)
-        if (_EYE - points.mean(axis=0)) @ normal > 0:
-            todo.append((points, _shade(np.array(color), normal, 0.4)))
-    fine = 2 if height <= 800 else 1  # draw larger, then average: smooth outlines
-    canvas = Image.new("RGBA", (fine * width, fine * height))
-    pen = ImageDraw.Draw(canvas)
-    for points, color in todo:
-        outline = _project(*points.T, fine * height, fine * width)
-        pen.polygon(outline, fill=(*map(int, color), 255))
-    return np.asarray(canvas.reduce(fine), np.float32), np.ptp(skin[..., 0])
+    cells = drawing.colony(rng, height, width)
+    labels, first, inward = drawing.outline_cells(rng, cells, height, width, scale)
+    path = drawing.loaf(rng, len(cells), labels, inward, scale)  # what light passes
+    path += drawing.nuclei(labels, first, cells)
+    path += drawing.granules(rng, labels, inward, cells, scale)
+    path += 12 * drawing.clouds(rng, height, width, 90 * scale)
+    return drawing.relief(rng, path, scale), labels
 
 # %% ../nbs/01_synthetic.ipynb #fb65a710
-def _turn(points, angle):
-    "Turn points (..., 3) about the vertical axis by `angle` sixteenths of a full turn."
-    c, s = cos(angle * pi / 8), sin(angle * pi / 8)
-    return np.asarray(points, float) @ np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
-
-
-def _shade(color, normal, gloss):
-    "Return colors (..., 3) of surfaces under a lamp, in a bright room."
-    lamp = 0.5 + 0.55 * np.clip(normal @ [0.45, -0.35, 0.82], 0, 1)
-    shine = np.clip(normal @ [0.79, -0.2, 0.58], 0, 1) ** 30
-    room = _curve([-1, -0.1, 0.2, 0.5, 1], [0, 0.1, 0.55, 0.45, 1], normal[..., 2])
-    light = (gloss * (46 * room + 100 * shine))[..., None]
-    return np.clip(color * lamp[..., None] + light, 0, 255)
-
-
 def draw_cars(
     angle=0,  # the view, 0 to 15: 0 from the front, 4 from the side, 8 from behind
     size=(1280, 1918),  # height and width in pixels, each at least 64
-    seed=0,  # the car: its shape, its color and its studio
+    seed=0,  # the car: its shape, its colour and its studio
 ):
     "Return a picture of a car (H, W, 3) uint8 and its mask (H, W) bool."
     if angle not in range(16):
         raise ValueError(f"angle {angle} is none of the 16 views, 0 to 15")
-    height, width = _height_width(size)
+    height, width = drawing.height_and_width(size)
     rng = np.random.default_rng(seed)
-    car, length = _paint_car(rng, angle, height, width)
-    alpha = car[..., 3:] / 255
-    picture = _studio(rng, angle, length, height, width)
-    lamp = 1.04 - 0.35 * (np.linspace(-0.5, 0.5, width) - rng.normal(0, 0.1)) ** 2
-    lamp = lamp + 0.03 * _clouds(rng, height, width, height / 4)
-    picture = picture * lamp[..., None] * (1 - alpha) + car[..., :3] * alpha
+    car, length = drawing.paint_car(rng, angle, height, width)
+    alpha = car[..., 3:] / 255  # opacity, 0 to 1
+    picture = drawing.studio(rng, angle, length, height, width)
+    light = drawing.studio_light(rng, height, width)
+    picture = picture * light[..., None] * (1 - alpha) + car[..., :3] * alpha
     picture += rng.normal(0, 1.5, (height, width, 1))
     return np.clip(picture, 0, 255).astype(np.uint8), alpha[..., 0] >= 0.5
 

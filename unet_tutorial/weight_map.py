@@ -30,7 +30,7 @@ def _label_map(labels):
     if labels.min() < 0:
         raise ValueError(
             f"the ids of cells are positive, 0 is background, got {labels.min()}: make "
-            "what is no cell background with labels.clip(0)"
+            "what is not a cell background with labels.clip(0)"
         )
     return labels
 
@@ -59,14 +59,14 @@ def separate_cells(
         rank = np.argsort(np.argsort(sizes, kind="stable"))  # 0 for the smallest cell
         rank = rank[index].reshape(labels.shape)
         keep = ndimage.minimum_filter(rank, size=3) == rank
-    parted = labels * keep
-    lost = np.setdiff1d(labels, parted).tolist()
+    separate = labels * keep
+    lost = np.setdiff1d(labels, separate).tolist()
     if lost:
         raise ValueError(
             f"no pixel is left of the cells {lost[:4]}: they are too thin to part; "
             "enlarge the label map, np.kron(labels, np.ones((3, 3), int))"
         )
-    return parted
+    return separate
 
 # %% ../nbs/07_weight_map.ipynb #e17bd94b
 def nearest_two(
@@ -107,7 +107,7 @@ def _constants(w0, sigma, variant):
 
 
 def border_weights(
-    labels,  # (H, W) integers, 0 = background; cells parted, see separate_cells
+    labels,  # (H, W) integers, 0 = background; separated, see separate_cells
     w0=10.0,  # the weight where the distance is 0, at least 0
     sigma=5.0,  # pixels, more than 0
     variant="paper",  # "later": the authors' later constants, on the background only
@@ -136,7 +136,7 @@ def class_weights(
 
 # %% ../nbs/07_weight_map.ipynb #9b77f098
 def weight_map(
-    labels,  # (H, W) integers, 0 = background; cells parted, see separate_cells
+    labels,  # (H, W) integers, 0 = background; separated, see separate_cells
     w0=10.0,  # the largest weight of a border, at least 0
     sigma=5.0,  # pixels, more than 0
     classes=None,  # weights of background and cells; None: class_weights(labels)

@@ -1,0 +1,81 @@
+"""What the prose of the road must not do, and Figure 1 as its notebook draws it."""
+
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import notebooks as files
+import pytest
+import torch
+from torch import nn
+
+from unet_tutorial.model import UNet
+
+ROOT = Path(__file__).resolve().parent.parent
+ROAD = [path for path in files.reading_order(ROOT / "nbs") if path.parent.name == "nbs"]
+
+
+def prose(path):
+    """Yield the number and the text of each markdown cell, code left out."""
+    for number, cell in enumerate(files.read(path)["cells"], 1):
+        if cell["cell_type"] == "markdown":
+            text = re.sub(r"```.*?```", " ", files.source(cell), flags=re.DOTALL)
+            yield number, text
+
+
+@pytest.mark.parametrize("path", ROAD, ids=lambda path: path.stem)
+def test_no_sentence_is_there_twice(path):
+    """In `04_skips` the end of a sentence was pasted a second time."""
+    for number, text in prose(path):
+        words = re.sub(r"\|.*\|", " ", text).split()
+        runs = [" ".join(words[i : i + 8]) for i in range(len(words) - 7)]
+        twice = {run for run in runs if runs.count(run) > 1}
+        assert not twice, f"{path.stem}, cell {number}: {sorted(twice)}"
+
+
+@pytest.mark.parametrize("path", ROAD, ids=lambda path: path.stem)
+def test_no_notebook_is_called_by_a_number_with_a_letter(path):
+    """The numbers of the road have no letters: `09c` leads nowhere."""
+    for number, text in prose(path):
+        found = re.findall(r"\b(?:notebooks? |`)(\d\d[a-z])\b", text)
+        found += re.findall(r"`(\d\d[a-z]_\w+)`", text)
+        assert not found, f"{path.stem}, cell {number}: {found}"
+
+
+def figure_1(net, side):
+    """Run the cells of `05_model` that say where the boxes of Figure 1 are."""
+    cells = files.read(ROOT / "nbs" / "05_model.ipynb")["cells"]
+    space = {"nn": nn, "torch": torch, "net": net, "print": lambda *_, **__: None}
+    for start in ("def trace(", "def place_boxes("):
+        (text,) = [text for text in map(files.source, cells) if text.startswith(start)]
+        exec(text, space)
+    return space["place_boxes"](space["trace"](net, side))
+
+
+def test_figure_1_has_every_box_of_the_paper():
+    """With the joined boxes of the expansive path: 1024, 512, 256 and 128 channels."""
+    boxes = figure_1(UNet().eval(), 572)
+    assert [(box["channels"], box["size"]) for box in boxes] == [
+        *((1, 572), (64, 570), (64, 568)),
+        *((64, 284), (128, 282), (128, 280)),
+        *((128, 140), (256, 138), (256, 136)),
+        *((256, 68), (512, 66), (512, 64)),
+        *((512, 32), (1024, 30), (1024, 28)),
+        *((1024, 56), (512, 54), (512, 52)),
+        *((512, 104), (256, 102), (256, 100)),
+        *((256, 200), (128, 198), (128, 196)),
+        *((128, 392), (64, 390), (64, 388), (2, 388)),
+    ]
+    joined = [box for box in boxes if box["copied"]]
+    assert [box["copied"] for box in joined] == [512, 256, 128, 64]
+    assert all(2 * box["copied"] == box["channels"] for box in joined)
+
+
+def test_the_boxes_of_figure_1_make_a_u():
+    boxes = figure_1(UNet(base_channels=2, depth=3).eval(), 92)
+    levels = [box["level"] for box in boxes]
+    bottom = levels.index(3)
+    assert levels[: bottom + 1] == sorted(levels[: bottom + 1]) and levels[-1] == 0
+    for before, box in pairwise(boxes):
+        same_row = box["y"] == before["y"]
+        assert same_row == (box["kind"] == "Conv2d")
