@@ -18,7 +18,7 @@ export PYTHONPATH := $(CURDIR)
 PY = "$(VENV)/bin/python"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup course app lab test colab export outputs links clean
+.PHONY: help setup course app lab test colab export outputs links gpu clean
 
 help: ## print this list
 	@echo "The course on U-Net. Targets (each one sets up what it needs):"
@@ -53,6 +53,9 @@ outputs: setup ## execute notebooks and store their outputs: NB="05_model", FORC
 links: setup ## write links, badges and the README's table from settings.ini
 	@$(PY) tools/links.py
 	@$(PY) tools/check.py --export
+
+gpu: setup ## measure this machine's GPU in 8 minutes; writes results/gpu_<card>.csv
+	@$(PY) benchmarks/gpu.py
 
 clean: ## remove what was built or written by notebooks; keeps the environment
 	@"$(PYTHON)" tools/clean.py "$(VENV)"
