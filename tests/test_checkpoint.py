@@ -344,6 +344,28 @@ def test_objects_are_saved_and_set(tmp_path):
         load_state(tmp_path / "a.safetensors", into=torch.nn.Linear(3, 2))
 
 
+class Failing:
+    "An object that cannot be set, for a reason that has nothing to do with the file."
+
+    def __init__(self, error):
+        self.error = error
+
+    def load_state_dict(self, state):
+        raise self.error
+
+
+def test_only_what_does_not_fit_is_laid_to_the_file(tmp_path):
+    path = save_state(tmp_path / "a.safetensors", {"step": 1})
+    memory = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+    for error in (memory, RuntimeError("CUDA error: device-side assert triggered")):
+        with pytest.raises(type(error)) as caught:
+            load_state(path, into=Failing(error))
+        assert caught.value is error
+    for error in (KeyError("momentum"), ValueError("loaded state dict has 3 groups")):
+        with pytest.raises(ValueError, match=says("a.safetensors", "sound", "Failing")):
+            load_state(path, into=Failing(error))
+
+
 def test_what_cannot_be_kept_is_named_by_its_place(tmp_path):
     with pytest.raises(TypeError, match=r"state/a/1 is a function"):
         save_state(tmp_path / "a.safetensors", {"a": [1, lambda: 0]})

@@ -1,7 +1,8 @@
-"""The training loop: it learns, measures right, goes on exactly, and stops at a NaN."""
+"""The training loop and its engine: they learn, measure right, go on exactly."""
 
 import faulthandler
 import sys
+import time
 from copy import deepcopy
 
 import pytest
@@ -12,16 +13,31 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from unet_tutorial.data.loader import SeededSampler
-from unet_tutorial.losses import weighted_cross_entropy
+from unet_tutorial.losses import dice_bce_loss, weighted_cross_entropy
 from unet_tutorial.metrics import dice_of, pixel_error_of
 from unet_tutorial.model import UNet
 from unet_tutorial.runs.checkpoint import load_state, save_state
-from unet_tutorial.runs.engine import Training, find_not_finite
-from unet_tutorial.train import evaluate, fit, go_on, train_one_epoch
+from unet_tutorial.runs.engine import Training, find_not_finite, go_on
+from unet_tutorial.train import (
+    Step,
+    evaluate,
+    fit,
+    precision,
+    to_device,
+    train_one_epoch,
+)
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")
 CPU = torch.device("cpu")
 LOSS = nn.CrossEntropyLoss()
+
+
+def unit_cross_entropy(logits, labels):
+    return weighted_cross_entropy(logits, labels, torch.ones(labels.shape))
+
+
+def weights_of(model):
+    return torch.cat([weight.detach().flatten() for weight in model.parameters()])
 
 
 def small_net(**switches):
@@ -57,26 +73,64 @@ def test_training_learns(squares):
 
 
 @pytest.mark.parametrize("batch", [1, 3, 16])
-def test_metrics_do_not_depend_on_the_batch(squares, batch):
+def test_what_is_measured_does_not_depend_on_the_batch(squares, batch):
     model, metrics = small_net(), {"dice": dice_of, "error": pixel_error_of}
     whole = evaluate(model, DataLoader(squares, 16), LOSS, metrics)
     parts = evaluate(model, DataLoader(squares, batch), LOSS, metrics)
     assert parts["dice"] == whole["dice"] and parts["error"] == whole["error"]
+    assert parts["loss"] == pytest.approx(whole["loss"], rel=1e-5)
 
 
-def test_evaluate_changes_nothing(squares):
-    model = small_net()
+@pytest.mark.parametrize("loss", [LOSS, dice_bce_loss, unit_cross_entropy])
+def test_a_corner_tile_weighs_as_much_as_its_known_pixels(squares, loss):
+    images, labels = squares.tensors
+    labels = labels.clone()
+    labels[12:, 6:] = -100  # of the last batch a quarter is known
+    labels[4:8] = -100  # and of the second nothing at all
+    model, loader = small_net(), DataLoader(TensorDataset(images, labels), 4)
+    model.eval()
+    with torch.no_grad():
+        losses = [loss(model(x), y) for x, y in loader]
+    known = [(y >= 0).sum() for _, y in loader]
+    assert losses[1] == 0 or losses[1].isnan()
+    due = sum(x * n for x, n in zip(losses, known, strict=True) if n) / sum(known)
+    assert evaluate(model, loader, loss)["loss"] == pytest.approx(due.item(), rel=1e-5)
+    plain = (losses[0] + losses[2] + losses[3]) / 3
+    assert due.item() != pytest.approx(plain.item(), rel=1e-3)
+
+
+def test_a_set_without_any_label_cannot_be_measured(squares):
+    images, labels = squares.tensors
+    loader = DataLoader(TensorDataset(images, torch.full_like(labels, -100)), 4)
+    with pytest.raises(ValueError, match=says("no pixel", "-100")):
+        evaluate(small_net(), loader, LOSS)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_evaluate_changes_nothing(squares, training):
+    model = small_net().train(training)
+    model.contracting.dropout.train(not training)  # one layer in another mode
+    modes = [layer.training for layer in model.modules()]
     before = {key: value.clone() for key, value in model.state_dict().items()}
     evaluate(model, DataLoader(squares, 4), LOSS)
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
-    assert not model.training and all(p.grad is None for p in model.parameters())
+    assert [layer.training for layer in model.modules()] == modes
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_the_mode_is_put_back_after_an_error_too(squares):
+    model = small_net().train()
+    with pytest.raises(ZeroDivisionError):
+        evaluate(model, DataLoader(squares, 4), lambda logits, labels: 1 / 0)
+    assert all(layer.training for layer in model.modules())
 
 
 def test_the_scheduler_steps_once_a_batch(squares):
     model = small_net()
     optimizer = torch.optim.SGD(model.parameters(), 1.0)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5**step)
-    train_one_epoch(Training(model, optimizer, schedule), DataLoader(squares, 4), LOSS)
+    step = Step(model, optimizer, schedule)
+    train_one_epoch(model, DataLoader(squares, 4), LOSS, step, "cpu")
     assert schedule.get_last_lr() == [0.5**4]
 
 
@@ -84,6 +138,15 @@ def test_time_is_up(squares):
     model, loader = small_net(), DataLoader(squares, 4)
     optimizer = torch.optim.SGD(model.parameters(), 1e-3)
     assert fit(model, loader, loader, LOSS, optimizer, 5, minutes=0) == {}
+
+
+def test_time_may_be_up_in_the_middle_of_an_epoch(squares, monkeypatch):
+    model, loader, seconds = small_net(), DataLoader(squares, 4), iter(range(99))
+    monkeypatch.setattr(time, "monotonic", lambda: next(seconds))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer := sgd(model), float)
+    loaders = loader, loader
+    history = fit(model, *loaders, LOSS, optimizer, 5, scheduler=schedule, minutes=0.05)
+    assert len(history["valid_loss"]) == 1 and schedule.last_epoch == 2  # steps of 4
 
 
 def test_the_data_set_is_told_the_epoch(squares):
@@ -97,7 +160,8 @@ def test_the_data_set_is_told_the_epoch(squares):
 def test_bfloat16_gives_nearly_the_same_loss(squares):
     model, loader = small_net(), DataLoader(squares, 16)
     exact = evaluate(model, loader, LOSS)["loss"]
-    assert evaluate(model, loader, LOSS, amp=True)["loss"] == pytest.approx(exact, 0.02)
+    half = evaluate(model, loader, LOSS, amp=torch.bfloat16)["loss"]
+    assert half == pytest.approx(exact, 0.02) and half != exact
 
 
 def test_an_empty_loader_is_an_error_not_a_dice_of_zero(squares):
@@ -106,7 +170,9 @@ def test_an_empty_loader_is_an_error_not_a_dice_of_zero(squares):
     with pytest.raises(ValueError, match="no batch.*drop_last"):
         evaluate(model, loader, LOSS)
     with pytest.raises(ValueError, match="no batch.*drop_last"):
-        train_one_epoch(Training(model, sgd(model)), loader, LOSS)
+        train_one_epoch(model, loader, LOSS, Step(model, sgd(model)), "cpu")
+    with pytest.raises(ValueError, match="no batch.*drop_last"):
+        go_on(Training(model, sgd(model), device="cpu"), loader, loader, LOSS, 1)
 
 
 def test_labels_of_the_input_size_are_refused_with_the_remedy():
@@ -142,6 +208,44 @@ def test_a_device_may_be_named(squares):
     evaluate(small_net(), DataLoader(squares, 16), LOSS, device="cpu")
 
 
+def test_only_cuda_is_not_waited_for():
+    asked = []
+
+    class Part:
+        def to(self, device, non_blocking):
+            asked.append((torch.device(device).type, non_blocking))
+
+    for device in ("cpu", "mps", "cuda", "cuda:1", torch.device("cuda")):
+        to_device([Part()], device)
+    cuda = [("cuda", True)] * 3
+    assert asked == [("cpu", False), ("mps", False), *cuda]
+
+
+class Recorder(nn.Module):
+    "A net that notes where it was asked to go."
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.asked = nn.Conv2d(1, 2, 1), []
+
+    def to(self, device):
+        self.asked.append(device)
+        return self
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+def test_a_model_stays_where_it_is_unless_it_is_sent(squares, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # it would be faster
+    model, loader = Recorder(), DataLoader(squares, 8)
+    evaluate(model, loader, LOSS)
+    fit(model, loader, loader, LOSS, sgd(model), 1)
+    assert set(model.asked) == {None}
+    evaluate(model, loader, LOSS, device="cpu")
+    assert model.asked[-1] == "cpu"
+
+
 # What is refused
 
 
@@ -165,14 +269,92 @@ def test_a_list_is_no_dictionary_of_metrics(squares):
         evaluate(small_net(), DataLoader(squares, 4), LOSS, [dice_of])
 
 
-def test_a_model_is_no_training(squares):
-    with pytest.raises(TypeError, match=says("Training(model, optimizer)")):
-        train_one_epoch(small_net(), DataLoader(squares, 4), LOSS)
-
-
-def test_the_optimizer_of_another_model_is_refused(squares):
+@pytest.mark.parametrize("kind", [Step, Training])
+def test_the_optimizer_of_another_model_is_refused(squares, kind):
     with pytest.raises(ValueError, match=says("optimizer", "model.parameters()")):
-        Training(small_net(), sgd(small_net()))
+        kind(small_net(), sgd(small_net()))
+
+
+@pytest.mark.parametrize("amp", [True, False, "bf16", torch.float32])
+def test_a_format_that_is_no_dtype_is_refused_by_name(squares, amp):
+    model, loader = small_net(), DataLoader(squares, 4)
+    pattern = says("amp is", "torch.bfloat16", "None", "gpu.amp_type")
+    with pytest.raises(ValueError, match=pattern):
+        precision(CPU, amp)
+    with pytest.raises(ValueError, match=pattern):
+        evaluate(model, loader, LOSS, amp=amp)
+    with pytest.raises(ValueError, match=pattern):
+        fit(model, loader, loader, LOSS, sgd(model), 1, amp=amp)
+
+
+def test_a_naked_loop_does_the_same(squares):
+    nets = [small_net(dropout=0) for _ in range(2)]
+    optimizers = [torch.optim.AdamW(net.parameters()) for net in nets]
+    for x, y in DataLoader(squares, 4):
+        LOSS(nets[0](x), y).backward()
+        optimizers[0].step()
+        optimizers[0].zero_grad()
+    step = Step(nets[1], optimizers[1])
+    train_one_epoch(nets[1], DataLoader(squares, 4), LOSS, step, "cpu")
+    assert torch.equal(weights_of(nets[0]), weights_of(nets[1]))
+
+
+def test_fit_and_the_engine_are_one_loop(squares):
+    nets, loader = [small_net(dropout=0) for _ in range(2)], DataLoader(squares, 4)
+    history = fit(nets[0], loader, loader, LOSS, sgd(nets[0]), 2)
+    training = Training(nets[1], sgd(nets[1]), device="cpu")
+    again = go_on(training, loader, loader, LOSS, 2)
+    assert torch.equal(weights_of(nets[0]), weights_of(nets[1]))
+    assert again["valid_loss"] == history["valid_loss"]
+
+
+def test_fit_stops_when_the_loss_is_no_number(squares):
+    model, loader = small_net(), DataLoader(squares, 4)
+    with torch.no_grad():
+        model.last.bias[0] = torch.nan
+    with pytest.raises(FloatingPointError, match=says("nan in epoch 1", "clip")):
+        fit(model, loader, loader, LOSS, sgd(model), 3)
+
+
+def test_fit_tells_the_callback_after_each_epoch(squares):
+    model, loader, told = small_net(), DataLoader(squares, 8), []
+    history = fit(
+        model,
+        loader,
+        loader,
+        LOSS,
+        sgd(model),
+        2,
+        callback=lambda epoch, row: told.append((epoch, row["valid_loss"])),
+    )
+    assert told == list(enumerate(history["valid_loss"], 1)) and not model.training
+
+
+def test_a_plain_step_scales_for_float16_and_clips(squares):
+    model = small_net()
+    step = Step(model, sgd(model, 1.0), clip=1e-3, amp=torch.float16)
+    before = weights_of(model)
+    train_one_epoch(model, DataLoader(squares, 16), LOSS, step, "cpu")
+    assert step.scaler.is_enabled()
+    assert (weights_of(model) - before).norm() == pytest.approx(1e-3, rel=0.01)
+
+
+@pytest.mark.parametrize("kind", [Step, Training])
+def test_gradients_that_were_left_do_not_enter_the_first_step(squares, kind):
+    nets = [small_net(dropout=0) for _ in range(2)]
+    for weight in nets[1].parameters():
+        weight.grad = torch.full_like(weight, 1e3)
+    for net in nets:
+        on_cpu = {"device": "cpu"} if kind is Training else {}
+        step = kind(net, sgd(net), **on_cpu)
+        train_one_epoch(net, DataLoader(squares, 16), LOSS, step, "cpu")
+    assert torch.equal(weights_of(nets[0]), weights_of(nets[1]))
+
+
+def test_two_trainings_are_two():
+    model = small_net()
+    one, other = (Training(model, sgd(model), device="cpu") for _ in range(2))
+    assert one != other and one == one and len({one, other}) == 2
 
 
 def test_labels_of_0_and_255_are_refused_with_the_remedy(squares):
@@ -197,8 +379,20 @@ def test_what_is_watched_must_be_measured(squares):
 # What a training needs besides
 
 
-def weights_of(model):
-    return torch.cat([weight.detach().flatten() for weight in model.parameters()])
+def one_epoch(training, loader, loss=LOSS, callback=None):
+    "One epoch more of a training."
+    epochs = training.epoch + 1
+    go_on(training, loader, loader, loss, epochs, callback=callback)
+
+
+def after_step(function):
+    "A callback of the engine that calls a function after each step."
+
+    def callback(training, row):
+        if row is None:
+            function()
+
+    return callback
 
 
 def test_accumulated_gradients_are_those_of_a_large_batch(squares):
@@ -207,8 +401,8 @@ def test_accumulated_gradients_are_those_of_a_large_batch(squares):
     nets[1].load_state_dict(nets[0].state_dict())
     large = Training(nets[0], sgd(nets[0]), device="cpu")
     small = Training(nets[1], sgd(nets[1]), device="cpu", accumulate=4)
-    train_one_epoch(large, DataLoader(squares, 8), LOSS)
-    train_one_epoch(small, DataLoader(squares, 2), LOSS)
+    one_epoch(large, DataLoader(squares, 8))
+    one_epoch(small, DataLoader(squares, 2))
     assert large.step == small.step == 2
     assert torch.allclose(weights_of(nets[0]), weights_of(nets[1]), atol=1e-6)
 
@@ -216,7 +410,7 @@ def test_accumulated_gradients_are_those_of_a_large_batch(squares):
 def test_the_last_group_may_be_smaller(squares):
     model = small_net()
     training = Training(model, sgd(model), device="cpu", accumulate=3)
-    train_one_epoch(training, DataLoader(squares, 4), LOSS)
+    one_epoch(training, DataLoader(squares, 4))
     assert training.step == 2 and training.epoch == 1 and training.batch == 0
 
 
@@ -224,16 +418,16 @@ def test_a_long_gradient_is_clipped(squares):
     model = small_net()
     before = weights_of(model)
     training = Training(model, sgd(model, 1.0), device="cpu", clip=1e-3)
-    train_one_epoch(training, DataLoader(squares, 16), LOSS)
+    one_epoch(training, DataLoader(squares, 16))
     assert (weights_of(model) - before).norm() == pytest.approx(1e-3, rel=1e-3)
 
 
 def test_the_average_follows_the_weights(squares):
     model, seen = small_net(), []
     training = Training(model, sgd(model), device="cpu", ema=0.9)
-    steps = {"after_step": lambda: seen.append(weights_of(model))}
     expected = weights_of(model)
-    train_one_epoch(training, DataLoader(squares, 2), LOSS, **steps)
+    note = after_step(lambda: seen.append(weights_of(model)))
+    one_epoch(training, DataLoader(squares, 2), callback=note)
     for number, weights in enumerate(seen, 1):
         decay = min(0.9, (1 + number) / (10 + number))
         expected = decay * expected + (1 - decay) * weights
@@ -241,18 +435,12 @@ def test_the_average_follows_the_weights(squares):
     assert training.net is not model and not training.net.training
 
 
-def test_fit_leaves_the_averaged_weights(squares):
-    model, loader, seen = small_net(), DataLoader(squares, 4), []
-    told = {"callback": lambda training, row: seen.append(training)}
-    fit(model, loader, loader, LOSS, sgd(model), 1, ema=0.9, **told)
-    assert torch.equal(weights_of(model), weights_of(seen[0].average))
-
-
 def test_training_stops_after_so_many_steps(squares):
     model, loader = small_net(), DataLoader(squares, 4)
     seen = []
     told = {"callback": lambda training, row: seen.append((training.step, bool(row)))}
-    history = fit(model, loader, loader, LOSS, sgd(model), 9, steps=6, **told)
+    training = Training(model, sgd(model), device="cpu")
+    history = go_on(training, loader, loader, LOSS, 9, steps=6, **told)
     assert len(history["valid_loss"]) == 2  # the second epoch has two steps
     steps = [(n, False) for n in range(1, 7)]
     assert seen == [*steps[:4], (4, True), *steps[4:], (6, True)]
@@ -265,6 +453,10 @@ def test_training_stops_when_nothing_gets_better(squares):
     end = {"patience": 2, **watched}
     history = fit(model, loader, loader, LOSS, sgd(model), 9, metrics, **end)
     assert history["dice"] == [0.5, 0.7, 0.6, 0.7]
+    values = iter([0.5, 0.7, 0.6, 0.7, 0.2, 0.9])
+    training = Training(model, sgd(model), device="cpu")
+    history = go_on(training, loader, loader, LOSS, 9, metrics, **end)
+    assert history["dice"] == [0.5, 0.7, 0.6, 0.7] and training.best_epoch == 2
 
 
 # Going on exactly
@@ -360,13 +552,13 @@ def test_shuffle_cannot_go_on_in_the_middle(squares):
     training = start()
     training.batch = 2
     with pytest.raises(ValueError, match=says("shuffle=True", "SeededSampler")):
-        train_one_epoch(training, DataLoader(squares, 3, shuffle=True), LOSS)
+        one_epoch(training, DataLoader(squares, 3, shuffle=True))
 
 
 def test_shuffle_goes_on_between_epochs(squares, tmp_path):
     def learn(training, epochs):
         for _ in range(epochs):
-            train_one_epoch(training, DataLoader(squares, 3, shuffle=True), LOSS)
+            one_epoch(training, DataLoader(squares, 3, shuffle=True))
         return training
 
     learn(whole := start(), 2)
@@ -381,6 +573,34 @@ def test_the_state_of_another_training_is_refused(squares, tmp_path):
     model = small_net()
     with pytest.raises(ValueError, match=says("a.safetensors", "average", "options")):
         load_state(path, into=Training(model, sgd(model)))
+
+
+FORMATS = [False, "bf16", "fp16"]
+
+
+@pytest.mark.parametrize("after", FORMATS)
+@pytest.mark.parametrize("before", FORMATS)
+def test_a_training_goes_on_in_another_format(squares, tmp_path, before, after):
+    model, path = small_net(), tmp_path / "a.safetensors"
+    training = Training(model, sgd(model), device="cpu", amp=before)
+    loader = DataLoader(squares, 4)
+    one_epoch(training, loader)
+    save_state(path, training)
+    other = small_net()
+    resumed = Training(other, sgd(other), device="cpu", amp=after)
+    load_state(path, into=resumed)
+    assert torch.equal(weights_of(model), weights_of(other))
+    one_epoch(resumed, loader)
+    assert resumed.epoch == 2 and resumed.step > training.step
+
+
+def test_a_state_without_a_scaler_is_taken(squares):
+    model = small_net()
+    training = Training(model, sgd(model), device="cpu", amp="fp16")
+    state = training.state_dict()
+    del state["scaler"]
+    training.load_state_dict(state)
+    one_epoch(training, DataLoader(squares, 4))
 
 
 # NaN
@@ -415,15 +635,15 @@ def test_nan_stops_before_the_net_is_ruined(squares, kind, accumulate, loss):
     model = small_net()
     training = Training(model, sgd(model), device="cpu", accumulate=accumulate)
     states = [{k: v.clone() for k, v in model.state_dict().items()}]
-    keep = {"after_step": lambda: states.append(deepcopy(model.state_dict()))}
+    keep = after_step(lambda: states.append(deepcopy(model.state_dict())))
     pattern = says("epoch 1, batch 2:", where, "not taken")
     with pytest.raises(FloatingPointError, match=pattern):
-        train_one_epoch(training, poisoned(squares, **poison), loss, **keep)
+        one_epoch(training, poisoned(squares, **poison), loss, keep)
     assert training.step == len(states) - 1 == (1 if accumulate == 1 else 0)
     assert_same(states[-1], dict(model.state_dict()))
     assert all(weight.grad is None for weight in model.parameters())
-    clean = DataLoader(squares, 4)
-    train_one_epoch(Training(model, sgd(model), device="cpu"), clean, LOSS)
+    one_epoch(training, DataLoader(squares, 4))
+    assert training.epoch == 1 and training.step == (4 if accumulate == 1 else 2)
 
 
 class Overflow(nn.Module):
@@ -437,7 +657,7 @@ def test_the_first_layer_that_overflows_is_named(squares):
     training = Training(model, sgd(model), device="cpu")
     pattern = says("contracting.dropout (Overflow)", "learning rate", "clip")
     with pytest.raises(FloatingPointError, match=pattern):
-        train_one_epoch(training, DataLoader(squares, 4), LOSS)
+        one_epoch(training, DataLoader(squares, 4))
     assert all(x.isfinite().all() for x in model.state_dict().values())
 
 
@@ -460,7 +680,7 @@ def test_an_infinite_gradient_is_named(squares):
         return LOSS(BadGradient.apply(logits), labels)
 
     with pytest.raises(FloatingPointError, match=says("the gradient is", "last.")):
-        train_one_epoch(training, DataLoader(squares, 4), loss)
+        one_epoch(training, DataLoader(squares, 4), loss)
     assert torch.equal(weights_of(model), before)
 
 
@@ -469,7 +689,56 @@ def test_a_net_that_is_ruined_already_is_named(squares):
     with torch.no_grad():
         model.last.bias[0] = torch.nan
     with pytest.raises(FloatingPointError, match=says("last.bias", "older weights")):
-        fit(model, *[DataLoader(squares, 4)] * 2, LOSS, sgd(model), 1)
+        one_epoch(Training(model, sgd(model), device="cpu"), DataLoader(squares, 4))
+
+
+def test_after_a_nan_in_float16_the_training_can_go_on(squares):
+    model = small_net()
+    training = Training(model, sgd(model), device="cpu", amp="fp16", clip=1.0)
+    with pytest.raises(FloatingPointError, match="images.* is nan"):
+        one_epoch(training, poisoned(squares, images=torch.nan), criterion)
+    scale = training.scaler.get_scale()
+    one_epoch(training, DataLoader(squares, 4))
+    assert training.epoch == 1 and training.step == 4
+    assert training.scaler.get_scale() == scale
+
+
+def test_an_error_of_the_callback_is_not_taken_for_a_bad_step(squares):
+    model = small_net()
+    training = Training(model, sgd(model), device="cpu")
+    seen = []
+
+    def callback(training, row):
+        seen.append(deepcopy(model.state_dict()))
+        raise ValueError("the disk is full")
+
+    with pytest.raises(ValueError, match=r"^the disk is full$"):
+        one_epoch(training, DataLoader(squares, 4), callback=callback)
+    assert_same(seen[0], dict(model.state_dict()))
+    assert training.step == training.batch == 1
+
+
+def test_what_an_interruption_left_of_a_group_does_not_enter_the_next(squares):
+    ends = []
+    for interrupted in (False, True):
+        model = small_net(dropout=0)
+        for layer in model.modules():  # a forward pass leaves no trace in them
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.momentum = 0.0
+        training = Training(model, sgd(model), device="cpu", accumulate=2)
+        if interrupted:
+            numbers = iter(range(2))
+
+            def stops(logits, labels, numbers=numbers):
+                if next(numbers) == 1:
+                    raise KeyboardInterrupt
+                return LOSS(logits, labels)
+
+            with pytest.raises(KeyboardInterrupt):
+                one_epoch(training, DataLoader(squares, 4), stops)
+        one_epoch(training, DataLoader(squares, 4))
+        ends.append(weights_of(model))
+    assert torch.equal(*ends)
 
 
 def test_float16_leaves_out_a_step_that_overflows(squares):
@@ -477,7 +746,7 @@ def test_float16_leaves_out_a_step_that_overflows(squares):
     training = Training(model, sgd(model), device="cpu", amp="fp16")
     loader = DataLoader(squares, 4)
     training.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
-    train_one_epoch(training, loader, LOSS)
+    one_epoch(training, loader)
     assert 0 <= training.step < 4 and training.scaler.get_scale() < 2.0**40
     assert all(x.isfinite().all() for x in model.state_dict().values())
 
@@ -492,7 +761,7 @@ def test_a_bad_gradient_is_named_where_it_begins(squares):
     before = weight.detach().clone()
     weight.register_hook(lambda gradient: gradient * float("nan"))
     with pytest.raises(FloatingPointError, match=f"gradient of {name}"):
-        fit(model, loader, loader, LOSS, sgd(model), 1)
+        one_epoch(Training(model, sgd(model), device="cpu"), loader)
     assert torch.equal(weight, before)
 
 

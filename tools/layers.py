@@ -12,7 +12,7 @@ LAYERS = {
     "data": "data.images data.pairs data.check data.source data.datasets "
     "data.pipelines data.photos data.loader data.crops data.outputs data.download",
     "learning": "metrics train gpu predict",
-    "runs": "runs.batches runs.engine runs.checkpoint runs.recipes runs.report "
+    "runs": "runs.engine runs.checkpoint runs.recipes runs.report "
     "runs.logbook runs.run",
     "deploy": "deploy.folder deploy.live deploy.export",
     "top": "doctor cli",

@@ -19,28 +19,34 @@ def _checked(logits, labels):
     got = f"logits are {tuple(logits.shape)}, labels {tuple(labels.shape)}"
     if logits.ndim != 4 or labels.shape != (len(logits), *logits.shape[2:]):
         text = "Labels too large? skips.center_crop. An axis too many? labels[:, 0]"
-        raise ValueError(f"{got}: (B, K, H, W) and (B, H, W) are due. {text}")
+        raise ValueError(f"{got}: they must be (B, K, H, W) and (B, H, W). {text}")
     if not logits.is_floating_point() or labels.is_floating_point():
         got = f"logits are {logits.dtype}, labels {labels.dtype}"
         raise ValueError(f"{got}: take floating-point logits and labels.long()")
     labels, classes = labels.long(), max(2, logits.shape[1])
-    wrong = (labels != -100) & ((labels < 0) | (labels >= classes))
-    if wrong.any():
-        values, text = labels[wrong].unique().tolist(), "label map of cells? labels > 0"
+    if labels.device.type == "cpu":  # to look at values elsewhere is to wait for them
+        _check_values(labels, classes)
+    return logits.to(torch.promote_types(logits.dtype, torch.float32)), labels
+
+
+def _check_values(labels, classes):
+    """Raise a ValueError unless all labels are classes, or -100."""
+    wrong = labels[(labels != -100) & ((labels < 0) | (labels >= classes))]
+    if len(wrong):
+        values, text = wrong.unique().tolist(), "label map of cells? labels > 0"
         if values == [255]:
             text = "mask of 0 and 255? labels == 255"
         got = f"the labels hold {values[:4]}; 0 to {classes - 1}, and -100 for"
         raise ValueError(f"{got} 'left out', would work. A {text}")
-    return logits.to(torch.promote_types(logits.dtype, torch.float32)), labels
 
 
 def _finite(loss, logits):
-    """Return the loss, if it is a number."""
-    if loss.isfinite():
+    """Return the loss; on the CPU it must be a number."""
+    if loss.device.type != "cpu" or loss.isfinite():
         return loss
     bad = f"{(~logits.isfinite()).sum()} of {logits.numel()} logits"
     text = "look for NaN in images and weights of the net, lower the learning rate"
-    text = f"are NaN or infinite: {text}, take bfloat16 in place of float16"
+    text = f"are NaN or infinite: {text}, take bfloat16 instead of float16"
     raise ValueError(f"the loss is {loss.item()}, {bad} {text}")
 
 # %% ../nbs/08_losses.ipynb #131aba10
@@ -62,7 +68,8 @@ def weighted_cross_entropy(
         got = f"weights are {tuple(weights.shape)}, labels {tuple(labels.shape)}"
         raise ValueError(f"{got}: both must be the same (B, H, W)")
     weights = weights.to(logits.dtype)
-    if not ((weights >= 0) & weights.isfinite()).all():
+    on_cpu = weights.device.type == "cpu"  # values are looked at there, and only there
+    if on_cpu and not ((weights >= 0) & weights.isfinite()).all():
         got = f"weights from {weights.min():g} to {weights.max():g}"
         raise ValueError(f"{got}: each must be a number, at least 0")
     if reduction not in ("mean", "sum"):

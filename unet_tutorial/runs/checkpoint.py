@@ -9,6 +9,7 @@ __all__ = ['save_state', 'load_state']
 import json
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -57,7 +58,7 @@ def _unpack(value, tensors):
 def save_state(
     path: str | Path,  # the .safetensors file to write
     state,  # nested dicts, lists and tuples of tensors, numbers and text; or an
-    # object whose state_dict() is that, such as an optimizer or a training.Training
+    # object whose state_dict() is that, such as an optimizer or an engine.Training
     overwrite: bool = False,  # replace a file that is there
 ) -> Path:  # the path
     """Write all that a training needs to go on exactly."""
@@ -78,9 +79,20 @@ def load_state(
     try:
         texts, tensors = read_tensors(path)
         tree = _unpack(json.loads(texts["state"]), tensors)
-        if into is not None:
-            into.load_state_dict(tree)
-        return tree
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        what = "a state that save_state wrote for this training"
-        raise damaged(path, what, error) from error
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise damaged(path, "a state that save_state wrote", error) from error
+    if into is not None:
+        _set(into, tree, path)
+    return tree
+
+
+def _set(into, tree, path):
+    """Hand a state to an object; only what does not fit is an error of the file."""
+    try:
+        into.load_state_dict(tree)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        misfit = not isinstance(error, RuntimeError) or "state_dict" in str(error)
+        if isinstance(error, torch.cuda.OutOfMemoryError) or not misfit:
+            raise  # the device has a problem, not the file
+        what = f"{path} is a sound file, but its state is not one of this"
+        raise ValueError(f"{what} {type(into).__name__}: {error}") from error

@@ -19,9 +19,10 @@ from ..gpu import amp_type, pick_device
 from . import logbook, recipes
 from . import report as pictures
 from .checkpoint import load_state, save_state
+from .engine import go_on
 from .recipes import read_recipe
 from .weights import load_net
-from ..train import evaluate, go_on
+from ..train import evaluate
 
 # %% ../../nbs/workshop/runs/run.ipynb #56bd9cdd
 def _callback(out, draw, notes, asked, every, report):
@@ -226,4 +227,5 @@ def evaluate_run(
     _, valid = recipes.plan_loaders(plan, source)
     how = recipes.criterion_for(plan), recipes.metrics_for(source.classes)
     model = wrap(model) if wrap else model
-    return evaluate(model, valid, *how, device, plan["amp"])
+    device = pick_device(device)
+    return evaluate(model, valid, *how, device, amp_type(plan["amp"], device))
