@@ -3,12 +3,12 @@
     make gpu                                       # python benchmarks/gpu.py
     python benchmarks/gpu.py --device cpu --small  # try the script without a card
 
-Everything is drawn from a seed. Measured are: the rate of a plain matrix product in each
-format; training of the padded `UNet` at 512x512 with the loop of `train`, in images and
-steps per second and as a share of that rate; the peak of the memory beside what
-`training_memory` predicts; how often the loop waits for the card; the seconds for a
-512x512 image by tiles through the paper's net; how far a training that was begun on the
-processor and resumed on the card is from one that stayed; and the tests for devices.
+Everything is drawn from a seed. Measured are: the rate of a plain matrix product in
+each format; training of the padded `UNet` at 512x512 with the loop of `train`, in
+images and steps per second and as a share of that rate; the peak of the memory beside
+what `training_memory` predicts; how often the loop waits for the card; the seconds for
+a 512x512 image by tiles through the paper's net; how far a training that was begun on
+the processor and resumed on the card is from one that stayed; the tests for devices.
 
 Each result is printed as it comes. They are written to results/gpu_<card>.csv, with the
 card, versions, command and seed in each row; a measurement that failed or was left out
@@ -274,7 +274,9 @@ def resume(bench, setting):
         moved = begin(bench.device)
         load_state(path, into=moved[1])
     stayed, went = learn(*cpu), learn(*moved)
-    bench.add("resumed elsewhere", setting, abs(went / stayed - 1), "", "loss, relative")
+    bench.add(
+        "resumed elsewhere", setting, abs(went / stayed - 1), "", "loss, relative"
+    )
 
 
 def tests(bench, setting):

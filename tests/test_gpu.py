@@ -1,9 +1,14 @@
 """Where a net computes, in how many bits, how long it takes, and what it needs."""
 
+import os
+import runpy
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
 import torch
+from conftest import ROOT
 from samples import says
 from torch import nn
 
@@ -204,3 +209,47 @@ def test_memory_of_a_net_that_was_trained_before():
     net(torch.zeros(1, 1, 44, 44)).sum().backward()
     assert training_memory(net.eval(), (1, 1, 44, 44)) == fresh
     assert not net.training
+
+
+# The benchmark, as far as it goes without a card
+
+
+def run_benchmark(*options):
+    env = dict(os.environ, CUDA_VISIBLE_DEVICES="")
+    command = [sys.executable, ROOT / "benchmarks" / "gpu.py", *options]
+    return subprocess.run(command, env=env, capture_output=True, text=True)
+
+
+def test_the_benchmark_says_that_there_is_no_card():
+    if torch.backends.mps.is_available():
+        pytest.skip("an Apple chip is here")
+    run = run_benchmark()
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.count("\n") == 1
+    assert "no GPU here" in run.stdout and "--device cpu --small" in run.stdout
+    assert run_benchmark("--device", "cpu").returncode == 2  # it would take hours
+
+
+def test_the_benchmark_can_be_tried_on_a_processor(tmp_path):
+    before, out = sorted((ROOT / "results").iterdir()), tmp_path / "gpu.csv"
+    run = run_benchmark("--device", "cpu", "--small", "--out", str(out))
+    assert run.returncode == 0, run.stdout + run.stderr
+    for what in ("matrix product", "training", "memory, predicted", "image by tiles"):
+        assert what in run.stdout
+    assert "Error" not in run.stdout
+    assert sorted((ROOT / "results").iterdir()) == before
+    head, *rows = out.read_text().splitlines()
+    named = {"what", "setting", "value", "card", "torch", "seed", "command"}
+    assert named < set(head.split(","))
+    assert len(rows) > 12 and all("--small" in row for row in rows)
+
+
+def test_nothing_is_written_that_nobody_asked_for(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--device", "cpu", "--small"])
+    benchmark = runpy.run_path(str(ROOT / "benchmarks" / "gpu.py"))
+    monkeypatch.setitem(benchmark["main"].__globals__, "measure", lambda bench: None)
+    before = sorted((ROOT / "results").iterdir())
+    assert benchmark["main"]() == 0
+    assert sorted((ROOT / "results").iterdir()) == before
+    assert "written to" not in capsys.readouterr().out
