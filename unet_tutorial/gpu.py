@@ -153,7 +153,7 @@ def _activation_bytes(model, images):
     del loss  # until here it had held what was put aside
     return sum(storage.nbytes() for storage in kept.values())
 
-
+# %% ../nbs/13_gpu.ipynb #memory-parts
 def training_memory(
     model: nn.Module,  # gives logits (B, K, h, w); is left as it is
     shape: tuple[int, int, int, int],  # (B, C, H, W) of a batch
