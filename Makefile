@@ -20,7 +20,7 @@ export PYTHONPATH := $(CURDIR)
 PY = "$(VENV)/bin/python"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup course app lab test colab export outputs times links clean
+.PHONY: help setup course app lab test colab export outputs times links gpu clean
 
 help: ## print this list
 	@echo "The course on U-Net. Targets (each one sets up what it needs):"
@@ -59,6 +59,9 @@ times: setup ## execute notebooks, keep how long each took, and write that every
 links: setup ## write links, tables, times and the picture of the house
 	@$(PY) tools/links.py
 	@$(PY) tools/check.py --export
+
+gpu: setup ## measure this machine's GPU in 8 minutes; writes results/gpu_<card>.csv
+	@$(PY) benchmarks/gpu.py
 
 clean: ## remove what was built or written by notebooks; keeps the environment
 	@"$(PYTHON)" tools/clean.py "$(VENV)"
