@@ -282,6 +282,16 @@ def test_an_output_with_a_path_is_not_stored(repository, capsys):
     assert path.read_bytes() == before
 
 
+def test_names_may_stand_before_and_after_options(monkeypatch):
+    asked = []
+    monkeypatch.setattr(course, "run", lambda *given: asked.append(given) or 0)
+    for line in ("run 00_show --times --jobs 1", "run --times --jobs 1 00_show"):
+        monkeypatch.setattr(sys, "argv", ["course.py", *line.split()])
+        with pytest.raises(SystemExit):
+            course.main()
+    assert asked == [(["00_show"], True, 1)] * 2
+
+
 def test_an_unknown_notebook_is_named():
     with pytest.raises(SystemExit, match="no notebook 99_none"):
         files.choose(["99_none"])

@@ -502,7 +502,7 @@ def main():
     alone.add_argument("--minutes", type=float, default=MINUTES)
     alone.add_argument("--python", default=sys.executable)
     alone.add_argument("--threads", type=int, default=1)
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()  # names may follow options
     jobs = args.jobs or (2 if args.times else None)  # the times are of two cores
     if args.action == "lab":
         lab()
