@@ -299,6 +299,25 @@ def test_a_naked_loop_does_the_same(squares):
     assert torch.equal(weights_of(nets[0]), weights_of(nets[1]))
 
 
+class Counted:
+    "A loader that counts how often it is begun."
+
+    def __init__(self, batches):
+        self.batches, self.begun = batches, 0
+
+    def __iter__(self):
+        self.begun += 1
+        return iter(self.batches)
+
+
+def test_a_loader_is_begun_once_per_epoch(squares):
+    model, loader = small_net(), Counted(list(DataLoader(squares, 8)))
+    train_one_epoch(model, loader, LOSS, Step(model, sgd(model)), "cpu")
+    assert loader.begun == 1
+    evaluate(model, loader, LOSS)
+    assert loader.begun == 2
+
+
 def test_fit_and_the_engine_are_one_loop(squares):
     nets, loader = [small_net(dropout=0) for _ in range(2)], DataLoader(squares, 4)
     history = fit(nets[0], loader, loader, LOSS, sgd(nets[0]), 2)

@@ -141,6 +141,14 @@ def _take_step(step, loss):
         step.scheduler.step()
     step.optimizer.zero_grad()
 
+# %% ../nbs/12_train.ipynb #progress
+def _progress(loader, what):
+    """Give the batches, and show how many have been given."""
+    total = None
+    with suppress(TypeError):  # not every loader has a length
+        total = len(loader)
+    return tqdm(iter(loader), what, total=total, leave=False)
+
 # %% ../nbs/12_train.ipynb #892e8f23
 def train_one_epoch(
     model: nn.Module,  # gives logits (B, K, h, w); is trained in place
@@ -153,7 +161,7 @@ def train_one_epoch(
     check_arguments(loader, criterion)
     model.train()
     losses = []
-    for batch in tqdm(loader, "train", leave=False):
+    for batch in _progress(loader, "train"):
         images, *targets = to_device(batch, device)
         with step.precision():
             logits = model(images)  # (B, K, h, w)
@@ -210,7 +218,7 @@ def evaluate(
     device = next(model.to(device).parameters()).device
     losses, tables = [], []
     with _in_eval_mode(model):
-        for batch in tqdm(loader, "evaluate", leave=False):
+        for batch in _progress(loader, "evaluate"):
             images, labels, *weights = to_device(batch, device)
             with precision(device, amp):
                 logits = model(images)  # (B, K, h, w)
