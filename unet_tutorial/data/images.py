@@ -65,7 +65,7 @@ def _named_errors(path):
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         remedy = "if you trust it, set PIL.Image.MAX_IMAGE_PIXELS = None first"
         raise BadFile(path, "is suspiciously large", remedy, str(error)) from None
-    except Exception as error:  # decoders have many kinds for damaged files
+    except Exception as error:  # of many kinds, for damaged files
         if isinstance(error, BadFile | MemoryError) or getattr(error, "filename", None):
             raise  # said already, or not the fault of the file
         raise BadFile(path, "is damaged or cut off", _AGAIN, str(error)) from error
@@ -297,6 +297,19 @@ def load_upright(
             _draft(image, size if full == image.size[::-1] else size[::-1])
         return ImageOps.exif_transpose(image), full
 
+# %% ../../nbs/workshop/data/images.ipynb #check-range
+def _check_range(pixels, fractions, value_range, path):
+    """Refuse a missing or impossible value_range, and say what would work."""
+    low, high = pixels.min(), pixels.max()
+    if value_range is None:
+        top = high if fractions else 2 ** int(high).bit_length() - 1
+        remedy = "say what becomes 0 and 255, for all files: value_range=(low, high)"
+        found = f"{low:g} to {high:g}; (0, {top:g}) would hold all"
+        raise BadFile(path, "has more than 8 bits", remedy, found)
+    if not np.isfinite([low, high]).all() or not value_range[0] < value_range[1]:
+        remedy = "give finite values and a rising value_range"
+        raise BadFile(path, "cannot be scaled", remedy, f"{low:g} to {high:g}")
+
 # %% ../../nbs/workshop/data/images.ipynb #56e8049a
 def to_bytes(
     pixels: np.ndarray,  # (H, W) or (H, W, C), any numbers
@@ -327,19 +340,6 @@ def eight_bits(
     pixels = np.asarray(image.convert("L") if grey else image)  # (H, W)
     _check_range(pixels, image.mode == "F", value_range, path)
     return Image.fromarray(to_bytes(pixels, value_range))
-
-# %% ../../nbs/workshop/data/images.ipynb #check-range
-def _check_range(pixels, fractions, value_range, path):
-    """Refuse a missing or impossible value_range, and say what would work."""
-    low, high = pixels.min(), pixels.max()
-    if value_range is None:
-        top = high if fractions else 2 ** int(high).bit_length() - 1
-        remedy = "say what becomes 0 and 255, for all files: value_range=(low, high)"
-        found = f"{low:g} to {high:g}; (0, {top:g}) would hold all"
-        raise BadFile(path, "has more than 8 bits", remedy, found)
-    if not np.isfinite([low, high]).all() or not value_range[0] < value_range[1]:
-        remedy = "give finite values and a rising value_range"
-        raise BadFile(path, "cannot be scaled", remedy, f"{low:g} to {high:g}")
 
 # %% ../../nbs/workshop/data/images.ipynb #ff8cc264
 def read_image(
