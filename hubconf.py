@@ -14,7 +14,6 @@ def unet(weights=None, **switches):
         return UNet(**switches)
     if switches:
         raise ValueError("the file of the weights says which switches the net has")
-    from unet_tutorial.runs.weights import load_net
-    from unet_tutorial.runs.weights import find_net
+    from unet_tutorial.runs.weights import find_net, load_net
 
     return load_net(find_net(weights))[0]

@@ -11,7 +11,7 @@ config = ConfigParser(delimiters=["="])
 config.read(HERE / "settings.ini", encoding="utf-8")
 settings = config["DEFAULT"]
 
-minor = [int(settings[key].split(".")[1]) for key in ("min_python", "max_python")]
+tested = [int(settings[key].split(".")[1]) for key in ("min_python", "max_python")]
 extras = {
     key.removesuffix("_requirements"): settings[key].split()
     for key in settings
@@ -31,8 +31,9 @@ setup(
     license_files=["LICENSE"],
     keywords=settings["keywords"],
     packages=find_packages(include=[settings["lib_path"], f"{settings['lib_path']}.*"]),
-    package_data={settings["lib_path"]: ["recipes/*.json"]},
-    python_requires=f">=3.{minor[0]},<3.{minor[1] + 1}",
+    package_data={settings["lib_path"]: ["recipes/*.json", "nets/*.safetensors"]},
+    # No upper bound: a new Python must not kill the first cell of every notebook.
+    python_requires=f">={settings['min_python']}",
     install_requires=settings["requirements"].split(),
     extras_require=extras,
     entry_points={"console_scripts": ["unet-tutorial = unet_tutorial.cli:main"]},
@@ -42,7 +43,7 @@ setup(
         "Topic :: Scientific/Engineering :: Image Processing",
         *(
             f"Programming Language :: Python :: 3.{number}"
-            for number in range(minor[0], minor[1] + 1)
+            for number in range(tested[0], tested[1] + 1)
         ),
     ],
     zip_safe=False,

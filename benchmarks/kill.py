@@ -17,29 +17,30 @@ import sys
 import tempfile
 import time
 from contextlib import redirect_stderr
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from unet_tutorial.runs import logbook
+from unet_tutorial.runs import report
 from unet_tutorial.runs.checkpoint import load_state
-from unet_tutorial.runs.recipes import read_recipe
+from unet_tutorial.runs.recipes import Net, read_recipe
 from unet_tutorial.runs.run import resume_run, train_run
 from unet_tutorial.synthetic import write_isbi
 
-NET = {"base_channels": 2, "depth": 2, "padding": 1, "norm": "batch", "dropout": 0.3}
+NET = Net(base_channels=2, depth=2, padding=1, norm="batch", dropout=0.3)
 RECIPE = {"net": NET, "tile": 48, "tiles": 32, "batch": 2, "accumulate": 2}
 
 
 def go(data, out, options):
     "Begin a run, or go on with it, saving after each step; print nothing."
-    logbook.draw_run = lambda *args: b""  # pictures are no part of what is compared
+    report.draw_run = lambda *args: b""  # pictures are no part of what is compared
     how = {"save_every": 0, "workers": options.workers, "device": "cpu"}
     with Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere):
         if (out / "recipe.json").exists():
             resume_run(out, **how)
         else:
-            recipe = read_recipe("modern") | RECIPE
+            recipe = replace(read_recipe("modern"), **RECIPE)
             train_run("isbi", data, out, recipe, epochs=options.epochs, **how)
 
 

@@ -1,4 +1,4 @@
-"""Where the labels of the ISBI stack lie, and what it costs to turn them.
+"""How far the labels of the ISBI stack are displaced, and what it costs to turn them.
 
     python benchmarks/offset.py --data DIR              # DIR holds the stack
     python benchmarks/offset.py --data DIR --minutes 6  # and train twice, 6 min each
@@ -15,6 +15,7 @@ import argparse
 import platform
 import sys
 import tempfile
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def best_move(image, membrane, axis):
 def train(data, minutes, seed, turn):
     """Return the pixel error of the last net, which saw slices turned so far."""
     recipe = read_recipe("membranes")
-    recipe["augment"] |= {"turn": turn}
+    recipe = replace(recipe, augment=replace(recipe.augment, turn=turn))
     how = {"minutes": minutes, "seed": seed, "amp": True}
     with tempfile.TemporaryDirectory() as folder:
         history = train_run("isbi", data, Path(folder) / "run", recipe, **how)
@@ -63,7 +64,7 @@ def main():
         print(f"labels fit best moved {mean:.2f} +- {deviation:.2f} pixels {name}")
     if args.minutes:
         row = {"minutes": args.minutes, "seed": args.seed}
-        for turn in (read_recipe("membranes")["augment"]["turn"], 180):
+        for turn in (read_recipe("membranes").augment.turn, 180):
             error = train(args.data, args.minutes, args.seed, turn)
             row[f"error, turned by {turn} degrees"] = f"{error:.4f}"
         row |= {"device": pick_device().type, "threads": torch.get_num_threads()}

@@ -5,7 +5,7 @@
     python benchmarks/tiles.py --channels 64       # the paper's net, best with --device
 
 A slide of drawn membranes is written to a temporary file, a byte a pixel, and
-`predict_tiled` writes its labels into another. Both files are deleted at the end.
+`predict_slide` writes its labels into another. Both files are deleted at the end.
 Printed: the time, the peak of resident memory (of the process, with Python, torch and
 the pages of both files), what it was just before, and the versions. The exit status is
 1 if the peak is above --limit.
@@ -22,9 +22,9 @@ from time import perf_counter
 import numpy as np
 import torch
 
+from unet_tutorial.data.slides import predict_slide
 from unet_tutorial.model import UNet
 from unet_tutorial.synthetic import draw_membranes
-from unet_tutorial.tiles import mean_and_std, predict_tiled
 
 
 def peak_memory():
@@ -57,7 +57,7 @@ def measure(folder, size, channels, output_tile, batch_size, device, logits):
     torch.manual_seed(0)
     net = UNet(base_channels=channels).to(device)
     before, start = peak_memory(), perf_counter()
-    predict_tiled(net, slide, output_tile, batch_size, mean_and_std(slide), out)
+    predict_slide(net, slide, out, output_tile, batch_size)
     return perf_counter() - start, before, peak_memory()
 
 

@@ -31,3 +31,29 @@ def real_carvana(real_data):  # Path
     if not any(real_data.rglob("*_mask.gif")):
         pytest.skip("the real data have no *_mask.gif (Carvana)")
     return real_data
+
+
+@pytest.fixture
+def decoded(monkeypatch):  # list of str: who decoded, in order
+    "The pages and images that were decoded: by tifffile, by Pillow."
+    import tifffile
+    from PIL.ImageFile import ImageFile
+    from PIL.TiffImagePlugin import TiffImageFile
+
+    found = []
+
+    def count(kind, method, decoder):
+        original = getattr(kind, method)
+
+        def counted(image, *args, **options):
+            pending = decoder == "tifffile" or image.tile  # not decoded before
+            if pending and (kind is not ImageFile or type(image) is not TiffImageFile):
+                found.append(decoder)
+            return original(image, *args, **options)
+
+        monkeypatch.setattr(kind, method, counted)
+
+    count(tifffile.TiffPage, "asarray", "tifffile")
+    count(TiffImageFile, "load", "Pillow")
+    count(ImageFile, "load", "Pillow")  # of every other format
+    return found

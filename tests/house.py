@@ -11,7 +11,9 @@ How things are counted:
   cell, outside fenced code and displayed formulas (`$$...$$`).
 - A cell's number counts from 1 and includes generated cells, as an editor shows it.
 
-`python tests/house.py 05_model` prints what a notebook measures and what is wrong.
+`python tests/house.py` prints the layers of the house, and what every notebook
+measures; `python tests/house.py 05_model` does the latter for one. Counts of cells,
+words and figures are advice: they are printed, and no test asks for them.
 """
 
 import ast
@@ -25,12 +27,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
 
-import links
 import notebooks as files
 import outputs
-from layers import ORDER, WINGS
+import reading
+from layers import LAYERS, ORDER
+from reading import PACKAGE, lines_of, own_modules, python, words_of
 
-PACKAGE = "unet_tutorial"
 INFINITY = float("inf")
 FIGURES = (3, 6)
 CELLS = (25, 45)
@@ -62,7 +64,7 @@ class Notebook:
     @property
     def cells(self):  # list of (number from 1, cell), generated ones left out
         every = enumerate(self.data["cells"], 1)
-        return [(at, cell) for at, cell in every if not links.is_generated(cell)]
+        return [(at, cell) for at, cell in every if not reading.is_generated(cell)]
 
     @property
     def prose(self):  # list of (number, text)
@@ -104,35 +106,11 @@ def load(
     return Notebook(path.stem, files.read(path), path.stat().st_size)
 
 
-def python(
-    source,  # text of a code cell
-):  # str with the same number of lines
-    "A cell as plain Python."
-    lines = source.splitlines()
-    return "\n".join("" if re.match(r"\s*(#\||%|!)", line) else line for line in lines)
-
-
 def is_exported(
     source,  # text of a code cell
 ):  # bool
     "Whether a cell goes to the module."
     return bool(re.search(r"^#\|\s*exports?i?\b", source, re.MULTILINE))
-
-
-def lines_of(
-    text,  # str
-):  # list of str
-    "The non-blank lines."
-    return [line for line in text.splitlines() if line.strip()]
-
-
-def words_of(
-    text,  # markdown
-):  # list of str
-    "The words of prose."
-    text = re.sub(r"```.*?```", " ", text, flags=re.DOTALL)
-    text = re.sub(r"\$\$.*?\$\$", " ", text, flags=re.DOTALL)
-    return [word for word in text.split() if re.search(r"[^\W\d_]", word)]
 
 
 def headings(
@@ -247,43 +225,73 @@ def arrows_downwards(
     return found
 
 
+def modules_downwards(
+    modules,  # dict: module name to source
+):  # list of str
+    "Every module is in the plan and imports, at any depth, from those before it only."
+    found = [
+        f"{name}: the plan in tools/layers.py does not know it"
+        for name in modules
+        if name not in ORDER
+    ]
+    for name, text in modules.items():
+        for other in sorted(set(own_modules(ast.parse(text), own=name))):
+            if not before(other, name):
+                found.append(
+                    f"{name} imports {other}, which is not below it: see "
+                    "tools/layers.py"
+                )
+    return found
+
+
+def no_private_import(
+    modules,  # dict: module name to source
+):  # list of str
+    "A module uses the public names of other modules only."
+    found = []
+    for name, text in modules.items():
+        tree = ast.parse(text)
+        borrowed = {}  # what other modules of ours are called here
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and is_ours(node):
+                for item in node.names:
+                    borrowed[item.asname or item.name] = item.name
+                    if item.name[0] == "_" and item.name != "__version__":
+                        found.append(f"{name} imports the private `{item.name}`")
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                home = borrowed.get(node.value.id)
+                private = node.attr[0] == "_" and node.attr[:2] != "__"
+                if private and any(home == m.split(".")[-1] for m in ORDER):
+                    found.append(f"{name} uses the private `{home}.{node.attr}`")
+    return found
+
+
+def is_ours(
+    node,  # ast.ImportFrom
+):  # bool
+    "Whether it imports from this package."
+    return bool(node.level) or node.module.split(".")[0] == PACKAGE
+
+
+def no_star_in_modules(
+    modules,  # dict: module name to source
+):  # list of str
+    "Every name that a module imports is named."
+    return [
+        f"{name} imports * from {node.module}: name what is used"
+        for name, text in modules.items()
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.ImportFrom) and node.names[0].name == "*"
+    ]
+
+
 def before(
     name,  # of a module
     module,  # of another
 ):  # bool
     "Whether the plan of the house has the first below the second."
     return module in ORDER and ORDER.index(name) < ORDER.index(module)
-
-
-def own_modules(
-    tree,  # ast of a cell or of a module
-    own="",  # the name of that module, for relative imports
-):  # list of str
-    "The modules of this package that a notebook or module imports, at any depth."
-    found = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom):
-            module = absolute(node, own)
-            if module in (PACKAGE, *(f"{PACKAGE}.{wing}" for wing in WINGS)):
-                found += [f"{module}.{name.name}" for name in node.names]
-            else:
-                found.append(module)
-        elif isinstance(node, ast.Import):
-            found += [name.name for name in node.names]
-    start = PACKAGE + "."
-    found = [name.removeprefix(start) for name in found if name.startswith(start)]
-    return [name for name in found if not name.startswith("__")]
-
-
-def absolute(
-    node,  # ast.ImportFrom
-    own="",  # the module in which it appears, such as "data.images"
-):  # str such as "unet_tutorial.model"
-    "The full name of the module from which something is imported."
-    if not node.level:
-        return node.module
-    parts = [PACKAGE, *own.split(".")][: -node.level] if own else [PACKAGE]
-    return ".".join([*parts, *([node.module] if node.module else [])])
 
 
 def imported(
@@ -833,14 +841,25 @@ RULES = [
 ADVICE = [cell_count, median_cell, prose_and_code, figure_count]
 
 
+def show_layers():
+    "Print the plan of the house."
+    print("Layers; a module imports from those above it, and from what is left of it:")
+    for layer, modules in LAYERS.items():
+        print(f"  {layer:<9} {modules}")
+    print()
+
+
 def main():
-    "Print measures and complaints of the notebooks named, or of all."
+    "Print the plan, then measures and complaints of the notebooks named, or of all."
+    if not sys.argv[1:]:
+        show_layers()
     everything = [load(path) for path in files.reading_order()]
     numbers = {book.module: book.number for book in everything if book.module}
-    for book in [load(path) for path in files.choose(sys.argv[1:])]:
+    for path in files.choose(sys.argv[1:]):
+        book = load(path)
         sizes = code_sizes(book) or [0]
         print(
-            f"{book.name}: {len(book.cells)} cells, median "
+            f"{files.name_of(path)}: {len(book.cells)} cells, median "
             f"{statistics.median(sizes):g} and longest {max(sizes)} lines, "
             f"{words_a_line(book):.1f} words a line, "
             f"{share_after_prose(book):.0%} after prose, {len(figures(book))} figures, "

@@ -33,7 +33,7 @@ def test_the_newest_best_net_is_served(tmp_path):
 def test_no_net_says_how_to_get_one(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["serve.py"])
     monkeypatch.setattr(serve, "newest_net", lambda: None)
-    with pytest.raises(SystemExit, match="make course NB=13_predict"):
+    with pytest.raises(SystemExit, match="make course NB=14_predict"):
         serve.main()
 
 

@@ -303,7 +303,7 @@ def test_instances_of_sixteen_bits(tmp_path):
 
 def test_a_mask_of_another_size(tmp_path):
     save(good(tmp_path) / "masks" / "1_mask.png", square(50, 64))
-    text = only(check(tmp_path), "not the size", "1_mask.png")
+    text = only(check(tmp_path), "not have the size", "1_mask.png")
     assert says("50x64, the image 48x64", "NEAREST").match(text)
 
 
@@ -311,8 +311,8 @@ def test_a_photograph_of_a_phone(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     save(good(tmp_path) / "images" / "1.jpg", noise(48, 64, 3), exif=exif)
-    text = only(check(tmp_path), "not the size", "1_mask.png")
-    assert says("48x64, the image 64x48", "EXIF", "quarter").match(text)
+    text = only(check(tmp_path), "not have the size", "1_mask.png")
+    assert says("48x64, the image 64x48", "EXIF", "90 degrees").match(text)
 
 
 def test_a_mask_wrong_in_two_ways_is_told_of_both(tmp_path):
@@ -320,7 +320,7 @@ def test_a_mask_wrong_in_two_ways_is_told_of_both(tmp_path):
     labels[:3, :3] = 7
     save(good(tmp_path) / "masks" / "1_mask.png", labels)
     causes = [problem.cause for problem in check(tmp_path).problems]
-    assert len(causes) == 2 and "not the size" in causes[0]
+    assert len(causes) == 2 and "not have the size" in causes[0]
     assert "more than two values" in causes[1]
 
 

@@ -1,20 +1,16 @@
-"""Files that are whole or absent, notice damage, and run nobody's program."""
+"""States that are whole or absent, notice damage, and run nobody's program."""
 
 import errno
-import json
 import os
 import pickle
-import random
 import sys
 
 import pytest
 import torch
-from safetensors.torch import save_file
 from samples import says
 
 from unet_tutorial.model import UNet
 from unet_tutorial.runs.checkpoint import load_state, save_state
-from unet_tutorial.runs.files import new_file
 from unet_tutorial.runs.weights import load_net, save_net
 
 
@@ -35,64 +31,6 @@ class Malicious:
 
     def __reduce__(self):
         return (self.flag.touch, ())
-
-
-# new_file
-
-
-def test_a_new_file_is_renamed_when_it_is_whole(tmp_path):
-    with new_file(tmp_path / "new" / "a.txt") as part:
-        part.write_text("half")
-        assert not (tmp_path / "new" / "a.txt").exists()
-    assert (tmp_path / "new" / "a.txt").read_text() == "half"
-    assert names(tmp_path / "new") == ["a.txt"]
-
-
-def test_a_failure_keeps_the_old_file(tmp_path):
-    (tmp_path / "a.txt").write_text("old")
-    with (
-        pytest.raises(ZeroDivisionError),
-        new_file(tmp_path / "a.txt", overwrite=True) as part,
-    ):
-        part.write_text("new")
-        raise ZeroDivisionError
-    assert (tmp_path / "a.txt").read_text() == "old" and names(tmp_path) == ["a.txt"]
-
-
-def test_nothing_is_replaced_unasked(tmp_path):
-    (tmp_path / "a.txt").write_text("old")
-    pattern = says("a.txt", "overwrite=True")
-    with pytest.raises(FileExistsError, match=pattern), new_file(tmp_path / "a.txt"):
-        raise AssertionError("not reached")
-    with pytest.raises(IsADirectoryError, match="is a folder"), new_file(tmp_path):
-        raise AssertionError("not reached")
-
-
-def test_what_a_killed_save_left_is_no_obstacle(tmp_path):
-    (tmp_path / "a.txt.part").write_text("rest of a save that was killed")
-    with new_file(tmp_path / "a.txt") as part:
-        part.write_text("new")
-    assert names(tmp_path) == ["a.txt"]
-    assert (tmp_path / "a.txt").read_text() == "new"
-
-
-def test_the_bytes_are_on_the_disk_before_the_name(tmp_path, monkeypatch):
-    calls, replace, sync = [], os.replace, os.fsync
-    monkeypatch.setattr(os, "fsync", lambda n: (calls.append("sync"), sync(n)))
-    monkeypatch.setattr(os, "replace", lambda *a: (calls.append("name"), replace(*a)))
-    save_net(tmp_path / "net.safetensors", thin())
-    folder = ["sync"] if os.name == "posix" else []
-    assert calls == ["sync", "name", *folder]
-
-
-@pytest.mark.skipif(os.name != "posix", reason="file modes are those of POSIX")
-def test_a_new_file_has_the_mode_of_any_new_file(tmp_path):
-    old = os.umask(0o027)
-    try:
-        path = save_net(tmp_path / "net.safetensors", thin())
-    finally:
-        os.umask(old)
-    assert path.stat().st_mode & 0o777 == 0o640
 
 
 # A full disk
@@ -129,119 +67,29 @@ def test_a_limit_of_the_system_fails_the_save_only(tmp_path):
     assert load_state(path) == {"step": 1} and names(tmp_path) == [path.name]
 
 
-# Nets
-
-SWITCHES = [
-    {},
-    {"variant": "release", "num_classes": 3},
-    {"padding": 1, "norm": "batch", "in_channels": 3, "dropout": 0.1},
-]
-
-
-@pytest.mark.parametrize("switches", SWITCHES)
-def test_a_net_survives_the_disk(tmp_path, switches):
-    net = thin(**switches)
-    path = save_net(tmp_path / "new" / "net.safetensors", net, size=[160, 240])
-    before = torch.get_rng_state()
-    again, notes = load_net(path)
-    assert torch.equal(before, torch.get_rng_state())  # no number was drawn
-    x = torch.randn(1, net.in_channels, 60, 60)
-    assert torch.equal(net(x), again(x)) and notes == {"size": [160, 240]}
-    assert not again.training and again.variant == net.variant
-    assert all(weight.requires_grad for weight in again.parameters())
-    assert names(path.parent) == ["net.safetensors"]
-
-
-def test_a_net_is_not_replaced_unasked(tmp_path):
-    path = tmp_path / "net.safetensors"
-    path.write_bytes(b"precious")
-    with pytest.raises(FileExistsError, match=r"net\.safetensors.*overwrite=True"):
-        save_net(path, thin())
-    assert path.read_bytes() == b"precious"
-    save_net(path, thin(), overwrite=True)
-    load_net(path)
-
-
-def test_equal_nets_are_equal_files(tmp_path):
-    files = [save_net(tmp_path / f"{n}.safetensors", thin(), a=1, b="ö") for n in "ab"]
-    assert files[0].read_bytes() == files[1].read_bytes()
-
-
-def test_a_wrapped_net_is_not_saved_under_other_names(tmp_path):
-    wrapped = torch.nn.DataParallel(thin())
-    with pytest.raises(TypeError, match=r"DataParallel.*model\.module"):
-        save_net(tmp_path / "net.safetensors", wrapped)
+# What is no state
 
 
 @pytest.mark.parametrize("name", ["net.pt", "net.PTH", "net.ckpt", "net.pkl"])
 def test_the_name_of_a_pickle_is_refused_with_the_reason(tmp_path, name):
     pattern = says(name, "pickle", "stranger", "net.safetensors")
     with pytest.raises(ValueError, match=pattern):
-        save_net(tmp_path / name, thin())
-    with pytest.raises(ValueError, match=pattern):
         save_state(tmp_path / name, {})
     torch.save(thin().state_dict(), tmp_path / name)
-    with pytest.raises(ValueError, match=pattern):
-        load_net(tmp_path / name)
     with pytest.raises(ValueError, match=pattern):
         load_state(tmp_path / name)
 
 
 @pytest.mark.parametrize("writer", ["pickle", "torch", "old torch"])
-@pytest.mark.parametrize("load", [load_net, load_state])
-def test_a_pickle_is_never_opened(tmp_path, writer, load):
+def test_a_pickle_is_never_opened(tmp_path, writer):
     path, content = tmp_path / "net.safetensors", Malicious(tmp_path / "ran")
     if writer == "pickle":
         path.write_bytes(pickle.dumps(content))
     else:
         torch.save(content, path, _use_new_zipfile_serialization=writer == "torch")
     with pytest.raises(ValueError, match=says("net.safetensors is not a", "pickle")):
-        load(path)
+        load_state(path)
     assert not (tmp_path / "ran").exists()
-
-
-def damaged(kind, whole, path):
-    if kind == "cut":
-        path.write_bytes(whole[: len(whole) // 2])
-    elif kind == "longer":
-        path.write_bytes(whole + b"0")
-    elif kind == "empty":
-        path.write_bytes(b"")
-    elif kind == "foreign":
-        save_file({"weight": torch.zeros(2)}, path)
-    elif kind == "without a checksum":
-        notes = {"unet": json.dumps({"base_channels": 3}), "notes": "{}"}
-        save_file({"weight": torch.zeros(2)}, path, notes)
-
-
-DAMAGES = ["cut", "longer", "empty", "foreign", "without a checksum"]
-
-
-@pytest.mark.parametrize("kind", DAMAGES)
-def test_a_file_that_is_no_net_is_named(tmp_path, kind):
-    path = save_net(tmp_path / "net.safetensors", thin())
-    damaged(kind, path.read_bytes(), path)
-    with pytest.raises(ValueError, match=r"net\.safetensors is not a net that"):
-        load_net(path)
-
-
-def test_any_flipped_bit_is_noticed(tmp_path):
-    path = save_net(tmp_path / "net.safetensors", thin(), size=[160, 240])
-    whole, draw = path.read_bytes(), random.Random(0)
-    places = [*range(0, 8 * 1200, 37), *draw.choices(range(8 * len(whole)), k=150)]
-    for place in places:  # the header's, and any
-        broken = bytearray(whole)
-        broken[place // 8] ^= 1 << place % 8
-        path.write_bytes(broken)
-        with pytest.raises(ValueError, match=r"net\.safetensors is not a net that"):
-            load_net(path)
-
-
-def test_weights_of_another_architecture_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(UNet, "state_dict", lambda self: {"weight": torch.zeros(2)})
-    path = save_net(tmp_path / "net.safetensors", thin())
-    with pytest.raises(ValueError, match=says("net.safetensors", "Missing key")):
-        load_net(path)
 
 
 def test_a_state_is_no_net_and_a_net_no_state(tmp_path):
@@ -253,16 +101,14 @@ def test_a_state_is_no_net_and_a_net_no_state(tmp_path):
         load_state(net)
 
 
-def test_a_folder_is_no_net(tmp_path):
-    for load in (load_net, load_state):
-        with pytest.raises(ValueError, match="is a folder"):
-            load(tmp_path)
+def test_a_folder_is_no_state(tmp_path):
+    with pytest.raises(ValueError, match="is a folder"):
+        load_state(tmp_path)
 
 
 def test_a_missing_file_is_a_missing_file(tmp_path):
-    for load in (load_net, load_state):
-        with pytest.raises(FileNotFoundError, match="nowhere"):
-            load(tmp_path / "nowhere.safetensors")
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        load_state(tmp_path / "nowhere.safetensors")
 
 
 # States

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import types
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from unet_tutorial.cli import COMMANDS, Command, build_parser, main
 from unet_tutorial.data import check, download
 from unet_tutorial.data.pairs import Problem
 from unet_tutorial.predict import Averaged
+from unet_tutorial.runs import report
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = "get check train evaluate predict export doctor".split()
@@ -159,6 +161,17 @@ def test_an_error_is_one_line(error, line, command, capsys):
     for arguments in (["try", "--debug"], ["--debug", "try"]):
         with pytest.raises(type(error)):
             main(arguments)
+
+
+def test_a_warning_is_one_line(command, capsys):
+    def run(args):
+        warnings.warn("it will\n be slow", stacklevel=1)
+        return 0
+
+    before = warnings.showwarning
+    command(run)
+    assert main(["try"]) == 0 and warnings.showwarning is before
+    assert capsys.readouterr().err == "warning: it will be slow\n"
 
 
 def test_the_exit_status_is_that_of_the_command(command):
@@ -307,18 +320,20 @@ def runs(monkeypatch):  # list of what train, resume and evaluate were asked
     asked = []
 
     def train_run(**options):
-        report = options.pop("report")
+        report, announce = options.pop("report"), options.pop("announce")
+        announce("images: 3")
         training = types.SimpleNamespace(epoch=3)
         report(training, None)
         report(training, {"train_loss": 0.25, "dice": 0.98765})
         asked.append(("train", options))
 
     def resume_run(**options):
-        assert options.pop("report")
+        assert options.pop("report") and options.pop("announce")
         asked.append(("resume", options))
 
-    def evaluate_run(*arguments):
-        asked.append(("evaluate", arguments))
+    def evaluate_run(run, **options):
+        given = {name: value for name, value in options.items() if value is not None}
+        asked.append((run, given))
         return {"loss": 0.5, "dice": 0.98765}
 
     functions = [train_run, resume_run, evaluate_run]
@@ -331,7 +346,8 @@ def test_train_asks_for_what_was_typed_and_no_more(runs, capsys):
     how = {"device": "auto", "workers": 0}
     assert runs.pop() == ("train", {"out": "b", "kind": "isbi", "data": "a"} | how)
     told = capsys.readouterr().out
-    assert told == "epoch   3  train_loss 0.2500  dice 0.9877\nb is ready\n"
+    lines = "images: 3\nepoch   3  train_loss 0.2500  dice 0.9877\nb is ready\n"
+    assert told == lines
     line = (
         "train --kind carvana --data a --out b --size 160x240 --minutes 1.5 --seed 0 "
     )
@@ -364,15 +380,66 @@ def test_resume_needs_nothing_but_the_folder(runs):
 
 def test_evaluate(runs, capsys):
     assert main(["evaluate", "b"]) == 0
-    assert runs.pop() == ("evaluate", ("b", None, "best", "auto", None))
+    assert runs.pop() == ("b", {"weights": "best", "device": "auto"})
     assert capsys.readouterr().out.split() == ["loss", "0.5000", "dice", "0.9877"]
-    line = "evaluate b --data c --weights last --device cpu --json"
+    line = "evaluate b --data c --masks d --weights last --device cpu --json"
     assert main(line.split()) == 0
-    assert runs.pop() == ("evaluate", ("b", "c", "last", "cpu", None))
+    where = {"data": "c", "masks": os.path.abspath("d")}
+    assert runs.pop() == ("b", where | {"weights": "last", "device": "cpu"})
     assert json.loads(capsys.readouterr().out) == {"loss": 0.5, "dice": 0.98765}
     assert main("evaluate b --views 2".split()) == 0
-    *_, wrap = runs.pop()[1]
+    wrap = runs.pop()[1]["wrap"]
     assert wrap.func is Averaged and wrap.keywords == {"views": 2}
+
+
+def test_a_folder_from_the_first_command_to_the_last(tmp_path, capsys):
+    "What was typed, carried out: the run says first what it is about."
+    carvana(tmp_path / "cars", ["a_01", "b_01", "c_01", "d_01"])
+    (tmp_path / "masks").mkdir()
+    for path in sorted((tmp_path / "cars").rglob("*_mask.gif")):
+        path.rename(tmp_path / "masks" / path.name)
+    where = f"--data {tmp_path}/cars --masks {tmp_path}/masks --out {tmp_path}/run"
+    how = "--size 32x32 --steps 1 --device cpu --amp off"
+    assert main(f"train --kind folder {where} {how}".split()) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == "images: 3 to learn from, 1 held out, in 32 x 32 pixels"
+    assert says("weights, on cpu in 32 bits").search(told[1])
+    assert told[2] == "length: 1 steps; an epoch has 1 steps"
+    assert told[3].startswith("epoch   1  train_loss")
+    (tmp_path / "masks").rename(tmp_path / "elsewhere")
+    moved = f"--masks {tmp_path}/elsewhere --device cpu"
+    assert main(f"evaluate {tmp_path}/run --device cpu".split()) == 1
+    assert main(f"evaluate {tmp_path}/run {moved}".split()) == 0
+    assert main(f"train --out {tmp_path}/run --resume {moved}".split()) == 0
+
+
+def test_the_walk_from_the_command_to_the_loop_is_short(tmp_path, monkeypatch):
+    "From what was typed to the folder, the net, an item and the loop: 8 modules."
+    monkeypatch.setattr(report, "draw_run", lambda *args: b"")  # leads aside
+    carvana(tmp_path / "cars", ["a_01", "b_01", "c_01", "d_01"])
+    places = {"open_folder", "begin_training", "__getitem__", "train_one_epoch"}
+    seen = {}
+
+    def look(frame, event, argument):
+        name = frame.f_code.co_name
+        own = frame.f_globals.get("__name__", "").startswith("unet_tutorial")
+        while event == "call" and name in places and own and frame:
+            module = frame.f_globals["__name__"]
+            if module.startswith("unet_tutorial."):
+                seen.setdefault(module.removeprefix("unet_tutorial."), name)
+            frame = frame.f_back
+
+    line = f"train --kind folder --data {tmp_path}/cars --out {tmp_path}/run --steps 1"
+    line += " --size 32x32 --device cpu --amp off --recipe modern"
+    before = sys.getprofile()
+    sys.setprofile(look)
+    try:
+        assert main(line.split()) == 0
+    finally:
+        sys.setprofile(before)
+    walk = {"cli", "runs.run", "runs.recipes", "data.datasets", "data.photos", "train"}
+    assert places == set(seen.values()) and walk <= seen.keys()
+    assert len(seen) <= 8, sorted(seen)
 
 
 def test_predict(monkeypatch, capsys):

@@ -8,6 +8,7 @@ import pytest
 from samples import (
     carvana,
     ctc,
+    cut_off,
     isbi,
     noise,
     nuclei,
@@ -568,3 +569,42 @@ def test_the_real_cells(real_data):
     assert gold.image(0).shape == gold.labels(0).shape == (512, 512)
     train, valid = gold.split()
     assert sorted([len(train), len(valid)]) == [8, 9]
+
+
+# How large an image is, and how often a page is decoded
+
+
+def test_the_size_is_known_without_decoding_a_pixel(tmp_path, decoded):
+    for kind, folder in write_all(tmp_path).items():
+        source = open_source(kind, folder)
+        decoded.clear()  # the cells of two truths were compared
+        sizes = [source.size(n) for n in range(len(source))]
+        assert decoded == [], kind
+        assert sizes == [source.image(n).shape[:2] for n in range(len(source))]
+        assert decoded != []
+
+
+def test_each_page_of_a_stack_is_decoded_once(tmp_path, decoded):
+    images, inside = isbi(tmp_path, slices=12)
+    source = open_isbi(tmp_path)
+    assert len(source) == 12 and decoded == []  # the heads of the pages are enough
+    for n in range(12):
+        assert source.size(n) == (32, 32)
+        assert np.array_equal(source.image(n), images[n])
+        assert np.array_equal(source.labels(n), inside[n] == 0)
+    assert len(decoded) == 12 + 12
+
+
+def test_stacks_of_two_lengths_are_refused_when_they_are_opened(tmp_path, decoded):
+    isbi(tmp_path)
+    save_stack(tmp_path / "unpacked" / "train-labels.tif", noise(2, 32, 32) % 2)
+    with pytest.raises(ValueError, match=says("(3, 32, 32)", "(2, 32, 32)", "again")):
+        open_isbi(tmp_path)
+    assert decoded == []
+
+
+def test_stacks_cut_off_are_refused_when_they_are_opened(tmp_path):
+    isbi(tmp_path)
+    cut_off(tmp_path / "unpacked" / "train-labels.tif", share=0.5)
+    with pytest.raises(ValueError, match=says("train-labels.tif", "cut off")):
+        open_isbi(tmp_path)

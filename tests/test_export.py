@@ -152,3 +152,10 @@ def test_a_hub_hands_out_weights(tmp_path):
     assert torch.equal(again(x), net(x))
     with pytest.raises(ValueError, match="switches"):
         torch.hub.load(str(ROOT), "unet", weights=tmp_path, depth=2, **HUB)
+
+
+def test_a_net_in_training_mode_is_compared_as_it_will_be_used(tmp_path):
+    net = thin(depth=1, dropout=0.9, norm="batch")
+    path = export_net(net, tmp_path / "net.onnx")
+    assert largest_difference(path, net.train()) < 1e-4
+    assert net.training and net.last.training

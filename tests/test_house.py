@@ -9,9 +9,11 @@ import re
 from pathlib import Path
 
 import house
+import layers
 import links
 import notebooks as files
 import pytest
+import times
 
 ROOT = Path(__file__).resolve().parent.parent
 PATHS = files.reading_order(ROOT / "nbs")
@@ -63,6 +65,55 @@ def test_arrows_point_downwards(book):
     agree([f"{book.name}, {text}" for text in found])
 
 
+def test_modules_import_downwards_only():
+    agree(house.modules_downwards(MODULES))
+
+
+def test_the_plan_names_every_module_once():
+    assert sorted(house.ORDER) == sorted(MODULES), "see tools/layers.py"
+
+
+def test_no_module_uses_what_is_private_in_another():
+    agree(house.no_private_import(MODULES))
+
+
+def test_no_module_imports_a_star():
+    agree(house.no_star_in_modules(MODULES))
+
+
+def test_next_and_previous_stay_on_the_road():
+    road = [path for path in PATHS if not files.is_workshop(path)]
+    for at, path in enumerate(road):
+        line = links_line(path)
+        assert "workshop" not in line
+        for word, other in (("previous", at - 1), ("next", at + 1)):
+            is_there = 0 <= other < len(road)
+            target = f"{word}: [{road[other].stem}]" if is_there else f"{word}:"
+            assert (target in line) == is_there, f"{path.stem}: {line}"
+
+
+def test_a_room_leads_back_to_the_notebook_that_it_serves():
+    road = {path.stem for path in PATHS if not files.is_workshop(path)}
+    rooms = [path for path in PATHS if files.is_workshop(path)]
+    assert rooms
+    for path in rooms:
+        line = links_line(path)
+        served = layers.served_by(files.module_of_room(path))
+        assert served in road, f"{path.stem} serves {served}, which is not there yet"
+        assert f"serves: [{served}](" in line
+        assert "next:" not in line and "previous:" not in line
+        way = line.split(f"serves: [{served}](")[1].split(")")[0]
+        assert (path.parent / way).resolve() == (ROOT / "nbs" / f"{served}.ipynb")
+
+
+def links_line(
+    path,  # a notebook
+):  # str
+    "The generated line under its title."
+    texts = [files.source(cell) for cell in files.read(path)["cells"]]
+    return next(text for text in texts if text.startswith(links.LINKS_START))
+
+
 def test_a_public_name_stands_in_one_module():
     agree(house.names_once(BOOKS))
 
@@ -88,6 +139,30 @@ def test_the_model_needs_torch_alone():
 def test_generated_links_are_current():
     stale = [str(path.relative_to(ROOT)) for path in links.stale(ROOT)]
     agree([f"{name}: a generated part is stale: run make links" for name in stale])
+
+
+def test_every_notebook_has_its_time():
+    names = {files.name_of(path) for path in PATHS}
+    known = set(times.read(ROOT))
+    agree([f"{name}: not timed: make times" for name in sorted(names - known)])
+    agree([f"{name}: no such notebook: make times" for name in sorted(known - names)])
+
+
+def test_continuous_integration_tests_what_the_settings_promise():
+    text = (ROOT / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8")
+    tested = ast.literal_eval(re.search(r"python: (\[.*\])", text)[1])
+    first, last = (
+        int(SETTINGS[key].split(".")[1]) for key in ("min_python", "max_python")
+    )
+    assert tested == [f"3.{minor}" for minor in range(first, last + 1)]
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_links_to_files_lead_somewhere(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    targets = re.findall(r"\]\((?!http)([^)#]+)\)", text)
+    assert targets
+    agree([f"{name}: no {path}" for path in targets if not (ROOT / path).exists()])
 
 
 def test_links_to_this_repository_name_its_owner():

@@ -9,6 +9,7 @@ import zlib
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -28,14 +29,18 @@ from samples import (
 from unet_tutorial.data.images import (
     BadFile,
     find_files,
+    is_grey,
     list_files,
     name_some,
     open_image,
     read_image,
     read_labels,
     read_mask,
+    read_page,
     read_pixels,
     read_stack,
+    stack_shape,
+    to_bytes,
     upright_size,
     why_not_two,
 )
@@ -605,7 +610,7 @@ def test_one_page_where_a_stack_is_due(tmp_path):
 
 def test_pages_of_different_sizes(tmp_path):
     path = save_stack(tmp_path / "stack.tif", [noise(20, 30), noise(20, 31)])
-    with pytest.raises(ValueError, match=says("stack.tif", "20x30 L, 20x31 L")):
+    with pytest.raises(ValueError, match=says("stack.tif", "20x30 8-bit grey, 20x31")):
         read_stack(path)
 
 
@@ -618,12 +623,204 @@ def test_pages_of_sixteen_bits(tmp_path):
 
 def test_pages_in_colour(tmp_path):
     path = save_stack(tmp_path / "stack.tif", noise(2, 20, 30, 3))
-    with pytest.raises(ValueError, match=says("stack.tif", "RGB", "grey")):
+    with pytest.raises(ValueError, match=says("stack.tif", "colour", "grey")):
         read_stack(path)
+
+
+# Pages of TIFF files: what is decoded, by whom, and what is refused
+
+
+COMPRESSIONS = [None, "tiff_lzw", "tiff_adobe_deflate", "packbits"]
+
+
+def pages_of(folder, compression=None, kind=np.uint8, count=6):
+    "A stack and its file, written by Pillow."
+    pages = noise(count, 20, 30).astype(kind)
+    first, *rest = [Image.fromarray(page) for page in pages]
+    path, more = folder / "stack.tif", {"save_all": True, "append_images": rest}
+    first.save(path, compression=compression, **more)
+    return pages, path
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_one_page_of_many_is_decoded_once(tmp_path, decoded, compression, kind):
+    pages, path = pages_of(tmp_path, compression, kind)
+    assert stack_shape(path) == (6, 20, 30) and upright_size(path) == (20, 30)
+    assert is_grey(path) and decoded == []
+    for number in (4, 0, 5):
+        page = read_page(path, number)
+        assert page.dtype == kind and np.array_equal(page, pages[number])
+    assert len(decoded) == 3
+    assert np.array_equal(read_stack(path), pages) and len(decoded) == 9
+    assert np.array_equal(read_pixels(path), pages) and len(decoded) == 15
+
+
+@pytest.mark.parametrize("number", [-1, 6])
+def test_a_page_that_is_not_there(tmp_path, number):
+    _, path = pages_of(tmp_path)
+    with pytest.raises(BadFile, match=says("stack.tif", f"page {number}", "0 to 5")):
+        read_page(path, number)
+
+
+def test_a_page_that_is_no_slice(tmp_path):
+    path = save(tmp_path / "colour.tif", noise(20, 30, 3))
+    with pytest.raises(BadFile, match=says("colour.tif", "20x30 8-bit colour")):
+        read_page(path, 0)
+    assert not is_grey(path)
+
+
+def test_another_format_is_no_stack(tmp_path):
+    path = save_stack(tmp_path / "film.gif", noise(3, 20, 30))
+    for read in (read_stack, stack_shape, lambda path: read_page(path, 0)):
+        with pytest.raises(BadFile, match=says("film.gif", "no TIFF", "GIF")):
+            read(path)
+
+
+FORMS = {
+    "half": (np.float16, {}),
+    "double": (np.float64, {}),
+    "signed": (np.int16, {}),
+    "signed bytes": (np.int8, {}),
+    "large": (np.uint32, {}),
+    "big": (np.uint16, {"bigtiff": True}),
+    "other end": (np.uint16, {"byteorder": ">"}),
+    "big other end": (np.float32, {"bigtiff": True, "byteorder": ">"}),
+    "tiles": (np.uint16, {"tile": (16, 16)}),
+    "strips": (np.uint16, {"rowsperstrip": 3}),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_depth_and_layout_is_read_as_it_is(tmp_path, form):
+    kind, options = FORMS[form]
+    pixels, path = (noise(20, 30) // 3).astype(kind), tmp_path / "a.tif"
+    tifffile.imwrite(path, pixels, photometric="minisblack", **options)
+    found = read_pixels(path)
+    assert found.dtype == kind and np.array_equal(found, pixels)
+    assert np.array_equal(read_labels(path), pixels)  # whole numbers are labels
+    assert upright_size(path) == (20, 30) and is_grey(path)
+    scaled = read_image(path, value_range=(0, 85))
+    assert np.array_equal(scaled, (pixels.astype(float) * 3).round())
+
+
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_colours_in_every_layout(tmp_path, planar, bits, channels):
+    kind, path = {8: np.uint8, 16: np.uint16}[bits], tmp_path / "a.tif"
+    pixels = noise(20, 30, channels).astype(kind) * (1 if bits == 8 else 257)
+    stored = np.moveaxis(pixels, 2, 0) if planar == "separate" else pixels
+    more = {"extrasamples": ["unassalpha"]} if channels == 4 else {}
+    tifffile.imwrite(path, stored, photometric="rgb", planarconfig=planar, **more)
+    assert np.array_equal(read_pixels(path), pixels[..., :3])
+    if bits == 8:
+        assert np.array_equal(read_image(path), pixels[..., :3])
+    else:
+        with pytest.raises(BadFile, match=says("a.tif", "more than 8 bits", "RGB")):
+            read_image(path)
+
+
+def test_where_white_is_zero(tmp_path):
+    grey, path = noise(20, 30), tmp_path / "a.tif"
+    tifffile.imwrite(path, grey, photometric="miniswhite")
+    assert np.array_equal(read_pixels(path), 255 - grey)
+    assert np.array_equal(read_image(path), 255 - grey)
+
+
+def imagej(path, pages, listed=True):
+    "A stack as ImageJ writes it; over 4 GB it lists the first page alone."
+    if listed:
+        tifffile.imwrite(path, pages, imagej=True)
+        return path
+    text = f"ImageJ=1.54f\nimages={len(pages)}\nslices={len(pages)}\nloop=false\n"
+    one = {"description": text, "metadata": None, "byteorder": ">"}
+    tifffile.imwrite(path, pages[0], photometric="minisblack", **one)
+    with open(path, "ab") as file:
+        file.write(pages[1:].astype(pages.dtype.newbyteorder(">")).tobytes())
+    return path
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_stack_of_imagej_is_read_to_its_end(tmp_path, kind, listed):
+    pages = noise(5, 20, 30).astype(kind)
+    path = imagej(tmp_path / "stack.tif", pages, listed)
+    found = read_pixels(path)
+    assert found.dtype == kind and np.array_equal(found, pages)
+    if kind != np.float32:
+        assert np.array_equal(read_stack(path), pages)
+        assert np.array_equal(read_page(path, 3), pages[3])
+    with pytest.raises(BadFile, match=says("stack.tif", "5 pages", "read_stack")):
+        read_image(path)
+
+
+@pytest.mark.parametrize("listed", [True, False])
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9, 0.99])
+@pytest.mark.filterwarnings("ignore")
+def test_a_stack_of_imagej_that_is_cut_off(tmp_path, listed, share):
+    path = imagej(tmp_path / "stack.tif", noise(5, 64, 64), listed)
+    cut_off(path, share)
+    for read in (read_stack, read_pixels):
+        with pytest.raises(BadFile, match=says("stack.tif", "download")):
+            read(path)
+
+
+@pytest.mark.parametrize("options", [{}, {"bigtiff": True}, {"compression": "zlib"}])
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.5, 0.7, 0.9, 0.99])
+@pytest.mark.filterwarnings("ignore")
+def test_what_tifffile_wrote_is_never_shortened(tmp_path, options, share):
+    path = tmp_path / "stack.tif"
+    tifffile.imwrite(path, noise(6, 64, 64), photometric="minisblack", **options)
+    cut_off(path, share)
+    for read in (read_stack, read_pixels):
+        with pytest.raises(BadFile, match=says("stack.tif", "download")):
+            read(path)
+
+
+def test_a_page_too_large_to_be_true(tmp_path, monkeypatch):
+    _, path = pages_of(tmp_path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    for read in (read_stack, read_pixels):
+        with pytest.raises(BadFile, match=says("stack.tif", "MAX_IMAGE_PIXELS")):
+            read(path)
+
+
+def test_the_decoder_does_not_depend_on_what_else_is_installed(tmp_path, decoded):
+    for compression in COMPRESSIONS:
+        _, path = pages_of(tmp_path, compression, count=2)
+        read_stack(path)
+    assert (
+        decoded == ["tifffile"] * 2 + ["Pillow"] * 2 + ["tifffile"] * 2 + ["Pillow"] * 2
+    )
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_the_size_of_a_turned_png_is_in_its_head(tmp_path, decoded, behind):
+    path, exif = tmp_path / "a.png", Image.Exif()
+    exif[0x0112] = 6
+    save(path, noise(20, 30), exif=exif)
+    if behind:  # the note may follow the pixels
+        data = path.read_bytes()
+        start = data.index(b"eXIf") - 4
+        end = start + 12 + int.from_bytes(data[start : start + 4], "big")
+        note, rest = data[start:end], data[:start] + data[end:]
+        path.write_bytes(rest[:-12] + note + rest[-12:])
+    assert upright_size(path) == (30, 20) and decoded == []
+    assert read_image(path).shape == (30, 20) and decoded == ["Pillow"]
+
+
+def test_bytes_are_scaled_in_bands_as_in_one():
+    pixels = np.arange(3000.0 * 2).reshape(3000, 2) - 100
+    due = np.clip(255 * (pixels - 10) / 4000, 0, 255)
+    found = to_bytes(pixels, (10, 4010))
+    assert found.dtype == np.uint8 and np.abs(found - due).max() <= 0.501
 
 
 # Damage of every kind: what is raised is documented, and names the file
 
+READERS = [read_image, read_mask, read_labels, read_pixels, read_stack]
+READERS += [upright_size, stack_shape, is_grey]
 SAMPLES = {
     "a.png": {},
     "p.png": {"mode": "P"},
@@ -634,6 +831,8 @@ SAMPLES = {
     "a.tif": {},
     "lzw.tif": {"compression": "tiff_lzw"},
     "deep.tif": {"mode": "I;16"},
+    "deflate.tif": {"mode": "I;16", "compression": "tiff_adobe_deflate"},
+    "stack.tif": {"save_all": True, "mode": "I;16"},
     "deep.png": {"mode": "I;16"},
 }
 
@@ -650,6 +849,8 @@ def sample(name):
         image = image.convert(mode)
     if name[-3:] in ("jpg", "png", "tif"):
         options["exif"] = exif
+    if "save_all" in options:
+        options["append_images"], exif = [image, image], Image.Exif()
     out = io.BytesIO()
     image.save(out, {"jpg": "jpeg", "tif": "tiff"}.get(name[-3:], name[-3:]), **options)
     return out.getvalue()
@@ -676,7 +877,7 @@ def test_damage_is_told(tmp_path, monkeypatch, name):
         for at, value in changes:
             data[at] = value
         path.write_bytes(data[:end] if end % 3 == 0 else data)
-        for read in (read_image, read_mask, read_labels, read_stack, upright_size):
+        for read in READERS:
             try:
                 read(path)
             except ValueError as error:

@@ -1,21 +1,28 @@
-"""The package: what its wheel holds and needs, and what importing it costs."""
+"""The package: what its wheel holds and needs, what importing it costs, its net."""
 
+import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from email.parser import Parser
 from pathlib import Path
 
 import notebooks as files
 import pytest
+import small_net
+from layers import WINGS
+
+import unet_tutorial
+from unet_tutorial.runs.weights import load_net
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "unet_tutorial"
 BUILD = """
-import os, sys
+import sys
 from setuptools import build_meta
-print(build_meta.build_wheel(sys.argv[1]))
+print(getattr(build_meta, "build_" + sys.argv[2])(sys.argv[1]))
 """
 BLOCKED = """
 import importlib.abc, sys
@@ -45,19 +52,36 @@ def run(
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):  # zipfile.ZipFile
-    "The wheel, built from a copy without a network."
+def source(tmp_path_factory):  # Path
+    "A copy of the repository, as far as the package is built from it."
     pytest.importorskip("setuptools", minversion="70")
-    folder = tmp_path_factory.mktemp("wheel") / "source"
+    folder = tmp_path_factory.mktemp("package") / "source"
     folder.mkdir()
-    for name in "settings.ini setup.py pyproject.toml README.md LICENSE".split():
+    names = "settings.ini setup.py pyproject.toml README.md LICENSE MANIFEST.in"
+    for name in names.split():
         shutil.copy(ROOT / name, folder)
     for name in ("unet_tutorial", "tests", "tools", "nbs"):
         ours = ("data", "runs") if name == "nbs" else ()  # what notebooks wrote
         ignored = shutil.ignore_patterns("__pycache__", *ours)
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
-    told = run(BUILD, folder, str(folder.parent))
-    with zipfile.ZipFile(folder.parent / told.split()[-1]) as file:
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sdist(source):  # Path of a folder: what the source distribution unpacks to
+    "The source distribution, built from a copy without a network."
+    told = run(BUILD, source, str(source.parent), "sdist")
+    with tarfile.open(source.parent / told.split()[-1]) as file:
+        file.extractall(source.parent / "unpacked")
+    (folder,) = (source.parent / "unpacked").iterdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(sdist):  # zipfile.ZipFile
+    "The wheel, built from the source distribution as pip would."
+    told = run(BUILD, sdist, str(sdist.parent), "wheel")
+    with zipfile.ZipFile(sdist.parent / told.split()[-1]) as file:
         yield file
 
 
@@ -68,12 +92,17 @@ def metadata(wheel):  # mapping
     return Parser().parsestr(wheel.read(name).decode())
 
 
-def test_the_wheel_holds_the_modules_and_recipes_only(wheel):
+def test_the_wheel_holds_modules_recipes_and_nets_only(wheel):
     names = [name for name in wheel.namelist() if ".dist-info/" not in name]
-    recipes = [f"recipes/{p.name}" for p in PACKAGE.glob("recipes/*.json")]
-    modules = [p.relative_to(PACKAGE).as_posix() for p in PACKAGE.rglob("*.py")]
-    assert len(recipes) >= 2
-    assert sorted(names) == sorted(f"unet_tutorial/{n}" for n in modules + recipes)
+    ours = [
+        p for kind in ("py", "json", "safetensors") for p in PACKAGE.rglob("*." + kind)
+    ]
+    ours = [p.relative_to(PACKAGE.parent).as_posix() for p in ours]
+    assert sorted(names) == sorted(ours)
+    assert "unet_tutorial/nets/membranes.safetensors" in ours
+    assert sum(name.startswith("unet_tutorial/recipes/") for name in ours) >= 2
+    for wing in WINGS:
+        assert f"unet_tutorial/{wing}/__init__.py" in ours
     assert any(name.endswith("LICENSE") for name in wheel.namelist())
 
 
@@ -82,7 +111,9 @@ def test_the_wheel_says_what_settings_say(metadata):
     assert metadata["Name"].replace("-", "_") == settings["lib_name"]
     assert metadata["Version"] == settings["version"]
     assert "Apache-2.0" in (metadata["License"], metadata["License-Expression"])
-    assert f">={settings['min_python']}" in metadata["Requires-Python"]
+    assert metadata["Requires-Python"] == f">={settings['min_python']}"
+    newest = f"Programming Language :: Python :: {settings['max_python']}"
+    assert newest in metadata.get_all("Classifier")
 
 
 def test_the_wheel_needs_what_settings_require(metadata):
@@ -119,3 +150,53 @@ def test_the_model_imports_torch_and_nothing_else(tmp_path):
     code += "print(*{name.split('.')[0] for name in set(sys.modules) - before})"
     new = set(run(code, tmp_path).split()) - set(sys.stdlib_module_names)
     assert new == {"unet_tutorial"}
+
+
+def test_the_package_alone_imports_nothing(tmp_path):
+    code = "import sys\nbefore = set(sys.modules)\nimport unet_tutorial\n"
+    code += "print(*sorted(set(sys.modules) - before))"
+    assert run(code, tmp_path).split() == ["unet_tutorial"]
+
+
+def test_the_main_names_are_offered_and_come_from_their_modules(tmp_path):
+    code = "import sys, unet_tutorial as u\n"
+    code += "assert set(u._HOMES) <= set(dir(u)) and '__version__' in dir(u)\n"
+    code += "for name, home in u._HOMES.items():\n"
+    code += "    value = getattr(u, name)\n"
+    code += "    assert value is getattr(sys.modules['unet_tutorial.' + home], name)\n"
+    code += "    assert value.__module__ == 'unet_tutorial.' + home, name\n"
+    code += "    assert name in vars(u), 'it is not remembered'\n"
+    code += "from unet_tutorial import UNet, fit"
+    run(code, tmp_path)
+
+
+def test_the_code_of_the_readme_works(tmp_path):
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    share = int(run(code, tmp_path).split("%")[0])
+    assert share > 90
+
+
+def test_a_module_is_no_main_name():
+    assert not set(unet_tutorial._HOMES) & set(MODULES)
+    with pytest.raises(AttributeError, match="no attribute 'Unet'"):
+        unet_tutorial.Unet  # noqa: B018
+
+
+# The net that ships
+
+
+def test_the_small_net_is_small_and_says_how_it_was_made():
+    assert small_net.NET.stat().st_size <= 600_000
+    model, notes = load_net(small_net.NET)
+    assert (model.in_channels, model.num_classes) == (1, 2)
+    assert notes["command"] == f"python tools/small_net.py --steps {small_net.STEPS}"
+    assert notes["seed"] == small_net.SEED and "torch" in notes["versions"]
+    assert not set(small_net.TRAINED_ON) & set(small_net.MEASURED_ON)
+
+
+def test_the_small_net_finds_membranes_it_has_never_seen():
+    model, notes = load_net(small_net.NET)
+    dice = small_net.measure(model)
+    assert dice > 0.88
+    assert abs(dice - notes["dice"]) < 0.001

@@ -7,9 +7,15 @@ from PIL import Image
 from samples import says
 
 from unet_tutorial import predict as module
+from unet_tutorial.data import slides
 from unet_tutorial.data.photos import to_tensor
 from unet_tutorial.model import UNet
-from unet_tutorial.predict import Predictor, class_probabilities, label_map
+from unet_tutorial.predict import (
+    Predictor,
+    class_probabilities,
+    label_map,
+    labels_at,
+)
 from unet_tutorial.runs.weights import find_net, save_net
 
 
@@ -125,7 +131,8 @@ def test_the_notes_of_the_net_are_obeyed(tmp_path):
     ask = Predictor.load(path, torch.device("cpu"), views=4)
     due = class_probabilities(net, picture(40, 60), (20, 30), 4, 36, (90, 30))
     assert np.allclose(ask.probabilities(picture(40, 60)), due, atol=1e-6)
-    assert ask.classes == ["a", "b"] and "epoch" not in ask.how
+    assert ask.notes.classes == ["a", "b"] and ask.notes.size == [20, 30]
+    assert ask.notes.tile == 36 and ask.notes.views == 4
 
 
 @pytest.mark.parametrize("views", [4, 7, 8])
@@ -158,8 +165,8 @@ def test_a_large_image_goes_from_file_to_file(tmp_path, monkeypatch, switches, r
     net, image = thin(**switches), picture(300, 170)
     due = label_map(net, image, tile=52, normalisation=rule)
     monkeypatch.setattr(module, "_LARGE", 1000)
-    monkeypatch.setattr(module, "_BAND", 64)
-    monkeypatch.setattr(module, "_MARGIN", 32)
+    monkeypatch.setattr(slides, "_BAND", 64)
+    monkeypatch.setattr(slides, "_MARGIN", 32)
     monkeypatch.setattr(module, "class_probabilities", None)  # never all at once
     np.save(tmp_path / "a.npy", image)
     slide = np.load(tmp_path / "a.npy", mmap_mode="r")
@@ -349,6 +356,27 @@ def test_a_missing_or_broken_image_is_named(tmp_path):
         ask(tmp_path / "broken.jpg")
 
 
+# The threshold
+
+
+def test_one_half_is_the_likeliest_of_two():
+    p = np.random.default_rng(0).random((1, 9, 9))
+    p = np.concatenate([1 - p, p])
+    assert np.array_equal(labels_at(p), p.argmax(0))
+
+
+def test_a_threshold_is_about_all_of_the_foreground():
+    p = np.array([0.4, 0.35, 0.25]).reshape(3, 1, 1)
+    assert labels_at(p, 0.59) == 1 and labels_at(p, 0.61) == 0
+    assert labels_at(p[[0, 2, 1]], 0.5) == 2
+
+
+def test_the_ends_of_the_slider():
+    p = np.random.default_rng(0).random((1, 9, 9)) * 0.98 + 0.01
+    p = np.concatenate([1 - p, p])
+    assert labels_at(p, 0).all() and not labels_at(p, 1).any()
+
+
 # The file of a net
 
 
@@ -369,12 +397,37 @@ def test_a_missing_net_is_missing(tmp_path):
         Predictor.load(tmp_path / "empty")
 
 
-def test_predicting_leaves_no_gradients_and_no_training_mode():
-    net = thin(depth=1).train()
-    p = class_probabilities(Predictor(net).model, picture(9, 9))
-    assert not net.training and not p.requires_grad
+@pytest.mark.parametrize("padding", [0, 1])
+def test_predicting_leaves_no_gradients_and_the_mode_as_it_was(padding):
+    net = thin(depth=1, norm="batch", padding=padding)
+    expected = Predictor(net)(picture(9, 9))
+    ask = Predictor(net.train())
+    assert net.training and np.array_equal(ask(picture(9, 9)), expected)
+    assert net.training and net.last.training
+    assert not class_probabilities(net, picture(9, 9)).requires_grad
+
+
+def test_a_predictor_leaves_the_net_where_it_is(monkeypatch):
+    asked = []
+    monkeypatch.setattr(module, "pick_device", lambda d: asked.append(d) or "cpu")
+    Predictor(thin(depth=1))
+    assert not asked
+    Predictor(thin(depth=1), "cpu")
+    assert asked == ["cpu"]
+
+
+def test_only_bytes_leave_the_device(monkeypatch):
+    """What is moved to the CPU are labels of one byte, not logits or 64 bits."""
+    moved, cpu = [], torch.Tensor.cpu
+    watch = lambda x: moved.append(x) or cpu(x)  # noqa: E731
+    monkeypatch.setattr(torch.Tensor, "cpu", watch)
+    for net in (thin(depth=1), thin(depth=1, padding=1)):
+        for views in (1, 2, 7):
+            Predictor(net, views=views)(picture(30, 40))
+    large = [x for x in moved if x.numel() >= 30 * 40]
+    assert len(large) == 6 and {x.dtype for x in large} == {torch.uint8}
 
 
 def test_a_name_in_place_of_a_net():
-    with pytest.raises(TypeError, match="str is no UNet; Predictor.load"):
+    with pytest.raises(TypeError, match="str.* is no UNet; Predictor.load"):
         Predictor("run")

@@ -9,6 +9,8 @@ import sys
 import threading
 import time
 import types
+import warnings
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -24,19 +26,37 @@ from unet_tutorial.predict import Averaged, Predictor
 from unet_tutorial.runs import recipes, report
 from unet_tutorial.runs import run as runs
 from unet_tutorial.runs.checkpoint import load_state
-from unet_tutorial.runs.recipes import rate_factor, read_recipe, recipe_names
+from unet_tutorial.runs.recipes import (
+    Augment,
+    Net,
+    Optimizer,
+    Plan,
+    as_dict,
+    rate_factor,
+    read_plan,
+    read_recipe,
+    recipe_names,
+    split,
+)
 from unet_tutorial.runs.run import evaluate_run, resume_run, train_run
 from unet_tutorial.runs.weights import load_net
 from unet_tutorial.tiles import predict_tiled
 
-NET = {"base_channels": 1, "depth": 1, "padding": 1, "norm": "batch", "dropout": 0.3}
+NET = Net(base_channels=1, depth=1, padding=1, norm="batch", dropout=0.3)
 MODERN = {"net": NET, "tile": 16, "tiles": 8, "batch": 2, "accumulate": 2, "epochs": 2}
 MODERN["amp"] = False  # the same on any processor
-PAPER = {"net": NET | {"padding": 0, "norm": None}, "tile": 20, "tiles": 6}
+PAPER = {"net": replace(NET, padding=0, norm=None), "tile": 20, "tiles": 6}
 
 
 def recipe(name="modern", **values):
-    return read_recipe(name) | (MODERN if name == "modern" else PAPER) | values
+    small = MODERN if name == "modern" else PAPER
+    return replace(read_recipe(name), **small | values)
+
+
+def plan(**values):
+    asked = {"recipe": recipe(), "name": None, "kind": "isbi", "data": None}
+    asked |= {"size": None, "held_out": None, "seed": 0, "epochs": 1, "steps": None}
+    return Plan(**asked | {"minutes": None, "amp": False, "options": None} | values)
 
 
 @pytest.fixture(scope="module")
@@ -90,46 +110,81 @@ def same(a, b):
 def test_recipes_are_data_and_complete():
     assert {"membranes", "modern", "paper"} <= set(recipe_names())
     paper = read_recipe("paper")
-    assert paper["optimizer"]["name"] == "SGD"
-    assert paper["optimizer"]["momentum"] == 0.99
-    assert (paper["tile"], paper["batch"]) == (572, 1)
-    assert paper["loss"] == "weighted cross-entropy"
+    assert paper.optimizer == Optimizer("SGD", lr=0.001, momentum=0.99)
+    assert (paper.tile, paper.batch) == (572, 1)
+    assert paper.loss == "weighted cross-entropy"
     sizes = [sum(w.numel() for w in net.parameters()) for net in (UNet(),)]
-    assert sizes == [sum(w.numel() for w in UNet(**paper["net"]).parameters())]
+    assert sizes == [sum(w.numel() for w in UNet(**asdict(paper.net)).parameters())]
 
 
-def test_a_recipe_may_be_a_file(tmp_path):
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_recipe_survives_the_disk(tmp_path, name):
     path = tmp_path / "own.json"
-    path.write_text(json.dumps(recipe(batch=3)))
-    assert read_recipe(path)["batch"] == 3
+    values = replace(read_recipe(name), batch=3)
+    path.write_text(json.dumps(as_dict(values)))
+    assert read_recipe(path) == values == read_recipe(as_dict(values))
+    assert read_recipe(values) is values
 
 
 def test_wrong_recipes_are_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match=says("'moderm'", "modern, paper")):
         read_recipe("moderm")
-    with pytest.raises(ValueError, match=says("['bach']", "read_recipe")):
-        read_recipe(recipe() | {"bach": 2})
-    with pytest.raises(ValueError, match=says("['batch']")):
-        read_recipe({key: x for key, x in recipe().items() if key != "batch"})
+    with pytest.raises(ValueError, match=says("unknown ['bach']", "would work")):
+        read_recipe(as_dict(recipe()) | {"bach": 2})
+    few = {key: x for key, x in as_dict(recipe()).items() if key != "batch"}
+    with pytest.raises(ValueError, match=says("lacks ['batch']")):
+        read_recipe(few)
+    with pytest.raises(ValueError, match=says("net of the recipe", "lacks", "'depth'")):
+        read_recipe(as_dict(recipe()) | {"net": {"base_channels": 4}})
+    for text, said in (("{", "damaged"), ("[]", "expected")):
+        (tmp_path / "bad.json").write_text(text)
+        with pytest.raises(ValueError, match=says("bad.json", said)):
+            read_recipe(tmp_path / "bad.json")
+
+
+SGD = {"name": "SGD", "lr": 0.1}
 
 
 @pytest.mark.parametrize(
-    "key, value",
+    "key, value, word",
     [
-        ("loss", "hinge"),
-        ("augment", "all"),
-        ("augment", {"turn": 20}),
-        ("augment", {"name": "membranes", "trun": 20}),
-        ("augment", {"name": "photographs", "turn": 20}),
-        ("augment", {"name": "auto", "turn": 20}),
-        ("schedule", "linear"),
-        ("optimizer", {"name": "Lion"}),
+        ("loss", "hinge", "cross-entropy"),
+        ("augment", "all", "membranes"),
+        ("augment", {"turn": 20}, "name"),
+        ("augment", {"name": "membranes", "trun": 20}, "turn"),
+        ("augment", {"name": "photographs", "turn": 20}, "std"),
+        ("augment", {"name": "auto", "turn": 20}, "none"),
+        ("augment", 3, "name"),
+        ("schedule", "linear", "cosine"),
+        ("optimizer", {"name": "Lion", "lr": 0.1}, "AdamW"),
+        ("optimizer", SGD | {"betas": [0.9, 0.99]}, "momentum"),
+        ("optimizer", SGD | {"lr": 0}, "above 0"),
+        ("optimizer", {"name": "AdamW", "lr": 0.1, "betas": [0.9]}, "two shares"),
+        ("net", {"base_channels": 4}, "padding"),
+        ("net", asdict(NET) | {"padding": 2}, "0 or 1"),
+        ("net", asdict(NET) | {"norm": "bath"}, "batch"),
+        ("batch", 0, "from 1 on"),
+        ("batch", "4", "from 1 on"),
+        ("batch", True, "from 1 on"),
+        ("warmup", 1, "below 1"),
+        ("clip", -1, "null"),
+        ("amp", "fp8", "bf16"),
+        ("about", None, "text"),
     ],
 )
-def test_a_wrong_value_leaves_no_folder(stack, tmp_path, key, value):
-    with pytest.raises(ValueError, match=says(key, "would work")):
-        train_run("isbi", stack, tmp_path / "run", recipe(**{key: value}))
+def test_a_wrong_value_leaves_no_folder(stack, tmp_path, key, value, word):
+    values = as_dict(recipe()) | {key: value}
+    with pytest.raises(ValueError, match=says(key, "would work")) as caught:
+        train_run("isbi", stack, tmp_path / "run", values)
+    assert word in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_wrong_value_is_refused_by_replace_as_well():
+    with pytest.raises(ValueError, match=says("ema", "below 1")):
+        replace(recipe(), ema=1)
+    with pytest.raises(ValueError, match=says("turn", "std")):
+        replace(Augment("membranes", turn=20), name="photographs")
 
 
 def test_the_rate_rises_and_falls():
@@ -185,8 +240,10 @@ def test_each_pixel_is_measured_once_and_as_by_predict_tiled(examples):
         rows, columns = np.nonzero(labels.numpy() >= 0)
         assert (pred[page][top + rows, left + columns] == -1).all()
         pred[page][top + rows, left + columns] = answer[rows, columns]
-    for found, (image, *_), scale in zip(pred, examples, whole.scales, strict=True):
-        tiled = predict_tiled(net, image, 20, standardise=scale).argmax(0).numpy()
+    for found, (image, *_), (mean, std) in zip(
+        pred, examples, whole.scales, strict=True
+    ):
+        tiled = predict_tiled(net, (image - mean) / std, 20).argmax(0).numpy()
         assert (found == tiled).mean() > 0.999 and found.min() >= 0
 
 
@@ -224,10 +281,7 @@ def test_a_run_leaves_its_folder(stack, tmp_path, name):
     with (out / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [float(row["dice"]) for row in rows] == history["dice"]
-    plan = json.loads((out / "recipe.json").read_text())
-    assert (
-        plan["kind"] == "isbi" and plan["optimizer"] == read_recipe(name)["optimizer"]
-    )
+    assert read_plan(out).kind == "isbi" and read_plan(out).recipe == recipe(name)
     environment = json.loads((out / "environment.json").read_text())
     assert environment["torch"] and environment["device"] == "cpu"
     net, notes = load_net(out / "last.safetensors")
@@ -258,8 +312,7 @@ def test_curves_and_samples_are_drawn(stack, tmp_path, monkeypatch):
 
 
 def test_slices_may_be_held_out_by_number(stack, tmp_path):
-    plan = {"held_out": [2, 3], "seed": 0}
-    learn, check = recipes._split(plan, open_source("isbi", stack))
+    learn, check = split(plan(held_out=(2, 3)), open_source("isbi", stack))
     assert [item.page for item in check.items] == [2, 3]
     assert [item.page for item in learn.items] == [0, 5]  # the gap is left out
 
@@ -368,7 +421,7 @@ def test_workers_change_nothing(stack, whole, tmp_path):
 
 def test_a_state_in_channels_last_goes_on_exactly(stack, tmp_path):
     values = recipe(
-        net=NET | {"base_channels": 4}, optimizer={"name": "AdamW", "lr": 0.01}
+        net=replace(NET, base_channels=4), optimizer=Optimizer("AdamW", lr=0.01)
     )
     train_run("isbi", stack, tmp_path / "a", values, epochs=2)
     with pytest.raises(Stop):
@@ -416,18 +469,21 @@ def test_a_run_may_live_in_a_thread(stack, tmp_path):
 def test_what_contradicts_the_run_is_an_error(stack, tmp_path):
     out = tmp_path / "run"
     train_run("isbi", stack, out, recipe(), epochs=1, seed=3)
-    resume_run(out, kind="isbi", epochs=1, seed=3, recipe=recipe(epochs=1), steps=None)
-    for wrong in ({"epochs": 2}, {"seed": 1}, {"size": (32, 32)}, {"recipe": "paper"}):
+    resume_run(out, kind="isbi", epochs=1, seed=3, recipe=recipe(), steps=None)
+    resume_run(out, recipe=as_dict(recipe()), amp="auto", held_out=None)
+    wrong_ones = [{"epochs": 2}, {"seed": 1}, {"size": (32, 32)}, {"recipe": "paper"}]
+    wrong_ones += [{"recipe": recipe(batch=3)}, {"amp": True}, {"options": {"gap": 2}}]
+    for wrong in wrong_ones:
         with pytest.raises(ValueError, match=says("run was begun with", "goes on as")):
             resume_run(out, **wrong)
 
 
 @pytest.mark.parametrize(("kind", "name"), [("isbi", "membranes"), ("ctc", "modern")])
 def test_the_usual_recipe_is_that_of_the_kind(tmp_path, monkeypatch, kind, name):
-    monkeypatch.setattr(runs, "_open", lambda plan, data: None)
+    monkeypatch.setattr(runs, "_open", lambda *asked: None)
     monkeypatch.setattr(runs, "_run", lambda out, plan, *rest: plan)
-    assert train_run(kind, tmp_path, tmp_path / "run")["name"] == name
-    assert train_run(kind, tmp_path, tmp_path / "run", "paper")["name"] == "paper"
+    assert train_run(kind, tmp_path, tmp_path / "run").name == name
+    assert train_run(kind, tmp_path, tmp_path / "run", "paper").name == "paper"
 
 
 def test_a_folder_that_is_no_run_is_named(tmp_path):
@@ -563,6 +619,254 @@ def test_a_run_that_is_killed_again_and_again_ends_the_same(stack, whole, tmp_pa
             load_state(out / "state.safetensors")  # it is never half a file
     child()
     assert_equal_runs(out, whole)
+
+
+# Number formats and devices
+
+
+def test_auto_is_settled_when_a_run_begins(stack, tmp_path, monkeypatch):
+    monkeypatch.setattr(recipes, "amp_type", lambda amp, device: torch.bfloat16)
+    monkeypatch.setattr(runs, "_run", lambda out, plan, *rest: plan)
+    begun = train_run("isbi", stack, tmp_path / "run", recipe(amp="auto"))
+    assert begun.amp == "bf16" and begun.recipe.amp == "auto"
+    assert train_run("isbi", stack, tmp_path / "b", recipe(), amp=True).amp == "bf16"
+
+
+@pytest.fixture
+def begun_in_16_bits(stack, tmp_path):
+    "A run in bf16 that was stopped in its first epoch."
+    with pytest.raises(Stop):
+        how = {"amp": "bf16", "save_every": 0, "report": stop_at(0, 4)}
+        train_run("isbi", stack, tmp_path / "run", recipe(), **how)
+    assert read_plan(tmp_path / "run").amp == "bf16"
+    return tmp_path / "run"
+
+
+def bits(out):
+    return json.loads((out / "environment.json").read_text())["amp"]
+
+
+def test_a_run_keeps_its_format_where_auto_would_choose_another(
+    begun_in_16_bits, monkeypatch
+):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", bool, raising=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        resume_run(begun_in_16_bits)
+    assert bits(begun_in_16_bits) == "torch.bfloat16"
+
+
+def test_a_format_that_a_device_lacks_is_replaced_with_a_sentence(
+    begun_in_16_bits, monkeypatch
+):
+    def as_on_an_old_device(amp, device):
+        if amp == "bf16":
+            raise ValueError("this device has no bf16")
+        return None
+
+    for module in (runs, recipes):
+        monkeypatch.setattr(module, "amp_type", as_on_an_old_device)
+    said = says("begun in bf16", "no bf16", "32 bits")
+    with pytest.warns(UserWarning, match=said):
+        history = resume_run(begun_in_16_bits)
+    assert len(history["dice"]) == 2 and bits(begun_in_16_bits) == "torch.float32"
+    assert read_plan(begun_in_16_bits).amp == "bf16"  # as it was begun
+    with pytest.warns(UserWarning, match=said):
+        assert evaluate_run(begun_in_16_bits)["dice"] >= 0
+
+
+def test_fp16_of_a_gpu_is_not_emulated_by_a_cpu(begun_in_16_bits, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", bool, raising=False)
+    for name, old, new in (
+        ("recipe.json", '"amp": "bf16"', '"amp": "fp16"'),
+        ("environment.json", '"device": "cpu"', '"device": "Tesla T4"'),
+    ):
+        text = (begun_in_16_bits / name).read_text()
+        assert old in text
+        (begun_in_16_bits / name).write_text(text.replace(old, new))
+    with pytest.warns(UserWarning, match=says("fp16", "Tesla T4", "32 bits")):
+        resume_run(begun_in_16_bits)
+    assert bits(begun_in_16_bits) == "torch.float32"
+
+
+# What older versions left
+
+
+OLD = {
+    "about": "Ten years later.",
+    "net": asdict(NET) | {"variant": "paper"},
+    "tile": 16,
+    "tiles": 8,
+    "batch": 2,
+    "augment": "auto",
+    "loss": "cross-entropy",
+    "optimizer": {"name": "AdamW", "lr": 0.002, "weight_decay": 0.01},
+    "schedule": "cosine",
+    "warmup": 0.05,
+    "accumulate": 2,
+    "clip": 1.0,
+    "ema": 0.99,
+    "amp": "auto",
+    "epochs": None,
+    "patience": None,
+    "watch": "pixel error",
+    "kind": "isbi",
+    "size": None,
+    "seed": 0,
+    "held_out": [2, 3],
+    "name": None,
+    "options": {},
+    "steps": 6,
+    "minutes": None,
+}
+
+
+def test_a_flat_recipe_of_an_older_version_is_still_read(stack, tmp_path):
+    del OLD["net"]["variant"]  # it had none
+    (tmp_path / "recipe.json").write_text(json.dumps(OLD | {"data": str(stack)}))
+    (tmp_path / "environment.json").write_text('{"amp": "torch.float32"}')
+    found = read_plan(tmp_path)
+    assert (found.steps, found.epochs, found.held_out) == (6, None, (2, 3))
+    assert found.amp is False and found.recipe.amp == "auto"
+    assert found.recipe.augment == Augment("auto") and found.recipe.net == NET
+    (tmp_path / "environment.json").write_text('{"amp": "torch.bfloat16"}')
+    assert read_plan(tmp_path).amp == "bf16"
+
+
+def test_a_run_of_an_older_version_goes_on_and_is_measured(stack, tmp_path):
+    given = {"recipe": recipe(), "steps": 6, "held_out": [2, 3]}
+    train_run("isbi", stack, tmp_path / "new", **given)
+    for name in ("first", "old"):
+        with pytest.raises(Stop):
+            how = {"report": stop_at(0, 4), "save_every": 0}
+            train_run("isbi", stack, tmp_path / name, **given, **how)
+    flat = OLD | {"amp": False, "data": str(stack), "options": None}
+    (tmp_path / "old" / "recipe.json").write_text(json.dumps(flat))
+    resume_run(tmp_path / "old")
+    assert_equal_runs(tmp_path / "old", tmp_path / "new")
+    assert evaluate_run(tmp_path / "old") == evaluate_run(tmp_path / "new")
+
+
+# What is read
+
+
+class Counted:
+    "A source that notes which images and labels are decoded."
+
+    def __init__(self, source, seen):
+        self.source, self.seen = source, seen
+
+    def __getattr__(self, name):
+        return getattr(self.source, name)
+
+    def __len__(self):
+        return len(self.source)
+
+    def image(self, i, size=None):
+        self.seen.append(("image", self.source.items[i].image.name))
+        return self.source.image(i, size)
+
+    def labels(self, i, size=None):
+        self.seen.append(("labels", self.source.items[i].image.name))
+        return self.source.labels(i, size)
+
+    def size(self, i):
+        with Image.open(self.source.items[i].image) as image:
+            return image.size[::-1]
+
+    def subset(self, indices):
+        return Counted(self.source.subset(indices), self.seen)
+
+    def split(self, held_out=None, seed=0):
+        parts = self.source.split(held_out, seed)
+        return tuple(Counted(part, self.seen) for part in parts)
+
+
+@pytest.mark.parametrize("tile", [16, 64])  # windows; whole images
+def test_only_what_is_held_out_is_read_to_measure(tmp_path, tile):
+    images, options = folder_of_three_classes(tmp_path)
+    options["classes"] = ["background", "left", "right"]
+    values = recipe(tile=tile)
+    out = tmp_path / "run"
+    train_run("folder", images, out, values, steps=1, options=options, size=(32, 32))
+    source = open_source("folder", images, **options)
+    held_out = {item.image.name for item in source.split()[1].items}
+    seen = []
+    assert evaluate_run(out, Counted(source, seen)) == evaluate_run(out)
+    assert {name for _, name in seen} == held_out
+    assert len(seen) == 2 * len(held_out)  # the image and its labels, each once
+
+
+def test_only_the_weight_maps_of_what_is_held_out_are_made(
+    stack, tmp_path, monkeypatch
+):
+    from unet_tutorial.data import crops
+
+    train_run("isbi", stack, tmp_path / "run", recipe("paper"), steps=1)
+    made, honest = [], crops.weight_map
+    monkeypatch.setattr(crops, "weight_map", lambda x: made.append(1) or honest(x))
+    evaluate_run(tmp_path / "run")
+    assert len(made) == len(open_source("isbi", stack).split()[1])
+
+
+def test_images_are_not_decoded_to_learn_their_size(tmp_path):
+    images, options = folder_of_three_classes(tmp_path)
+    seen = []
+    source = Counted(open_source("folder", images, **options), seen)
+    assert recipes.usual_size("folder", source) == (240, 240)
+    assert recipes._taken_whole(plan(recipe=recipe(tile=32)), source)
+    assert not recipes._taken_whole(plan(recipe=recipe(tile=31)), source)
+    assert seen == []
+
+
+def test_the_size_is_settled_when_a_run_begins(tmp_path):
+    images, options = folder_of_three_classes(tmp_path)
+    options["classes"] = ["background", "left", "right"]
+    train_run("folder", images, tmp_path / "run", recipe(), steps=1, options=options)
+    assert read_plan(tmp_path / "run").size == (240, 240)
+
+
+def test_masks_may_have_moved(tmp_path):
+    images, options = folder_of_three_classes(tmp_path)
+    options["classes"] = ["background", "left", "right"]
+    out, moved = tmp_path / "run", tmp_path / "elsewhere"
+    train_run("folder", images, out, recipe(), steps=1, options=options)
+    before = evaluate_run(out)
+    (tmp_path / "truth").rename(moved)
+    with pytest.raises(FileNotFoundError):
+        evaluate_run(out)
+    assert evaluate_run(out, masks=moved) == before
+    resume_run(out, options={"masks": str(moved)})
+
+
+def test_masks_elsewhere_are_for_folders(stack, tmp_path):
+    train_run("isbi", stack, tmp_path / "run", recipe(), steps=1)
+    with pytest.raises(ValueError, match=says("masks=", "folder", "isbi")):
+        evaluate_run(tmp_path / "run", masks=stack)
+
+
+def test_options_that_json_cannot_keep_are_refused(tmp_path):
+    images, options = folder_of_three_classes(tmp_path)
+    options |= {"classes": ["background", "left", "right"], "group": str}
+    with pytest.raises(TypeError, match=says("recipe.json", "open_source")):
+        train_run("folder", images, tmp_path / "run", recipe(), options=options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_says_what_it_is_about_to_do(stack, tmp_path):
+    told, out = [], tmp_path / "run"
+
+    def announce(text):
+        assert not (out / "last.safetensors").exists()
+        told.append(text)
+
+    with pytest.raises(Stop):
+        how = {"announce": announce, "report": stop_at(1, 0), "save_every": 0}
+        train_run("isbi", stack, out, recipe(), epochs=3, **how)
+    expected = ["3 to learn from, 2 held out", "the size they have", "on cpu in 32"]
+    assert says(*expected, "3 epochs, 6 steps", "2 steps").search(told[0])
+    resume_run(out, announce=told.append)
+    assert "2 steps are done" in told[1]
 
 
 # In a notebook

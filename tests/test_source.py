@@ -207,3 +207,7 @@ def test_how_much_a_neighbour_knows(real_isbi):
     dice = 2 * common / (sizes[:, None] + sizes)  # of copying slice j for slice i
     means = [np.diag(dice, far).mean().round(2) for far in (1, 2, 3, 20)]
     assert means == [0.36, 0.29, 0.26, 0.22]  # as notebook 09c says
+
+
+def test_the_size_of_an_image_that_is_drawn():
+    assert source().size(0) == source().image(0).shape[:2]

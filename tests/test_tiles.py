@@ -1,31 +1,24 @@
-"""Tiles against the whole image: exact for the unpadded net, and within the memory."""
-
-import os
-import re
-import subprocess
-import sys
-from pathlib import Path
+"""Tiles against the whole image: the same for the unpadded net, whatever the tile."""
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from unet_tutorial import tiles
 from unet_tutorial.model import UNet
 from unet_tutorial.sizes import nearest_valid_sizes, output_size, valid_sizes
 from unet_tutorial.tiles import (
+    ask_tiles,
     lost_pixels,
     mean_and_std,
     mirror_positions,
-    predict_blended,
     predict_tiled,
     read_window,
     tile_starts,
 )
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def thin(depth=2, dtype=torch.float64, **switches):
@@ -49,12 +42,6 @@ def whole(net, image):
     rims = [(lost, full - side - lost) for side, full in zip(sides, valid, strict=True)]
     around = np.pad(image.numpy(), [(0, 0), *rims], mode="reflect")
     return net(torch.from_numpy(around)[None])[0, :, : sides[0], : sides[1]]
-
-
-@torch.no_grad()
-def whole_padded(net, image):
-    "The prediction of a padded net in one piece."
-    return net(image[None])[0]
 
 
 def output_tiles(depth, stop):
@@ -184,6 +171,26 @@ def test_drop_out_and_batch_norm_are_at_rest():
     assert not found.requires_grad
 
 
+def test_each_layer_gets_its_mode_back():
+    net = thin(2, norm="batch", dropout=0.5).train()
+    norms = (x for x in net.modules() if isinstance(x, nn.BatchNorm2d))
+    frozen = next(norms)
+    frozen.eval()
+    before = [layer.training for layer in net.modules()]
+    predict_tiled(net, noise(1, 40, 50), 20)
+    assert [layer.training for layer in net.modules()] == before
+    assert net.training and not frozen.training
+
+
+def test_an_error_on_the_way_leaves_the_mode_and_gradients_alone():
+    net = thin(2).train()
+    with pytest.raises(ValueError, match="set model.depth"):
+        predict_tiled(nn.Sequential(net), noise(1, 90, 90), 388)
+    assert net.training and torch.is_grad_enabled()
+    next(iter(ask_tiles(net, noise(1, 90, 90), 20)))  # looked at, then left
+    assert torch.is_grad_enabled()
+
+
 def test_a_net_without_depth_is_taken_for_the_papers():
     net = thin(4)
     plain = torch.nn.Sequential(net)
@@ -202,8 +209,8 @@ def test_on_a_gpu():
     expected = whole(thin(3), image)
     for x in (image, image.cuda()):
         found = predict_tiled(net, x, 36, 2)
-        assert found.device.type == "cpu"
-        assert torch.allclose(found, expected, rtol=0, atol=1e-8)
+        assert found.device.type == "cuda"  # where the net is
+        assert torch.allclose(found.cpu(), expected, rtol=0, atol=1e-8)
 
 
 def test_a_progress_bar_counts_tiles(monkeypatch):
@@ -219,7 +226,7 @@ def test_a_progress_bar_counts_tiles(monkeypatch):
     assert (bars[0].n, bars[0].total) == (6, 6)
 
 
-# Arrays, files and numbers of other types
+# Arrays, and numbers of other types
 
 
 def test_mean_and_deviation_of_the_whole_image():
@@ -230,71 +237,13 @@ def test_mean_and_deviation_of_the_whole_image():
     assert mean_and_std(np.full((5, 5), 7)) == (7, 1e-6)
 
 
-@pytest.mark.parametrize("kind", ["u1", "<u2", ">u2", "i4", "f2", ">f4", "f8"])
-def test_any_numbers_are_standardised_like_the_tensor(kind):
-    pixels, net = bytes_of(40, 50).astype(kind), thin(2)
-    mean, std = mean_and_std(pixels)
-    x = torch.from_numpy((pixels.astype(float) - mean) / std)[None]
-    expected = whole(net, x)
+@pytest.mark.parametrize("kind", ["f2", ">f4", "<f4", "f8"])
+def test_floats_of_any_kind_are_the_tensor(kind):
+    pixels, net = noise(40, 50).numpy().astype(kind), thin(2)
+    expected = whole(net, torch.from_numpy(pixels.astype(float))[None])
     for image in (pixels, pixels[None]):
-        found = predict_tiled(net, image, 20, 2, standardise=(mean, std))
+        found = predict_tiled(net, image, 20, 2)
         assert torch.allclose(found, expected, rtol=0, atol=1e-9)
-
-
-@pytest.mark.parametrize("kind", [list, np.array, torch.tensor, np.float32])
-def test_two_numbers_of_any_kind_standardise(kind):
-    net, image = thin(2), bytes_of(30, 30)
-    expected = predict_tiled(net, image, 20, standardise=(3.0, 2.0))
-    found = predict_tiled(net, image, 20, standardise=kind([3.0, 2.0]))
-    assert torch.equal(found, expected)
-
-
-def test_a_constant_image():
-    found = predict_tiled(thin(2), np.full((9, 9), 7), 20, standardise=(7, 1e-6))
-    assert torch.isfinite(found).all()
-
-
-def test_colours_that_come_last_can_be_moved():
-    net, pixels = thin(2, in_channels=3), bytes_of(30, 40, 3)
-    channels_first = np.moveaxis(pixels, -1, 0)
-    both = mean_and_std(pixels), mean_and_std(channels_first)
-    assert np.allclose(*both)
-    found = predict_tiled(net, channels_first, 20, standardise=both[1])
-    assert found.shape == (2, 30, 40)
-
-
-@pytest.mark.parametrize("classes", [1, 2, 3])
-def test_from_file_to_file(tmp_path, classes):
-    net = thin(2, num_classes=classes)
-    np.save(tmp_path / "image.npy", bytes_of(70, 45))
-    image = np.load(tmp_path / "image.npy", mmap_mode="r")
-    standardise = mean_and_std(image)
-    logits = predict_tiled(net, image, 20, 3, standardise)
-    for kind, shape in [("f4", (classes, 70, 45)), ("u1", (70, 45))]:
-        path = tmp_path / "out.npy"
-        out = np.lib.format.open_memmap(path, "w+", kind, shape)
-        assert predict_tiled(net, image, 20, 3, standardise, out) is out
-        del out
-        labels = logits.argmax(0) if classes > 1 else (logits[0] > 0).int()
-        expected = logits.numpy() if kind == "f4" else labels.numpy()
-        assert np.allclose(np.load(path), expected)
-
-
-def test_a_copy_on_write_image_keeps_what_was_changed(tmp_path):
-    np.save(tmp_path / "image.npy", bytes_of(70, 45))
-    image = np.load(tmp_path / "image.npy", mmap_mode="c")
-    image[:] = 3  # in memory only
-    assert mean_and_std(image)[0] == 3 and (image == 3).all()
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-def test_memory_is_that_of_a_tile():
-    command = [sys.executable, "benchmarks/tiles.py", "--size", "4000", "--logits"]
-    path = {**os.environ, "PYTHONPATH": str(ROOT)}
-    run = subprocess.run(command, cwd=ROOT, env=path, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    peak, before = map(int, re.search(r"peak (\d+).*before (\d+)", run.stdout).groups())
-    assert peak - before < 130 < 4000**2 * 9 / 2**20  # the two files: 137 MB
 
 
 # What is refused
@@ -303,15 +252,15 @@ def test_memory_is_that_of_a_tile():
 BAD_IMAGES = [
     (noise(9, 9), ValueError, r"\(9, 9\).*image\[None\]"),
     (noise(1, 1, 9, 9), ValueError, r"\(1, 1, 9, 9\).*image\[0\]"),
-    (bytes_of(1, 1, 9, 9), ValueError, r"\(1, 1, 9, 9\)"),
+    (noise(1, 1, 9, 9).numpy(), ValueError, r"\(1, 1, 9, 9\)"),
     (noise(1, 0, 9), ValueError, r"\(1, 0, 9\)"),
     (noise(3, 9, 9), ValueError, r"\(3, 9, 9\).*C = 1"),
-    (bytes_of(9, 9, 3), ValueError, r"\(9, 9, 3\).*moveaxis"),
-    (bytes_of(9, 9), TypeError, r"uint8.*mean_and_std"),
+    (noise(9, 9, 3).numpy(), ValueError, r"\(9, 9, 3\).*moveaxis"),
+    (bytes_of(9, 9), TypeError, r"uint8.*floats.*mean_and_std"),
     (torch.zeros(1, 9, 9, dtype=torch.long), TypeError, r"int64.*mean_and_std"),
     (torch.zeros(1, 9, 9, dtype=torch.bool), TypeError, r"bool.*floats"),
     (np.zeros((9, 9), complex), TypeError, r"complex128"),
-    (np.array([["a"]]), TypeError, "integers or floats"),
+    (np.array([["a"]]), TypeError, "floats would work"),
     ([[1.0]], TypeError, "list"),
 ]
 
@@ -320,8 +269,6 @@ BAD_IMAGES = [
 def test_bad_images(image, kind, words):
     with pytest.raises(kind, match=words):
         predict_tiled(thin(), image, 20)
-    with pytest.raises(kind, match=words):
-        predict_blended(thin(padding=1), image, 16, 4)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -356,51 +303,9 @@ def test_a_batch_has_a_tile_at_least(batch_size):
         predict_tiled(thin(), noise(1, 9, 9), 20, batch_size)
 
 
-NO_PAIRS = [(0, 0), (np.nan, 1), (0, -1), (0, np.inf), True, 5, (), (1,), (1, 2, 3)]
-
-
-@pytest.mark.parametrize(
-    "standardise", [*NO_PAIRS, ("a", "b"), (None, 1), {1: 2, 2: 3}]
-)
-def test_two_numbers_that_would_spoil_the_image(standardise):
-    with pytest.raises(ValueError, match="standardise=.*mean_and_std"):
-        predict_tiled(thin(), bytes_of(9, 9), 20, standardise=standardise)
-
-
-@pytest.mark.parametrize(
-    "out",
-    [
-        np.zeros((9, 8), np.uint8),
-        np.zeros((9, 9), np.float32),
-        np.zeros((2, 9, 9), np.uint8),
-        np.zeros((9, 9), bool),
-        torch.zeros(2, 9, 9),
-        "labels.npy",
-    ],
-)
-def test_an_output_that_does_not_fit(out):
-    with pytest.raises(ValueError, match=r"floats \(2, 9, 9\).*integers \(9, 9\)"):
-        predict_tiled(thin(), noise(1, 9, 9), 20, out=out)
-
-
-def test_an_output_that_is_the_image_or_too_small():
-    image = bytes_of(9, 9)
-    with pytest.raises(ValueError, match="lies in the image"):
-        predict_tiled(thin(), image, 20, standardise=(0, 1), out=image)
-    with pytest.raises(ValueError, match="int8, 200 classes"):
-        out = np.zeros((9, 9), np.int8)
-        predict_tiled(thin(num_classes=200), noise(1, 9, 9), 20, out=out)
-
-
 def test_each_kind_of_net_has_its_function():
     with pytest.raises(ValueError, match="Is it padded.*predict_blended would work"):
         predict_tiled(thin(padding=1), noise(1, 9, 9), 20)
-    for tile in (64, 188):  # 188 is what the net itself would advise
-        with pytest.raises(ValueError, match="is unpadded; predict_tiled would work"):
-            predict_blended(thin(4), noise(1, 300, 300), tile, 16)
-    hidden = torch.nn.Sequential(thin())  # from the outside nobody can tell
-    with pytest.raises(ValueError, match="Is it unpadded.*predict_tiled would work"):
-        predict_blended(hidden, noise(1, 90, 90), 64, 16)
 
 
 def test_a_wrapped_net_is_not_taken_for_a_padded_one():
@@ -414,59 +319,3 @@ def test_a_tile_smaller_than_the_step_is_named():
         words = f"output tile of {tile} is smaller than the step of {step}"
         with pytest.raises(ValueError, match=words):
             tile_starts(512, tile, depth)
-
-
-# The padded net
-
-
-def test_one_tile_is_the_whole_image():
-    net, image = thin(3, padding=1), noise(1, 61, 83)
-    expected = whole_padded(net, image)
-    found = predict_blended(net, image, 96, 32)
-    assert torch.allclose(found, expected, atol=1e-5)
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.integers(1, 100), st.integers(1, 100), st.integers(1, 8), st.integers(0, 7))
-def test_weights_sum_to_one(height, width, tile, overlap):
-    keep = torch.nn.Identity()
-    image, overlap = noise(1, height, width), min(overlap, tile - 1)
-    found = predict_blended(keep, image, 16 * tile, 16 * overlap)
-    assert torch.allclose(found, image.float(), atol=1e-5)
-
-
-def test_blending_keeps_the_precision_of_the_net():
-    net, image = thin(2, padding=1), noise(1, 40, 50)
-    expected = whole_padded(net, image)
-    found = predict_blended(net, image, 64, 16)
-    assert found.dtype == torch.float64
-    assert torch.allclose(found, expected, rtol=0, atol=1e-12)
-    low = predict_blended(net.bfloat16(), image.bfloat16(), 32, 16)
-    assert low.dtype == torch.float32
-
-
-def test_blending_removes_the_step():
-    net, image = thin(2, padding=1), noise(1, 96, 160)
-    expected = whole_padded(net, image)
-    steps = []
-    for tile, overlap in [(32, 0), (64, 32)]:
-        error = predict_blended(net, image, tile, overlap) - expected
-        steps.append(error.diff().abs().mean((0, 1))[31::32].max())
-    assert steps[1] < steps[0] / 3
-
-
-@pytest.mark.parametrize(
-    "tile, overlap, words",
-    [
-        (250, 64, "tile=250; the nearest that would work: 240 and 256$"),
-        (256, 60, "overlap=60; the nearest that would work: 48 and 64$"),
-        (32, 5, "overlap=5; the nearest that would work: 0 and 16$"),
-        (256, -16, "overlap=-16; the nearest that would work: 0$"),
-        (0, 0, "tile=0; the nearest that would work: 16$"),
-        (4, 0, "tile=4; the nearest that would work: 16$"),
-        (256, 256, "overlap=256; less than tile=256 would work"),
-    ],
-)
-def test_tiles_that_cannot_be_blended(tile, overlap, words):
-    with pytest.raises(ValueError, match=words):
-        predict_blended(thin(4, padding=1), noise(1, 9, 9), tile, overlap)

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import check
@@ -14,10 +15,15 @@ import clean
 import colab
 import course
 import environment
+import house_picture
 import links
+import lowest
 import notebooks as files
 import outputs
+import psutil
 import pytest
+import reading
+import times
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -88,12 +94,131 @@ def test_the_course_goes_on_after_a_failure(repository, capsys):
 
     assert course.run([]) == 1
     told = capsys.readouterr().out
-    assert told.index("index") < told.index("00_show")
+    assert "    the first masks: build/course/index/runs/first/masks.png" in told
     assert "cell 3 (`assert a == 2, 'a is not two'`): AssertionError" in told
     assert "2 notebooks" in told and "1 FAILED: 00_show" in told
-    assert "build/course/runs/first/masks.png" in told and "make lab" in told
-    assert (repository / "build" / "course" / "00_show.ipynb").exists()
+    assert "just trained: build/course/index/runs/first/masks.png" in told
+    assert "make lab" in told
+    executed = repository / "build" / "course" / "00_show" / "00_show.ipynb"
+    assert executed.exists()
     assert (repository / "nbs" / "00_show.ipynb").read_bytes() == before
+
+
+def test_notebooks_run_side_by_side_each_in_a_folder_of_its_own(
+    repository, monkeypatch
+):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    code = "import os, time\nfrom pathlib import Path\n"
+    code += "assert os.listdir() == [], os.listdir()\n"
+    code += "here, other = Path('../{here}.flag'), Path('../{other}.flag')\n"
+    code += "here.touch()\nend = time.monotonic() + 60\n"
+    code += "while not other.exists() and time.monotonic() < end: time.sleep(0.1)\n"
+    code += "assert other.exists(), 'it runs alone'\n"
+    code += "assert os.environ['OMP_NUM_THREADS'] == '1'"
+    paths = []
+    for here, other in (("00_show", "02_sizes"), ("02_sizes", "00_show")):
+        paths.append(repository / "nbs" / f"{here}.ipynb")
+        files.write(book(cell(code.format(here=here, other=other))), paths[-1])
+    folder = course.fresh_folder("course", [])
+    runs = list(course.execute_all(paths, folder, jobs=2))
+    assert [run.error for run in runs] == ["", ""]
+    assert {run.path for run in runs} == set(paths)
+
+
+def test_index_has_all_cores_and_nobody_beside_it(repository, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    code = "import os\nfrom pathlib import Path\nPath('../index.flag').touch()\n"
+    code += "assert os.environ['OMP_NUM_THREADS'] == '2'"
+    files.write(book(cell(code)), repository / "nbs" / "index.ipynb")
+    code = "import os\nassert os.path.exists('../index.flag')\n"
+    code += "assert os.environ['OMP_NUM_THREADS'] == '1'"
+    files.write(book(cell(code)), repository / "nbs" / "00_show.ipynb")
+    paths = course.by_length(files.reading_order(repository / "nbs"))
+    folder = course.fresh_folder("course", [])
+    runs = list(course.execute_all(paths, folder, jobs=2))
+    assert [(run.path.stem, run.error) for run in runs] == [
+        ("index", ""),
+        ("00_show", ""),
+    ]
+
+
+def test_index_is_started_first_and_short_notebooks_last(repository):
+    known = ["00_show", "01_synthetic", "index", "02_sizes"]
+    times.update({"00_show": 9, "01_synthetic": 80, "index": 20}, repository, known)
+    paths = [repository / "nbs" / f"{name}.ipynb" for name in known]
+    order = [path.stem for path in course.by_length(paths)]
+    assert order == ["index", "02_sizes", "01_synthetic", "00_show"]
+
+
+def test_a_notebook_that_is_stuck_is_tried_once_more(repository):
+    path = repository / "nbs" / "00_show.ipynb"
+    code = "import time\nfrom pathlib import Path\nflag = Path('../flag')\n"
+    code += "again = flag.exists()\nflag.touch()\ntime.sleep(0 if again else 60)"
+    files.write(book(cell(code)), path)
+    folder = course.fresh_folder("course", [])
+    run = course.execute_twice(path, folder, minutes=0.2)
+    assert run.error == ""
+    assert run.line().endswith(
+        "passed at the second try; the first was stopped after 0.2 minutes"
+    )
+    files.write(book(cell("import time\ntime.sleep(60)")), path)
+    run = course.execute_twice(path, folder, minutes=0.02)
+    assert run.late and "FAILED at the second try" in run.line()
+
+
+def test_a_process_that_hangs_is_killed_with_its_children(repository, monkeypatch):
+    path = repository / "nbs" / "00_show.ipynb"
+    files.write(book(cell("1")), path)
+    hanging = repository / "hanging.py"
+    hanging.write_text(
+        "import subprocess, sys, time\nfrom pathlib import Path\n"
+        "child = subprocess.Popen(['sleep', '60'], start_new_session=True)\n"
+        f"Path({str(repository / 'pid')!r}).write_text(str(child.pid))\n"
+        "time.sleep(60)"
+    )
+    monkeypatch.setattr(course, "__file__", str(hanging))
+    monkeypatch.setattr(course, "GRACE", 6)
+    run = course.execute_apart(path, repository, minutes=0)
+    assert run.late and "did not answer" in run.error
+    pid = int((repository / "pid").read_text())
+    end = time.monotonic() + 10
+    while is_alive(pid) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not is_alive(pid)
+
+
+def is_alive(pid):  # bool
+    "Whether a process runs."
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_a_notebook_may_take_ten_times_as_long_as_usual(repository):
+    path = repository / "nbs" / "00_show.ipynb"
+    assert course.limit(path) == course.MINUTES
+    for seconds, minutes in ((6, 5), (60, 10), (900, course.MINUTES)):
+        times.update({"00_show": seconds}, repository, ["00_show"])
+        assert course.limit(path) == minutes
+
+
+def test_times_are_kept_where_they_are_new_or_differ(repository):
+    known = ["00_show", "02_sizes", "workshop/data/images"]
+    times.update({"00_show": 9.4, "02_sizes": 60}, repository, known)
+    assert times.read(repository) == {"00_show": 9, "02_sizes": 60}
+    new = {"00_show": 10.9, "02_sizes": 81, "workshop/data/images": 0.2, "gone": 7}
+    told = times.update(new, repository, known)
+    assert told == ["02_sizes: 60 s became 81", "workshop/data/images: no s became 0"]
+    assert times.read(repository) == {
+        "00_show": 9,
+        "02_sizes": 81,
+        "workshop/data/images": 1,
+    }
+    assert times.update({}, repository, known[1:]) == []
+    assert list(times.read(repository)) == known[1:]
+    text = (repository / "results" / "notebooks.csv").read_text()
+    assert text.startswith("notebook,seconds,processor\n02_sizes,81,")
 
 
 def test_the_kernel_is_this_python_with_this_library(repository, monkeypatch):
@@ -272,7 +397,11 @@ def linked(repository):  # Path
     sizes = book(cell("#| default_exp sizes"), cell("1 + 1", printed("2\n")))
     for name, notebook in [("index", book(cell("2"))), ("02_sizes", sizes)]:
         files.write(notebook, repository / "nbs" / f"{name}.ipynb")
-    files.write(book(cell("3")), repository / "nbs" / "16_cars.ipynb")
+    cars = book(cell("from unet_tutorial.sizes import output_size"), cell("3"))
+    files.write(cars, repository / "nbs" / "16_cars.ipynb")
+    images = book(cell("#| default_exp data.images"), cell("from .. import sizes"))
+    files.write(images, repository / "nbs" / "workshop" / "data" / "images.ipynb")
+    times.update({"02_sizes": 9}, repository)
     start, end = links.TABLE
     readme = "https://github.com/old/unet_tutorial and "
     readme += "https://github.com/milesial/Pytorch-UNet\n"
@@ -294,20 +423,48 @@ def test_links_are_where_they_belong(linked):
     last = files.read(linked / "nbs" / "16_cars.ipynb")["cells"]
     assert [item["id"] for item in last[1:3]] == ["links", "colab"]
     assert "next" not in files.source(last[1])
+    assert files.source(cells[1]).endswith(
+        "\n\n*read 1 minute, runs 9 seconds on 2 cores*"
+    )
+    assert files.source(last[1]).endswith(
+        "\n\n*read 1 minute, needs: [02](02_sizes.ipynb)*"
+    )
+    room = linked / "nbs" / "workshop" / "data" / "images.ipynb"
+    line = files.source(files.read(room)["cells"][1])
+    assert "serves: [10_data](../../10_data.ipynb)" in line
+    assert line.endswith("*read 1 minute, needs: [02](../../02_sizes.ipynb)*")
+    assert "next:" not in line and "previous:" not in line
 
 
 def test_the_table_and_the_owner_are_written(linked):
     readme = (linked / "README.md").read_text()
-    assert "| 02 [Title](nbs/02_sizes.ipynb) | One sentence. |" in readme
+    row = "| 02 [Title](nbs/02_sizes.ipynb) | One sentence. "
+    row += "| [`sizes`](unet_tutorial/sizes.py) | 1 min | 9 s | [Colab](https://"
+    assert row in readme
+    lines = [line.split(" | ")[0] for line in readme.splitlines() if line[:1] == "|"]
+    assert lines == [
+        "| notebook",
+        "|---|---|---|--:|--:|---|",
+        "| [Title](nbs/index.ipynb)",
+        "| **I The paper**",
+        "| 02 [Title](nbs/02_sizes.ipynb)",
+        "| **III Experiments**",
+        "| 16 [Title](nbs/16_cars.ipynb)",
+        "| room",
+        "|---|---|---|--:|--:|---|",
+        "| **Data**",
+        "| [Title](nbs/workshop/data/images.ipynb)",
+    ]
+    assert "| **I The paper** | | | 1 min | 9 s | |" in readme
     assert "github.com/unet-tutorial/unet_tutorial and" in readme
     assert "github.com/milesial/Pytorch-UNet" in readme
 
 
 def test_links_are_written_once(linked):
-    before = {path: path.read_bytes() for path in linked.glob("nbs/*")}
+    before = {path: path.read_bytes() for path in linked.rglob("*.ipynb")}
     assert links.stale(linked) == []
     assert links.refresh(linked) == []
-    assert {path: path.read_bytes() for path in linked.glob("nbs/*")} == before
+    assert {path: path.read_bytes() for path in linked.rglob("*.ipynb")} == before
 
 
 def test_another_owner_makes_links_stale(linked):
@@ -319,12 +476,41 @@ def test_another_owner_makes_links_stale(linked):
         "index.ipynb",
         "02_sizes.ipynb",
         "16_cars.ipynb",
+        "images.ipynb",
     }
     links.refresh(linked)
     assert links.stale(linked) == []
     text = (linked / "nbs" / "02_sizes.ipynb").read_text()
     assert "unet-tutorial" not in text and "/blob/main/" not in text
     assert "git+https://github.com/ada/unet_tutorial@trunk" in text
+
+
+def test_the_picture_of_the_house_is_drawn_when_its_words_change(linked):
+    assert not (linked / links.PICTURE).exists()  # without a folder for pictures
+    (linked / "site").mkdir()
+    picture = linked / links.PICTURE
+    assert links.stale(linked) == [picture]
+    assert links.refresh(linked) == [picture]
+    words = house_picture.drawn_words(picture)
+    assert "I The paper: 02 sizes" in words and "III Experiments: 16 cars" in words
+    assert "Data: images, pairs" in words
+    with Image.open(picture) as image:
+        assert image.size[0] == 1400
+    before = picture.read_bytes()
+    assert links.refresh(linked) == [] and picture.read_bytes() == before
+    files.write(book(cell("3")), linked / "nbs" / "20_since_2015.ipynb")
+    assert picture in links.refresh(linked)
+    assert "16 cars, 20 since 2015" in house_picture.drawn_words(picture)
+
+
+def test_minutes_to_read_are_counted_as_documented():
+    prose = cell("word " * 900, kind="markdown")
+    code = cell("#| export\n" + "a = 1\n" * 50)
+    table = cell("word " * 100 + "\n".join(links.TABLE), kind="markdown")
+    generated = cell(links.LINKS_START + " word" * 900, kind="markdown")
+    assert reading.minutes(book(prose, code, table, generated)) == 8  # 1002/200 + 50/20
+    inside = cell(links.TABLE[0] + "word " * 900 + links.TABLE[1], kind="markdown")
+    assert reading.minutes(book(inside)) == 1
 
 
 def test_the_colab_cell_does_nothing_elsewhere():
@@ -437,8 +623,9 @@ def test_clean_keeps_an_environment_below_build(tmp_path, monkeypatch, capsys):
         ("3.9", False),
         ("3.10", True),
         ("3.13", True),
-        ("3.14", False),
-        ("4.0", False),
+        ("3.14", True),
+        ("3.15", True),
+        ("4.0", True),
     ],
 )
 def test_the_range_of_python_versions(version, passes):
@@ -446,8 +633,17 @@ def test_the_range_of_python_versions(version, passes):
     if passes:
         environment.check_version(settings, version, "python")
     else:
-        with pytest.raises(SystemExit, match=r"runs on Python 3.10 to 3.13"):
+        with pytest.raises(SystemExit, match=r"needs Python 3\.10 or newer"):
             environment.check_version(settings, version, "python")
+
+
+def test_a_python_newer_than_the_tests_is_told_and_used(capsys):
+    settings = environment.read_settings()
+    environment.check_version(settings, settings["max_python"], "python")
+    assert capsys.readouterr().out == ""
+    environment.check_version(settings, "3.99", "python")
+    told = capsys.readouterr().out
+    assert f"tested with Python 3.10 to {settings['max_python']}" in told
 
 
 def test_the_stamp_follows_the_requirements():
@@ -457,6 +653,20 @@ def test_the_stamp_follows_the_requirements():
     assert key != environment.key_of(settings, "3.12")
     assert key != environment.key_of(settings | {"requirements": "torch"}, "3.11")
     assert key == environment.key_of(settings | {"user": "ada"}, "3.11")
+
+
+def test_the_lowest_versions_are_those_of_the_settings():
+    needs = "albumentations<3,>=2.0.8 torch>=2.4 numpy>=1.24.4"
+    assert lowest.constraints(needs) == [
+        "albumentations==2.0.8",
+        "torch==2.4",
+        "numpy==1.24.4",
+    ]
+    assert lowest.constraints(needs, ["torch"]) == ["torch==2.4"]
+    with pytest.raises(ValueError, match=r"tqdm has no lower bound"):
+        lowest.constraints("tqdm")
+    pinned = lowest.constraints(files.settings(ROOT)["requirements"])
+    assert len(pinned) == len(files.settings(ROOT)["requirements"].split())
 
 
 def test_an_interrupted_install_leaves_no_stamp(tmp_path, monkeypatch):
@@ -498,5 +708,5 @@ def test_make_alone_lists_the_targets():
     told = subprocess.run(
         ["make"], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    for name in "course lab test export clean links outputs".split():
+    for name in "course lab test export clean links outputs times".split():
         assert f"  make {name} " in told.stdout

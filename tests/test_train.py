@@ -13,7 +13,6 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from unet_tutorial.data.loader import SeededSampler
-from unet_tutorial.gpu import amp_type, pick_device
 from unet_tutorial.losses import dice_bce_loss, weighted_cross_entropy
 from unet_tutorial.metrics import dice_of, pixel_error_of
 from unet_tutorial.model import UNet
@@ -209,10 +208,6 @@ def test_a_device_may_be_named(squares):
     evaluate(small_net(), DataLoader(squares, 16), LOSS, device="cpu")
 
 
-def test_pick_device_gives_one_that_works():
-    assert torch.ones(3, device=pick_device()).sum() == 3
-
-
 def test_only_cuda_is_not_waited_for():
     asked = []
 
@@ -379,40 +374,6 @@ def test_what_is_watched_must_be_measured(squares):
     model, loader = small_net(), DataLoader(squares, 8)
     with pytest.raises(ValueError, match=says("'dice'", "valid_loss")):
         fit(model, loader, loader, LOSS, sgd(model), 1, watch="dice")
-
-
-def test_a_device_that_is_not_there_is_refused():
-    if not torch.cuda.is_available():
-        with pytest.raises(ValueError, match="no cuda device here"):
-            pick_device("cuda")
-    with pytest.raises(ValueError, match=says("'gpu'", "auto")):
-        pick_device("gpu")
-    with pytest.raises(ValueError, match=says("no meta device")):
-        pick_device("meta")
-    assert pick_device("auto") == pick_device()
-
-
-@pytest.mark.parametrize("amp, dtype", [(True, torch.bfloat16), (False, None)])
-def test_the_format_of_mixed_precision(amp, dtype):
-    assert amp_type(amp, CPU) == dtype
-    assert amp_type("fp16", CPU) == torch.float16
-    with pytest.raises(ValueError, match=says("'half'", '"bf16"')):
-        amp_type("half", CPU)
-
-
-@pytest.mark.parametrize("known", [True, False])
-def test_sixteen_bits_are_taken_where_they_are_faster(monkeypatch, known):
-    name = "_is_avx512_bf16_supported"
-    monkeypatch.setattr(torch.cpu, name, lambda: known, raising=False)
-    assert amp_type("auto", CPU) == (torch.bfloat16 if known else None)
-    assert amp_type("auto", torch.device("mps")) is None
-    for level, dtype in (6, None), (7, torch.float16), (8, torch.bfloat16):
-        monkeypatch.setattr(
-            torch.cuda, "get_device_capability", lambda d, at=level: (at, 0)
-        )
-        assert amp_type("auto", torch.device("cuda")) == dtype
-    monkeypatch.delattr(torch.cpu, name)  # it is no public name of torch
-    assert amp_type("auto", CPU) is None
 
 
 # What a training needs besides

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from unet_tutorial import predict as module
 from unet_tutorial.model import UNet
 from unet_tutorial.predict import Averaged, average_views, rotate, turn, turn_back
 from unet_tutorial.tiles import predict_tiled
@@ -123,6 +124,14 @@ def test_beyond_the_border_is_the_mirror():
     wide = rotate(x, 0, size=(30, 30))
     due = np.pad(x[0].numpy(), 5, mode="reflect")
     assert np.allclose(wide[0], due, atol=1e-4)
+
+
+def test_a_device_without_bicubic_interpolates_bilinearly(monkeypatch):
+    x = image(20, 30)
+    expected, exact = rotate(x, 20, mode="bilinear"), rotate(x, 20)
+    monkeypatch.setattr(module, "_NO_BICUBIC", ("cpu",))
+    assert torch.equal(rotate(x, 20), expected)
+    assert not torch.equal(exact, expected)
 
 
 def test_rotation_is_counter_clockwise():

@@ -12,9 +12,12 @@ import tempfile
 import time
 from pathlib import Path
 
+from course import cores
 from notebooks import ROOT, reading_order, relative
 
 TOOLS = Path(sysconfig.get_path("scripts"))
+# Files go to one core each, so that what their tests share is made once.
+SHARED_OUT = ["--dist", "loadfile"]
 SOURCES = "app benchmarks hubconf.py nbs setup.py tests tools".split()
 
 
@@ -130,8 +133,10 @@ def nbdev_export(
 
 
 def pytest():  # str, empty when all is well
-    "The tests, in view."
-    status = subprocess.call([sys.executable, "-m", "pytest"], cwd=ROOT)
+    "The tests, in view, side by side on all cores, with one thread each."
+    env = dict(os.environ, OMP_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE")
+    command = [sys.executable, "-m", "pytest", "-n", str(cores()), *SHARED_OUT]
+    status = subprocess.call(command, cwd=ROOT, env=env)
     return "" if status == 0 else "a test fails: see above"
 
 

@@ -9,7 +9,7 @@ NAMES = (
     "build dist unet_tutorial.egg-info .pytest_cache .ruff_cache .hypothesis "
     "nbs/.ipynb_checkpoints nbs/.last_checked nbs/data nbs/runs"
 ).split()
-SOURCES = (".", "nbs", "tests", "tools", "unet_tutorial")
+SOURCES = ("benchmarks", "nbs", "tests", "tools", "unet_tutorial")
 
 
 def leftovers(
@@ -17,7 +17,9 @@ def leftovers(
 ):  # list of Path that exist
     "Everything that can be made again."
     paths = [root / name for name in NAMES]
-    paths += [root / name / "__pycache__" for name in SOURCES]
+    paths += [root / "__pycache__"]
+    for name in SOURCES:
+        paths += sorted((root / name).rglob("__pycache__"))
     return [path for path in paths if path.is_symlink() or path.exists()]
 
 

@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import course
@@ -115,13 +116,13 @@ def run(
     folder,  # where each notebook gets an empty folder of its own
 ):  # int, the exit status
     "Execute each notebook as a single file."
-    runs = []
-    for path in notebooks.choose(names):
-        alone = folder / path.stem
-        alone.mkdir()
-        runs.append(course.execute(path, alone, root=None, python=str(twin)))
-        print(runs[-1].line(), flush=True)
-    return course.summarize(runs, [run.path.stem for run in runs if run.error])
+    runs, start = [], time.monotonic()
+    paths = course.by_length(notebooks.choose(names))
+    for run in course.execute_all(paths, folder, root=None, python=str(twin)):
+        runs.append(run)
+        print(run.line(), flush=True)
+    bad = [notebooks.name_of(run.path) for run in runs if run.error]
+    return course.summarize(runs, bad, time.monotonic() - start)
 
 
 def main():

@@ -4,6 +4,12 @@ python tools/course.py run [NAME ...]       execute copies in build/course
 python tools/course.py compare [NAME ...]   execute in build/test, compare outputs
 python tools/course.py store [NAME ...]     execute in build/outputs, store outputs
 python tools/course.py lab                  open JupyterLab at the first notebook
+
+First `index` with all cores, so that there is a mask soon; then the others side by
+side, as many as there are cores, one thread each. Every notebook has an empty folder
+and a process of its own, which is killed and started once more when it takes too long.
+With --times, how long each took goes into results/notebooks.csv where it has changed by
+more than a third.
 """
 
 import argparse
@@ -15,14 +21,19 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
 import notebooks
 import outputs
+import times
 from notebooks import NBS, ROOT
 
-MINUTES = 20  # for one notebook
+MINUTES = 20  # for one notebook, at most
+TOO_LONG = "stopped, the notebook took more than"
+GRACE = 30  # seconds for a process to say that its notebook took too long
+MOST_JOBS = 8  # kernels with torch take half a gigabyte and more each
 
 
 @dataclass
@@ -33,13 +44,20 @@ class Run:
     notebook: dict  # executed, as far as it came
     seconds: float
     error: str = ""  # which cell, and what it raised
+    before: str = ""  # what ended a first try, if this is the second
+
+    @property
+    def late(self):  # bool: whether it was stopped because it took too long
+        return TOO_LONG in self.error
 
     def line(
         self,
         passed="passed",  # the verdict where no cell failed
     ):  # str
         verdict = "FAILED" if self.error else passed
-        text = f"{self.path.stem:<20}{self.seconds:7.1f} s  {verdict}"
+        text = f"{notebooks.name_of(self.path):<28}{self.seconds:7.1f} s  {verdict}"
+        if self.before:
+            text += f" at the second try; the first was {self.before}"
         return text + (f"\n    {self.error}" if self.error else "")
 
 
@@ -87,6 +105,7 @@ def execute(
     root=ROOT,  # the repository whose library it imports; None: the installed one
     minutes=MINUTES,  # after which it is stopped
     python=sys.executable,  # the Python that executes it
+    threads=1,  # that it computes with, unless OMP_NUM_THREADS says another number
 ):  # Run
     "Execute one notebook in a fresh kernel."
     import nbformat
@@ -98,9 +117,10 @@ def execute(
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as private:
         env = kernel_environment(root)
+        env.setdefault("OMP_NUM_THREADS", str(threads))
         env["IPYTHONDIR"] = private  # not the reader's profile
         client = start_client(notebook, folder, private, python)
-        error = run_cells(client, path, env, minutes)
+        error = run_cells(client, env, minutes)
     run = Run(path, notebook, time.monotonic() - start, error)
     notebooks.write(notebook, folder / path.name)
     return run
@@ -108,7 +128,6 @@ def execute(
 
 def run_cells(
     client,  # NotebookClient
-    path,  # the notebook, for its name
     env,  # environment variables of the kernel
     minutes,  # for all cells together
 ):  # str, empty when every cell passed
@@ -118,14 +137,11 @@ def run_cells(
     try:
         with client.setup_kernel(env=env, cleanup_kc=True, **silent):
             for number, cell in enumerate(client.nb.cells):
-                show_progress(path, number, len(client.nb.cells))
                 client.timeout = max(1, int(end - time.monotonic()))
                 client.execute_cell(cell, number)
     except Exception as error:
         where = notebooks.place(client.nb, number)
         return f"{where}: {describe(error, minutes)}"
-    finally:
-        show_progress()
     return ""
 
 
@@ -143,21 +159,134 @@ def describe(
     if isinstance(error, CellExecutionError):
         return f"{error.ename}: {error.evalue}"
     if isinstance(error, CellTimeoutError):
-        return f"stopped, the notebook took more than {minutes:g} minutes"
+        return f"{TOO_LONG} {minutes:g} minutes"
     if isinstance(error, DeadKernelError):
         return "the kernel died here: out of memory, or a crash in native code"
     return f"{type(error).__name__}: {error}"
 
 
-def show_progress(
-    path=None,  # notebook, or None to clear the line
-    number=0,  # index of the cell
-    count=0,  # number of cells
+def cores():  # int
+    "How many processors this process may use."
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def limit(
+    path,  # a notebook
+):  # float, minutes
+    "When a notebook is taken for stuck: at ten times its usual time, not before 5 min."
+    usual = times.read(ROOT).get(notebooks.name_of(path))
+    if usual is None:
+        return MINUTES
+    return min(MINUTES, max(5, 10 * usual / 60))
+
+
+def execute_apart(
+    path,  # notebook to execute
+    folder,  # where it runs and where the executed copy is written
+    root=ROOT,  # the repository whose library it imports; None: the installed one
+    minutes=MINUTES,  # after which it is stopped
+    python=sys.executable,  # the Python that executes it
+    threads=1,  # that it computes with
+):  # Run
+    "Execute one notebook in a process of its own, and kill that if it hangs."
+    command = [sys.executable, __file__, "one", str(path), "--folder", str(folder)]
+    command += ["--minutes", str(minutes), "--python", python]
+    command += ["--threads", str(threads)]
+    command += ["--root", str(root)] if root else []
+    start = time.monotonic()
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE}
+    child = subprocess.Popen(command, text=True, **pipes)
+    try:
+        told, _ = child.communicate(timeout=60 * minutes + GRACE)
+    except subprocess.TimeoutExpired:
+        error = f"{TOO_LONG} {minutes:g} minutes and did not answer"
+        return Run(path, notebooks.read(path), time.monotonic() - start, error)
+    finally:
+        kill_family(child)
+    if child.returncode != 0:
+        error = f"its process ended with status {child.returncode}"
+        return Run(path, notebooks.read(path), time.monotonic() - start, error)
+    result = json.loads(told.splitlines()[-1])
+    executed = notebooks.read(Path(folder) / Path(path).name)
+    return Run(path, executed, result["seconds"], result["error"])
+
+
+def kill_family(
+    child,  # subprocess.Popen
 ):
-    "One line that is overwritten, on a terminal only."
-    if sys.stdout.isatty():
-        text = f"{path.stem}: cell {number + 1} of {count}" if path else ""
-        print(f"\r{text:<60}\r", end="", flush=True)
+    "End a process and all that it started, and wait for it."
+    import psutil  # ipykernel needs it
+
+    if child.poll() is not None:
+        return
+    try:
+        family = psutil.Process(child.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        family = []
+    for process in [child, *family]:
+        try:
+            process.kill()
+        except (OSError, psutil.NoSuchProcess):
+            continue  # it has just ended by itself
+    child.wait()
+
+
+def execute_twice(
+    path,  # notebook to execute
+    folder,  # of the whole course; the notebook gets an empty one below it
+    minutes=None,  # after which it is stopped; None: see limit
+    **options,  # as for execute_apart
+):  # Run
+    "Execute one notebook; once more if it took so long that it must have been stuck."
+    own = Path(folder) / notebooks.name_of(path)
+    minutes = limit(path) if minutes is None else minutes
+    before = ""
+    for _ in range(2):
+        shutil.rmtree(own, ignore_errors=True)
+        own.mkdir(parents=True)
+        run = execute_apart(path, own, minutes=minutes, **options)
+        run.before = before
+        if not run.late:
+            break
+        before = f"stopped after {minutes:g} minutes"
+    return run
+
+
+def execute_all(
+    paths,  # notebooks, in the order in which they are started
+    folder,  # where each gets an empty folder of its own
+    jobs=None,  # how many at a time; None: one per core
+    **options,  # as for execute_twice
+):  # iterator over Run, as they finish
+    "Execute `index` on all cores, then the other notebooks side by side."
+    jobs = jobs or min(cores(), MOST_JOBS)
+    for path in paths:
+        if path.stem == "index":
+            yield execute_twice(path, folder, threads=jobs, **options)
+    rest = [path for path in paths if path.stem != "index"]
+    with ThreadPoolExecutor(jobs) as pool:
+        waiting = [pool.submit(execute_twice, p, folder, **options) for p in rest]
+        try:
+            for done in as_completed(waiting):
+                yield done.result()
+        finally:
+            for job in waiting:
+                job.cancel()
+
+
+def by_length(
+    paths,  # notebooks in reading order
+):  # the same, index first, then the long ones before the short ones
+    "An order in which no core waits at the end for a notebook that began last."
+    usual = times.read(ROOT)
+
+    def rank(path):
+        name = notebooks.name_of(path)
+        return name != "index", -usual.get(name, float("inf"))
+
+    return sorted(paths, key=rank)
 
 
 def fresh_folder(
@@ -175,9 +304,9 @@ def fresh_folder(
 def summarize(
     runs,  # list of Run
     bad,  # names of the notebooks that did not pass
+    seconds,  # from the first to the last
 ):  # int, the exit status
     "The last line: how many, how long, which failed."
-    seconds = sum(run.seconds for run in runs)
     verdict = f"{len(bad)} FAILED: {' '.join(bad)}" if bad else "all passed"
     print(f"{len(runs)} notebooks in {seconds:.0f} s, {verdict}", flush=True)
     return 1 if bad else 0
@@ -185,14 +314,20 @@ def summarize(
 
 def run(
     names,  # notebooks, or [] for all
+    keep_times=False,  # True: into results/notebooks.csv
+    jobs=None,  # notebooks at a time; None: one per core
 ):  # int, the exit status
     "Execute the course into build/course and say where the masks are."
     folder = fresh_folder("course", names)
-    runs, start = [], time.time()
-    for path in notebooks.choose(names):
-        runs.append(execute(path, folder))
-        print(runs[-1].line(), flush=True)
-    status = summarize(runs, [run.path.stem for run in runs if run.error])
+    runs, start, clock = [], time.time(), time.monotonic()
+    for run in execute_all(by_length(notebooks.choose(names)), folder, jobs):
+        runs.append(run)
+        keep(run, keep_times)
+        print(run.line(), flush=True)
+        if run.path.stem == "index" and not run.error:
+            print(f"    the first masks: {newest_masks(folder / 'index')}", flush=True)
+    bad = [notebooks.name_of(run.path) for run in runs if run.error]
+    status = summarize(runs, bad, time.monotonic() - clock)
     masks = newest_masks(folder, start)
     if masks:
         print(f"Masks drawn by the net that was just trained: {masks}")
@@ -201,13 +336,23 @@ def run(
     return status
 
 
+def keep(
+    run,  # Run
+    wanted,  # False: nothing is done
+):
+    "Write down how long a notebook took."
+    if wanted and not run.error:
+        for line in times.update({notebooks.name_of(run.path): run.seconds}, ROOT):
+            print(f"    {line}")
+
+
 def newest_masks(
     folder,  # where the notebooks ran
     start=0,  # time before which a picture is of another run
 ):  # Path relative to the repository, or None
     "The last picture of masks that a notebook wrote."
     found = sorted(
-        folder.glob("runs/*/masks.png"), key=lambda path: path.stat().st_mtime
+        folder.rglob("runs/*/masks.png"), key=lambda path: path.stat().st_mtime
     )
     new = [path for path in found if path.stat().st_mtime >= start]
     return new[-1].relative_to(ROOT) if new else None
@@ -215,23 +360,26 @@ def newest_masks(
 
 def compare(
     names,  # notebooks, or [] for all
+    keep_times=False,  # True: into results/notebooks.csv
+    jobs=None,  # notebooks at a time; None: one per core
 ):  # int, the exit status
     "Execute the course and compare what it prints with what is committed."
     os.environ.pop("UNET_DATA", None)  # outputs must not depend on the reader's data
     folder = fresh_folder("test", names)
-    runs, bad = [], []
-    for path in notebooks.choose(names):
-        run = execute(path, folder)
+    runs, bad, clock = [], [], time.monotonic()
+    for run in execute_all(by_length(notebooks.choose(names)), folder, jobs):
         runs.append(run)
-        complaints = [] if run.error else stale(path, run.notebook)
+        keep(run, keep_times)
+        name = notebooks.name_of(run.path)
+        complaints = [] if run.error else stale(run.path, run.notebook)
         print(run.line("STALE" if complaints else "passed"), flush=True)
         for text in complaints:
-            print(f"{path.stem}, {text}")
+            print(f"{name}, {text}")
         if complaints:
-            print(f'{path.stem}: run make outputs NB="{path.stem}"', flush=True)
+            print(f'{name}: run make outputs NB="{name}"', flush=True)
         if run.error or complaints:
-            bad.append(path.stem)
-    return summarize(runs, bad)
+            bad.append(name)
+    return summarize(runs, bad, time.monotonic() - clock)
 
 
 def stale(
@@ -245,25 +393,29 @@ def stale(
 
 def store(
     names,  # notebooks, or [] for all
+    keep_times=False,  # True: into results/notebooks.csv
+    jobs=None,  # notebooks at a time; None: one per core
     force=False,  # True: store new figures even where nothing else changed
 ):  # int, the exit status
     "Execute the course and put the cleaned outputs into nbs/."
     os.environ.pop("UNET_DATA", None)
     folder = fresh_folder("outputs", names)
-    runs, bad = [], []
-    for path in notebooks.choose(names):
-        before = notebooks.read(path)
-        run = execute(path, folder)
+    paths = by_length(notebooks.choose(names))
+    before = {path: notebooks.read(path) for path in paths}
+    runs, bad, clock = [], [], time.monotonic()
+    for run in execute_all(paths, folder, jobs):
         runs.append(run)
+        keep(run, keep_times)
+        path, name = run.path, notebooks.name_of(run.path)
         print(run.line(), flush=True)
-        complaints = [] if run.error else put(path, before, run.notebook, force)
+        complaints = [] if run.error else put(path, before[path], run.notebook, force)
         for text in complaints:
-            print(f"{path.stem}, {text}")
+            print(f"{name}, {text}")
         if run.error or complaints:
-            print(f"{path.stem}: not stored", flush=True)
-            bad.append(path.stem)
+            print(f"{name}: not stored", flush=True)
+            bad.append(name)
     store_picture(folder)
-    return summarize(runs, bad)
+    return summarize(runs, bad, time.monotonic() - clock)
 
 
 def put(
@@ -289,7 +441,8 @@ def store_picture(
     folder,  # where the notebooks ran
 ):
     "Put the picture that `index` drew where the README shows it."
-    drawn, shown = folder / "runs/first/masks.png", ROOT / "site/first_masks.png"
+    drawn = folder / "index" / "runs" / "first" / "masks.png"
+    shown = ROOT / "site" / "first_masks.png"
     if drawn.exists():
         encoded = base64.b64encode(drawn.read_bytes()).decode()
         shown.parent.mkdir(exist_ok=True)
@@ -324,18 +477,43 @@ def lab():
     os.execve(sys.executable, command, kernel_environment())
 
 
+def one(
+    args,  # what main read: a notebook, its folder, and the options of execute
+):
+    "Execute one notebook in this process and print as JSON what came of it."
+    (path,) = args.names
+    root = Path(args.root) if args.root else None
+    folder, minutes = Path(args.folder), args.minutes
+    run = execute(Path(path), folder, root, minutes, args.python, args.threads)
+    print(json.dumps({"seconds": run.seconds, "error": run.error}), flush=True)
+
+
 def main():
     "Read the command line."
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("action", choices=["run", "compare", "store", "lab"])
+    parser.add_argument("action", choices=["run", "compare", "store", "lab", "one"])
     parser.add_argument("names", nargs="*", help="notebooks such as 05_model")
     parser.add_argument("--force", action="store_true", help="store every figure anew")
+    parser.add_argument("--times", action="store_true", help="keep how long each took")
+    parser.add_argument("--jobs", type=int, help="how many at a time; one per core")
+    alone = parser.add_argument_group("for `one`, which the others start")
+    alone.add_argument("--folder", default=".", help="where it runs")
+    alone.add_argument("--root", default="", help="of the library; none: as installed")
+    alone.add_argument("--minutes", type=float, default=MINUTES)
+    alone.add_argument("--python", default=sys.executable)
+    alone.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
+    jobs = args.jobs or (2 if args.times else None)  # the times are of two cores
     if args.action == "lab":
         lab()
-    if args.action == "store":
-        sys.exit(store(args.names, args.force))
-    sys.exit({"run": run, "compare": compare}[args.action](args.names))
+    elif args.action == "one":
+        one(args)
+    elif args.action == "store":
+        sys.exit(store(args.names, args.times, jobs, args.force))
+    elif args.action == "run":
+        sys.exit(run(args.names, args.times, jobs))
+    else:
+        sys.exit(compare(args.names, args.times, jobs))
 
 
 if __name__ == "__main__":

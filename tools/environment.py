@@ -29,12 +29,17 @@ def read_settings():  # a mapping of strings
 
 
 def check_version(settings, version, name):
-    "Stop if a Python is older or newer than the course allows."
+    "Stop if a Python is older than the course allows; of a newer one, say so."
     low, high = settings["min_python"], settings["max_python"]
-    if not as_numbers(low) <= as_numbers(version) <= as_numbers(high):
+    if as_numbers(version) < as_numbers(low):
         stop(
-            f"{name} is Python {version}, but this course runs on Python {low} to "
-            f"{high}. Name another one, for example: make course PYTHON=python{high}"
+            f"{name} is Python {version}, but this course needs Python {low} or newer. "
+            f"Name another one, for example: make course PYTHON=python{high}"
+        )
+    if as_numbers(version) > as_numbers(high):
+        print(
+            f"setup: {name} is Python {version}; the course is tested with Python "
+            f"{low} to {high}. If something fails, try: make course PYTHON=python{high}"
         )
 
 

@@ -13,7 +13,8 @@ LAYERS = {
     # Writing a file whole and reading a net are needed by data and by learning.
     "files": "runs.files runs.weights",
     "data": "data.images data.pairs data.check data.source data.datasets "
-    "data.pipelines data.photos data.loader data.crops data.outputs data.download",
+    "data.pipelines data.photos data.loader data.crops data.slides data.outputs "
+    "data.download",
     "learning": "metrics train gpu predict",
     "runs": "runs.engine runs.checkpoint runs.recipes runs.report "
     "runs.logbook runs.run",
@@ -22,6 +23,12 @@ LAYERS = {
 }
 ORDER = [module for layer in LAYERS.values() for module in layer.split()]
 WINGS = ("data", "runs", "deploy")  # the packages of the workshop
+WING_TITLES = {
+    "data": "Data",
+    "runs": "Runs",
+    "deploy": "Deployment",
+    "top": "On top",
+}
 PARTS = {  # of the road: the first and the last number of each
     "I The paper": (0, 9),
     "II Learning": (10, 14),
@@ -33,6 +40,7 @@ SERVES = {  # which notebook of the road leads to a wing, or to a single room
     "runs": "12_train",
     "deploy": "14_predict",
     "data.pipelines": "09_augment",
+    "data.slides": "14_predict",
     "data.drawing": "01_synthetic",
     "doctor": "23_debugging",
     "cli": "24_command_line",

@@ -1,6 +1,8 @@
 """Write every link to this repository from `settings.ini`: `make links`.
 
 The owner (`user`), the name (`repo`) and the `branch` stand in `settings.ini` only.
+The lines under the titles, the two tables of the course and the picture of the house
+follow the notebooks there are, tools/layers.py, and the times in results/notebooks.csv.
 `python tools/links.py --check` changes nothing and lists what is stale.
 """
 
@@ -8,15 +10,18 @@ import re
 import sys
 
 import claims
+import house_picture
 import layers
 import notebooks
+import reading
+import times
 from notebooks import ROOT
+from reading import TABLE, is_generated
 
 BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
 COLAB = "https://colab.research.google.com/github"
-LINKS_START = "[![Open in Colab]"
-COLAB_START = "# Colab: install the package."
-TABLE = ("<!-- notebooks: written by make links -->", "<!-- end of notebooks -->")
+LINKS_START, COLAB_START = reading.GENERATED
+PICTURE = "site/house.png"
 TEXTS = "README.md CONTRIBUTING.md CHANGELOG.md CITATION.cff".split()
 
 
@@ -78,6 +83,37 @@ def links_line(
     return " | ".join(parts)
 
 
+def effort_line(
+    notebook,  # dict
+    path,  # its file
+    homes,  # dict: module to the notebook of the road that exports it
+    seconds,  # dict of notebook to the seconds that it runs
+):  # str such as "read 12 minutes, runs 9 seconds on 2 cores, needs: 03, 05"
+    "What a notebook asks of its reader and of his machine."
+    minutes, name = reading.minutes(notebook), notebooks.name_of(path)
+    text = f"read {minutes} minute{'s' if minutes > 1 else ''}"
+    if name in seconds:
+        plural = "s" if seconds[name] > 1 else ""
+        text += f", runs {seconds[name]} second{plural} on 2 cores"
+    needs = [stop for stop in reading.needs(notebook, homes) if stop != path.stem]
+    if path.stem != "index" and needs:
+        up = "../" * notebooks.relative(path).count("/")
+        stops = [f"[{stop.split('_')[0]}]({up}{stop}.ipynb)" for stop in needs]
+        text += f", needs: {', '.join(stops)}"
+    return text
+
+
+def homes_of_modules(
+    paths,  # all notebooks
+):  # dict: module to the notebook of the road that exports it
+    "Where on the road a module is made."
+    road = [path for path in paths if not notebooks.is_workshop(path)]
+    modules = {
+        path.stem: notebooks.exported_module(notebooks.read(path)) for path in road
+    }
+    return {module: stem for stem, module in modules.items() if module}
+
+
 def colab_code(
     settings,  # mapping with `user`, `repo`, `branch`
 ):  # str
@@ -94,13 +130,6 @@ def colab_code(
         "    gpu = torch.cuda.is_available() and torch.cuda.get_device_name()\n"
         '    print(package.__version__, "torch", torch.__version__, "on", gpu or "CPU")'
     )
-
-
-def is_generated(
-    cell,  # dict
-):  # bool
-    "Whether `make links` wrote a cell."
-    return notebooks.source(cell).startswith((LINKS_START, COLAB_START))
 
 
 def markdown_cell(
@@ -126,11 +155,13 @@ def with_links(
     settings,  # mapping with `user`, `repo`, `branch`
     road,  # names of the notebooks of the road, in order
     path,  # this notebook
+    effort="",  # see effort_line
 ):  # dict
     "The notebook with its two generated cells where they belong."
     cells = [cell for cell in notebook["cells"] if not is_generated(cell)]
     module = notebooks.exported_module(notebook)
     line = links_line(settings, road, path, module)
+    line += f"\n\n*{effort}*" if effort else ""
     cells.insert(1, markdown_cell("links", line))
     sources = [notebooks.source(cell).strip() for cell in cells]
     directive = f"#| default_exp {module}"
@@ -156,11 +187,63 @@ def with_map(
 def table(
     settings,  # mapping with `user`, `repo`, `branch`
     folder,  # folder of notebooks
+    seconds,  # dict of notebook to the seconds that it runs
     root="",  # how the reader's page leads to the repository: "" or "../"
 ):  # str
-    "The table of the course, for the README and the index."
-    rows = ["| notebook | what it is about | module | |", "|---|---|---|---|"]
-    for path in notebooks.reading_order(folder):
+    "The two tables of the course, for the README and the index."
+    paths = notebooks.reading_order(folder)
+    road = [path for path in paths if not notebooks.is_workshop(path)]
+    shop = [path for path in paths if notebooks.is_workshop(path)]
+    lines = ["**The road**: read it in order.", "", *head("notebook")]
+    lines += rows(settings, [p for p in road if p.stem == "index"], seconds, root)
+    for title, (first, last) in layers.PARTS.items():
+        part = [p for p in road if first <= notebooks.number(p.stem) <= last]
+        lines += part_rows(settings, title, part, seconds, root)
+    if shop:
+        lines += ["", "**The workshop**: a reference, for when you need it.", ""]
+        lines += head("room")
+    for wing, title in layers.WING_TITLES.items():
+        rooms = [p for p in shop if layers.wing(notebooks.module_of_room(p)) == wing]
+        lines += part_rows(settings, title, rooms, seconds, root)
+    return "\n".join(lines)
+
+
+def head(
+    what,  # "notebook" or "room"
+):  # list of two lines
+    "The head of a table."
+    return [
+        f"| {what} | what it is about | module | read | runs | |",
+        "|---|---|---|--:|--:|---|",
+    ]
+
+
+def part_rows(
+    settings,  # mapping with `user`, `repo`, `branch`
+    title,  # of the part
+    paths,  # its notebooks
+    seconds,  # dict of notebook to the seconds that it runs
+    root,  # how the reader's page leads to the repository: "" or "../"
+):  # list of lines, the first with the title and the sums; none without a notebook
+    "A part of the road, or a wing of the workshop."
+    if not paths:
+        return []
+    minutes = sum(reading.minutes(notebooks.read(path)) for path in paths)
+    known = [seconds.get(notebooks.name_of(path)) for path in paths]
+    total = "" if None in known else f"{sum(known)} s"
+    first = f"| **{title}** | | | {minutes} min | {total} | |"
+    return [first, *rows(settings, paths, seconds, root)]
+
+
+def rows(
+    settings,  # mapping with `user`, `repo`, `branch`
+    paths,  # notebooks
+    seconds,  # dict of notebook to the seconds that it runs
+    root,  # how the reader's page leads to the repository: "" or "../"
+):  # list of lines
+    "One line per notebook."
+    lines = []
+    for path in paths:
         notebook = notebooks.read(path)
         title, subtitle = notebooks.title_and_subtitle(notebook)
         module = notebooks.exported_module(notebook)
@@ -169,8 +252,10 @@ def table(
         place = notebooks.relative(path)
         link = f"{number}[{title}]({'' if root else 'nbs/'}{place})"
         colab = f"[Colab]({in_colab(settings, place)})"
-        rows.append(f"| {link} | {subtitle} | {source} | {colab} |")
-    return "\n".join(rows)
+        known = seconds.get(notebooks.name_of(path))
+        effort = f"{reading.minutes(notebook)} min | {f'{known} s' if known else ''}"
+        lines.append(f"| {link} | {subtitle} | {source} | {effort} | {colab} |")
+    return lines
 
 
 def with_owner(
@@ -210,15 +295,18 @@ def expected(
     settings = notebooks.settings(root)
     paths = notebooks.reading_order(root / "nbs")
     road = [path.stem for path in paths if not notebooks.is_workshop(path)]
-    files, rows = {}, table(settings, root / "nbs", "../")
+    seconds, homes = times.read(root), homes_of_modules(paths)
+    files, tables = {}, table(settings, root / "nbs", seconds, "../")
     for path in paths:
-        notebook = with_links(notebooks.read(path), settings, road, path)
-        notebook = with_map(notebook, rows)
+        notebook = notebooks.read(path)
+        effort = effort_line(notebook, path, homes, seconds)
+        notebook = with_links(notebook, settings, road, path, effort)
+        notebook = with_map(notebook, tables)
         files[path] = notebooks.as_text(notebook)
     for path in (root / name for name in TEXTS):
         if path.exists():
             text = with_owner(path.read_text(encoding="utf-8"), settings)
-            text = with_table(text, table(settings, root / "nbs"))
+            text = with_table(text, table(settings, root / "nbs", seconds))
             files[path] = with_version(text, settings)
     if (root / "claims.ini").exists():
         files[root / "nbs" / "claims.md"] = claims.page(claims.read(root))
@@ -229,12 +317,24 @@ def stale(
     root=ROOT,  # the repository
 ):  # list of Path
     "The files whose generated parts are not current."
-    files = expected(root).items()
-    return [
+    found = [
         path
-        for path, text in files
+        for path, text in expected(root).items()
         if not path.exists() or path.read_text(encoding="utf-8") != text
     ]
+    if not picture_is_current(root):
+        found.append(root / PICTURE)
+    return found
+
+
+def picture_is_current(
+    root=ROOT,  # the repository
+):  # bool; a repository without a folder for pictures needs none
+    "Whether the picture of the house shows the notebooks and modules there are."
+    if not (root / PICTURE).parent.exists():
+        return True
+    drawn = house_picture.drawn_words(root / PICTURE)
+    return drawn == house_picture.words(root / "nbs")
 
 
 def refresh(
@@ -244,6 +344,9 @@ def refresh(
     changed = stale(root)
     files = expected(root)
     for path in changed:
+        if path == root / PICTURE:
+            house_picture.draw(root / "nbs", path)
+            continue
         temporary = path.with_name(f".{path.name}.new")
         temporary.write_text(files[path], encoding="utf-8", newline="\n")
         temporary.replace(path)

@@ -65,14 +65,19 @@ def relative(
     return "/".join(path.parts[path.parts.index("workshop") :])
 
 
+def name_of(
+    path,  # a notebook file below nbs/
+):  # str such as "05_model" or "workshop/data/images"
+    "The name of a notebook in messages and tables."
+    return relative(path).removesuffix(".ipynb")
+
+
 def number(
-    name,  # such as "10_data" or, for a second module of that room, "10a_sources"
-):  # float, its place in the reading order: 10.0, 10.01; index, which has none, is last
+    name,  # such as "10_data"
+):  # float, its place on the road; of index and of the workshop, which have none, inf
     "The number of a notebook."
-    found = re.match(r"(\d\d)([a-z]?)_", name)
-    if not found:
-        return float("inf")
-    return int(found[1]) + (ord(found[2]) - ord("`") if found[2] else 0) / 100
+    found = re.match(r"(\d\d)_", name)
+    return int(found[1]) if found else float("inf")
 
 
 def choose(

@@ -42,7 +42,7 @@ def main():
     if net is None:
         sys.exit(
             "app: there is no trained net here yet. Name one: make app NET=folder; or "
-            "train a small one in a minute: make course NB=13_predict"
+            "train a small one in a minute: make course NB=14_predict"
         )
     if not net.exists():
         sys.exit(

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -20,11 +21,16 @@ from typing import NamedTuple
 from . import __version__
 
 # %% ../nbs/workshop/cli.ipynb #typed001
-_TYPED = {"overwrite=True": "--overwrite", "num_classes=None": "--instances"}
-_TYPED |= {"take check_pairs(...).pairs, without it": "move its partner away"}
-_TYPED |= {"num_classes=": "--classes ", "suffix=": "--suffix "}
-_TYPED |= {"value_range=None takes all": "--range LOW HIGH says what is black"}
-_TYPED |= {"value_range=(low, high)": "--range LOW HIGH", "value_range": "--range"}
+_TYPED = {
+    "overwrite=True": "--overwrite",
+    "num_classes=None": "--instances",
+    "take check_pairs(...).pairs, without it": "move its partner away",
+    "num_classes=": "--classes ",
+    "suffix=": "--suffix ",
+    "value_range=None takes all": "--range LOW HIGH says what is black",
+    "value_range=(low, high)": "--range LOW HIGH",
+    "value_range": "--range",
+}
 
 
 def _typed(text):
@@ -38,14 +44,34 @@ class Command(NamedTuple):
     """A command: its help, and two functions."""
 
     about: str  # what it does, in one line
-    examples: str  # what is typed after its name, a line each
+    examples: str  # what is typed after its name, one example per line
     add: Callable  # add(parser) adds its arguments
     run: Callable  # run(args) does it and returns the exit status
 
 
 COMMANDS = {}
+_LAYOUT = {"formatter_class": argparse.RawDescriptionHelpFormatter}
 
 
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    both = argparse.ArgumentParser(add_help=False)
+    text, unless = "show where an error comes from", argparse.SUPPRESS
+    both.add_argument("--debug", action="store_true", default=unless, help=text)
+    layout = _LAYOUT | {"parents": [both]}
+    parser = argparse.ArgumentParser("unet-tutorial", description=__doc__, **layout)
+    version = f"unet-tutorial {__version__}"
+    parser.add_argument("--version", action="version", version=version)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, (about, examples, add, run) in COMMANDS.items():
+        lines = [f"  unet-tutorial {name} {line}" for line in examples.splitlines()]
+        help_ = {"help": about, "description": about, "epilog": "\n".join(lines)}
+        command = commands.add_parser(name, **help_, **layout)
+        add(command)
+        command.set_defaults(run=run, wrong=command.error)
+    return parser
+
+# %% ../nbs/workshop/cli.ipynb #message
 def _message(error):
     """Return in one line what is wrong; what nobody expected also tells its kind."""
     text = _typed(" ".join(str(error).split()))
@@ -54,35 +80,24 @@ def _message(error):
     return text if text and expected else f"{kind}: {text} (--debug shows where)"
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands."""
-    both = argparse.ArgumentParser(add_help=False)
-    text, unless = "show where an error comes from", argparse.SUPPRESS
-    both.add_argument("--debug", action="store_true", default=unless, help=text)
-    how = {"formatter_class": argparse.RawDescriptionHelpFormatter, "parents": [both]}
-    parser = argparse.ArgumentParser("unet-tutorial", description=__doc__, **how)
-    version = f"unet-tutorial {__version__}"
-    parser.add_argument("--version", action="version", version=version)
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for name, (about, examples, add, run) in COMMANDS.items():
-        lines = [f"  unet-tutorial {name} {line}" for line in examples.splitlines()]
-        help_ = {"help": about, "description": about, "epilog": "\n".join(lines)}
-        command = commands.add_parser(name, **help_, **how)
-        add(command)
-        command.set_defaults(run=run, wrong=command.error)
-    return parser
+def _show_warning(message, *rest):
+    print(f"warning: {_typed(' '.join(str(message).split()))}", file=sys.stderr)
 
-# %% ../nbs/workshop/cli.ipynb #639798e8
+
 def _run(arguments):
     try:
         args = build_parser().parse_args(arguments)
-        return args.run(args)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            return args.run(args)
     except SystemExit as done:  # argparse has said why
         return done.code
 
-
-def main(arguments: list[str] | None = None) -> int:  # None: those that were typed
-    """Return the exit status of a command: 0, 1 trouble, 2 wrong usage, 130 Ctrl-C."""
+# %% ../nbs/workshop/cli.ipynb #639798e8
+def main(
+    arguments: list[str] | None = None,  # None: those that were typed
+) -> int:  # the exit status: 0, 1 trouble, 2 wrong usage, 130 Ctrl-C
+    """Do what was typed, and say in one line what went wrong."""
     with suppress(Exception):  # in a notebook the output is no file
         sys.stdout.reconfigure(errors="backslashreplace")  # names can hold anything
         faulthandler.enable()
@@ -104,6 +119,43 @@ def main(arguments: list[str] | None = None) -> int:  # None: those that were ty
         print(f"error: {_message(error)}", file=sys.stderr)
         return 1
 
+# %% ../nbs/workshop/cli.ipynb #args
+_KINDS = ("carvana", "isbi", "ctc", "pets", "nuclei", "folder")
+
+
+def _count(text, least=1):
+    """Return a whole number, from the least on."""
+    if not re.fullmatch("[0-9]+", text) or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} on")
+    return int(text)
+
+
+_FROM_0, _FROM_2 = partial(_count, least=0), partial(_count, least=2)
+
+
+def _add_device(parser):
+    text = "auto, cpu, cuda or mps (auto)"
+    parser.add_argument("--device", default="auto", help=text)
+
+
+def _add_classes(parser, default=None):
+    text = "with background (2)"
+    parser.add_argument(
+        "--classes", type=_FROM_2, metavar="N", help=text, default=default
+    )
+
+
+def _add_range(parser):
+    text, names = "black and white of images of more than 8 bits", ("LOW", "HIGH")
+    parser.add_argument("--range", nargs=2, type=float, metavar=names, help=text)
+
+
+def _add_views(parser):
+    views = (1, 2, 4, 7, 8)
+    parser.add_argument(
+        "--views", type=int, choices=views, default=1, help="averaged (1)"
+    )
+
 # %% ../nbs/workshop/cli.ipynb #cffa1306
 def _add_get(parser):
     from unet_tutorial.data.download import SETS
@@ -119,71 +171,69 @@ def _get(args):
     return 0
 
 
-def _by_kind(pairs, args):
-    if not args.kind:
-        return pairs(args)
-    from unet_tutorial.data.datasets import check_source, open_source
-
-    wrong = check_source(source := open_source(args.kind, args.images))
-    print(*(_typed(f"problem: {text}\n") for text in wrong), sep="", end="")
-    print(f"{len(source) - len(wrong):,} pairs without a problem")
-    return int(bool(wrong))
-
-
-def _count(text, least=1):
-    """Return a whole number, from the least on."""
-    if not re.fullmatch("[0-9]+", text) or int(text) < least:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} on")
-    return int(text)
-
-
-_KINDS = "carvana isbi ctc pets nuclei folder".split()
-_FROM_0, _FROM_2 = (partial(_count, least=n) for n in (0, 2))
-_CLASSES = {"type": _FROM_2, "metavar": "N", "help": "with background (2)"}
-_INSTANCES = {"dest": "classes", "action": "store_const", "const": None}
-_INSTANCES["help"] = "the masks number objects"
-_RANGE = {"nargs": 2, "type": float, "metavar": ("LOW", "HIGH")}
-_RANGE["help"] = "black and white of images of more than 8 bits"
-_VIEWS = {"type": int, "choices": (1, 2, 4, 7, 8), "default": 1, "help": "averaged (1)"}
-
-
 COMMANDS["get"] = Command("download a data set", "isbi\nhela --to data", _add_get, _get)
 
-# %% ../nbs/workshop/cli.ipynb #e455ecef
+# %% ../nbs/workshop/cli.ipynb #check-add
 def _add_check(parser):
     add = parser.add_argument
     add("images", metavar="IMAGES", help="the folder of the images")
     add("masks", metavar="MASKS", nargs="?", help="of the masks, if it is another one")
     add("--suffix", help="what a mask's name has more, such as _mask")
-    add("--classes", **_CLASSES, default=2), add("--instances", **_INSTANCES)
-    add("--range", **_RANGE), add("--kind", choices=_KINDS[:-1], help="a known set")
+    _add_classes(parser, default=2)
+    text, numbered = (
+        "the masks number objects",
+        {"action": "store_const", "const": None},
+    )
+    add("--instances", dest="classes", help=text, **numbered)
+    _add_range(parser)
+    add("--kind", choices=_KINDS[:-1], help="a known set")
     add("--picture", metavar="FILE", help="draw some pairs into a file")
     add("--overwrite", action="store_true", help="replace the picture")
 
 
+def _check_known(args):
+    """Check one of the known data sets."""
+    from unet_tutorial.data.datasets import check_source, open_source
+
+    source = open_source(args.kind, args.images)
+    wrong = check_source(source)
+    for text in wrong:
+        print(_typed(f"problem: {text}"))
+    print(f"{len(source) - len(wrong):,} pairs without a problem")
+    return int(bool(wrong))
+
+# %% ../nbs/workshop/cli.ipynb #e455ecef
+def _draw_pairs(report, path, overwrite):
+    """Draw some pairs into a file."""
+    from unet_tutorial.runs.files import new_file
+    from unet_tutorial.show import plt
+
+    report.show()
+    with new_file(path, overwrite) as part:
+        plt.savefig(part, format=path.rpartition(".")[2])
+    plt.close()
+
+
 def _check(args):
+    if args.kind:
+        return _check_known(args)
     for folder in filter(None, (args.images, args.masks)):
-        os.path.isdir(folder) or args.wrong(f"{folder} is no folder")
+        if not os.path.isdir(folder):
+            args.wrong(f"{folder} is no folder")
     from unet_tutorial.data.check import check_pairs
 
     report = check_pairs(args.images, args.masks, args.suffix, args.classes, args.range)
-    wrong = report.problems
-    alone = [p._replace(files={f: p.files[f]}) for p in wrong for f in p.files]
-    for kind, found in (("problem", alone), ("note", report.notes)):
-        print(*(_typed(f"{kind}: {item}\n") for item in found), sep="", end="")
+    for problem in report.problems:
+        for file, text in problem.files.items():
+            print(_typed(f"problem: {problem._replace(files={file: text})}"))
+    for note in report.notes:
+        print(_typed(f"note: {note}"))
     print(f"{len(report.pairs):,} pairs without a problem")
     if args.picture:
-        from unet_tutorial.runs.files import new_file
-        from unet_tutorial.show import plt
-
-        report.show()
-        with new_file(args.picture, args.overwrite) as part:
-            plt.savefig(part, format=args.picture.rpartition(".")[2])
-        plt.close()
+        _draw_pairs(report, args.picture, args.overwrite)
     return int(bool(report.problems))
 
-
-_check = partial(_by_kind, _check)
+# %% ../nbs/workshop/cli.ipynb #check-command
 _SHOWN = "photos masks\nscans --suffix _label --classes 4\ncars --picture pairs.png"
 COMMANDS["check"] = Command("find what is wrong with pairs", _SHOWN, _add_check, _check)
 
@@ -203,38 +253,38 @@ def _add_train(parser):
     add("--resume", action="store_true", help="go on where the run stopped")
     add("--kind", choices=_KINDS, help="of data set")
     add("--data", metavar="DIR", help="the folder of the data set")
-    add("--masks", metavar="DIR", help="a folder's masks, if they lie elsewhere")
+    add("--masks", metavar="DIR", help="a folder's masks, if they are elsewhere")
     add("--suffix", help="what a mask's name has more, such as _mask")
-    add("--classes", **_CLASSES)
-    add("--range", **_RANGE)
+    _add_classes(parser)
+    _add_range(parser)
     add("--recipe", metavar="NAME", help="modern, membranes, paper, or a .json file")
     add("--size", type=_size, metavar="HxW", help="else to 240 (slices, cells: as is)")
     add("--held-out", type=_count, metavar="N", help="cars, films... to measure on")
     add("--seed", type=_FROM_0, metavar="S", help="of all that is random (0)")
     formats = ("auto", "off", "on", "bf16", "fp16")
     add("--amp", choices=formats, help="16 bits; auto: where that is faster")
-    add("--device", default="auto", help="auto, cpu, cuda or mps (auto)")
+    _add_device(parser)
+    _add_workers_and_length(parser)
+
+# %% ../nbs/workshop/cli.ipynb #length
+def _add_workers_and_length(parser):
     number = {"type": _FROM_0, "default": 0, "metavar": "N"}
-    add("--workers", **number, help="processes that read the data (0)")
+    parser.add_argument("--workers", **number, help="processes that read the data (0)")
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--epochs", type=_count, metavar="N", help="how long: epochs,")
     length.add_argument("--steps", type=_count, metavar="N", help="steps,")
     length.add_argument("--minutes", type=float, metavar="M", help="or minutes")
 
 # %% ../nbs/workshop/cli.ipynb #eecea264
-_ASKED = "kind data recipe size epochs steps minutes seed amp held_out".split()
-_SHOWN = """--kind carvana --data data/carvana --out runs/cars --minutes 15
---kind isbi --data data/isbi --out runs/paper --recipe paper --steps 2000
---out runs/cars --resume"""
-
-
 def _options(args):
     """Return what a folder's reader must be told, or None."""
-    classes = ["background", *(f"class {n}" for n in range(1, args.classes or 0))]
-    masks = args.masks and os.path.abspath(args.masks)
-    named = {"masks": masks, "suffix": args.suffix, "value_range": args.range}
-    named["classes"] = args.classes and classes
-    return {name: value for name, value in named.items() if value} or None
+    options = {"suffix": args.suffix, "value_range": args.range}
+    if args.masks:
+        options["masks"] = os.path.abspath(args.masks)
+    if args.classes:
+        names = [f"class {number}" for number in range(1, args.classes)]
+        options["classes"] = ["background", *names]
+    return {name: value for name, value in options.items() if value} or None
 
 
 def _tell(training, row):
@@ -244,6 +294,14 @@ def _tell(training, row):
         print(f"epoch {training.epoch:3}  {values}", flush=True)
 
 
+def _announce(text):
+    print(text, flush=True)
+
+
+_ASKED = "kind data recipe size epochs steps minutes seed amp held_out".split()
+_AMP = {"off": False, "on": True}
+
+# %% ../nbs/workshop/cli.ipynb #train
 def _train(args):
     if not args.resume and not (args.kind and args.data):
         args.wrong("--kind and --data are needed, or --resume")
@@ -252,41 +310,49 @@ def _train(args):
     from unet_tutorial.runs.run import resume_run, train_run
 
     asked = {name: getattr(args, name) for name in _ASKED} | {"options": _options(args)}
-    asked["amp"] = {"off": False, "on": True}.get(args.amp, args.amp)
+    asked["amp"] = _AMP.get(args.amp, args.amp)
     asked = {name: value for name, value in asked.items() if value is not None}
-    how = {"device": args.device, "workers": args.workers, "report": _tell}
-    (resume_run if args.resume else train_run)(out=args.out, **asked, **how)
+    asked |= {"out": args.out, "device": args.device, "workers": args.workers}
+    begin_or_go_on = resume_run if args.resume else train_run
+    begin_or_go_on(**asked, report=_tell, announce=_announce)
     print(f"{args.out} is ready")
     return 0
 
 
+_SHOWN = """--kind folder --data images --masks masks --out runs/own --minutes 15
+--kind isbi --data data/isbi --out runs/paper --recipe paper --steps 2000
+--out runs/own --resume"""
 COMMANDS["train"] = Command("train a net", _SHOWN, _add_train, _train)
 
 # %% ../nbs/workshop/cli.ipynb #efbd3424
 def _add_evaluate(parser):
-    parser.add_argument("net", metavar="RUN", help="the folder of a run")
-    parser.add_argument("--data", metavar="DIR", help="where the data are now")
-    parser.add_argument("--weights", choices=("best", "last"), default="best")
-    parser.add_argument("--json", action="store_true", help="for programs")
-    parser.add_argument("--views", **_VIEWS)
-    parser.add_argument(
-        "--device", default="auto", help="auto, cpu, cuda or mps (auto)"
-    )
+    add = parser.add_argument
+    add("net", metavar="RUN", help="the folder of a run")
+    add("--data", metavar="DIR", help="where the data are now")
+    add("--masks", metavar="DIR", help="where a folder's masks are now")
+    add("--weights", choices=("best", "last"), default="best", help="which net (best)")
+    add("--json", action="store_true", help="for programs")
+    _add_views(parser)
+    _add_device(parser)
 
 
 def _evaluate(args):
     from unet_tutorial.predict import Averaged
     from unet_tutorial.runs.run import evaluate_run
 
-    wrap = partial(Averaged, views=args.views) if args.views > 1 else None
-    found = evaluate_run(args.net, args.data, args.weights, args.device, wrap)
-    lines = [f"{name:<16}{value:.4f}" for name, value in found.items()]
-    print(json.dumps(found) if args.json else "\n".join(lines))
+    found = evaluate_run(
+        args.net,
+        data=args.data,
+        weights=args.weights,
+        device=args.device,
+        wrap=partial(Averaged, views=args.views) if args.views > 1 else None,
+        masks=args.masks and os.path.abspath(args.masks),
+    )
+    if args.json:
+        print(json.dumps(found))
+    else:
+        print("\n".join(f"{name:<16}{value:.4f}" for name, value in found.items()))
     return 0
-
-
-_SHOWN = "runs/cars\nruns/cars --data elsewhere/carvana --json"
-COMMANDS["evaluate"] = Command("measure a run", _SHOWN, _add_evaluate, _evaluate)
 
 # %% ../nbs/workshop/cli.ipynb #43432d1e
 _ANSWERS = ("mask", "labels", "probabilities", "overlay", "polygons")
@@ -298,25 +364,28 @@ def _add_predict(parser):
     add("images", metavar="IMAGE", nargs="+", help="files, folders, or patterns")
     add("--to", metavar="DIR", required=True, help="the folder to write into")
     add("--write", nargs="+", choices=_ANSWERS, default=["mask"], help="what (mask)")
-    add("--views", **_VIEWS)
-    add("--range", **_RANGE)
+    _add_views(parser)
+    _add_range(parser)
     add("--overwrite", action="store_true", help="replace files that are there")
-    add("--device", default="auto", help="auto, cpu, cuda or mps (auto)")
+    _add_device(parser)
 
 
 def _predict(args):
     from unet_tutorial.deploy.folder import predict_files
     from unet_tutorial.gpu import pick_device
 
-    how = {"views": args.views, "device": pick_device(args.device)}
-    how |= {"value_range": args.range} if args.range else {}
+    options = {"views": args.views, "device": pick_device(args.device)}
+    if args.range:
+        options["value_range"] = args.range
     done = predict_files(
-        args.net, args.images, args.to, args.overwrite, args.write, **how
+        args.net, args.images, args.to, args.overwrite, args.write, **options
     )
     print(f"{len(done):,} files written to {args.to}")
     return 0
 
-
+# %% ../nbs/workshop/cli.ipynb #evaluate-command
+_SHOWN = "runs/cars\nruns/cars --data elsewhere/carvana --json"
+COMMANDS["evaluate"] = Command("measure a run", _SHOWN, _add_evaluate, _evaluate)
 _SHOWN = (
     "runs/cars photos --to masks\nnet.safetensors a.png b.png --to out --write overlay"
 )
@@ -324,13 +393,10 @@ COMMANDS["predict"] = Command("write masks", _SHOWN, _add_predict, _predict)
 
 # %% ../nbs/workshop/cli.ipynb #ad58e875
 def _add_export(parser):
-    parser.add_argument(
-        "net", metavar="RUN", help="a run's folder, or a .safetensors file"
-    )
-    parser.add_argument(
-        "--to", metavar="FILE", required=True, help="net.onnx or net.pt2"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace a file")
+    add = parser.add_argument
+    add("net", metavar="RUN", help="a run's folder, or a .safetensors file")
+    add("--to", metavar="FILE", required=True, help="net.onnx or net.pt2")
+    add("--overwrite", action="store_true", help="replace a file")
 
 
 def _export(args):
@@ -340,6 +406,10 @@ def _export(args):
     return 0
 
 
+_SHOWN = "runs/cars --to net.onnx"
+COMMANDS["export"] = Command("a net without Python", _SHOWN, _add_export, _export)
+
+# %% ../nbs/workshop/cli.ipynb #doctor
 def _add_doctor(parser):
     parser.add_argument("--json", action="store_true", help="for programs")
 
@@ -352,9 +422,7 @@ def _doctor(args):
     return exit_status(checks)
 
 
-COMMANDS["export"] = Command(
-    "a net without Python", "runs/cars --to net.onnx", _add_export, _export
-)
+_SHOWN = "\n--json"
 COMMANDS["doctor"] = Command(
-    "find what is wrong with this machine", "\n--json", _add_doctor, _doctor
+    "find what is wrong with this machine", _SHOWN, _add_doctor, _doctor
 )

@@ -24,11 +24,10 @@ from unet_tutorial.data.images import (
     one_channel,
     read_image,
     read_labels,
-    read_mask,
     upright_size,
     why_not_two,
 )
-from .pairs import Pair, Problem, find_pairs, match_names
+from .pairs import Pair, Problem, match_names
 
 # %% ../../nbs/workshop/data/check.ipynb #41d5f919
 def _look(path, size, examine, *args):
@@ -82,10 +81,10 @@ def _file_problems(looks):
         if size and other and size != other:
             remedy = "made for another image? Else resize the mask with NEAREST"
             if size == other[::-1]:
-                remedy = "was the mask drawn without obeying the EXIF note of the "
-                remedy += "photograph? Turn the mask by a quarter"
+                remedy = "was the mask drawn without applying the EXIF orientation of "
+                remedy += "the photograph? Turn the mask by 90 degrees"
             found = "{}x{}, the image {}x{}".format(*other, *size)
-            yield "has not the size of its image", remedy, pair.mask, found
+            yield "does not have the size of its image", remedy, pair.mask, found
 
 # %% ../../nbs/workshop/data/check.ipynb #4c4c564e
 def _binary_problems(masks):
@@ -206,14 +205,15 @@ class Report:
         """Draw some of the pairs, the borders of masks on their images."""
         from unet_tutorial.show import border, overlay, show_images
 
-        pictures = []
+        pictures, titles = [], []
         for pair in self.pairs[:: max(1, len(self.pairs) // count)][:count]:
             full = upright_size(pair.image)
             size = height, max(1, round(height * full[1] / full[0]))
             edge = border(read_labels(pair.mask, size))
             image = read_image(pair.image, size, self.value_range)
             pictures.append(overlay(image, edge, alpha=1))
-        show_images(pictures, columns=4)
+            titles.append(pair.image.name)
+        show_images(pictures, titles, columns=4)
 
 # %% ../../nbs/workshop/data/check.ipynb #b796b46e
 _RULE = (

@@ -18,18 +18,20 @@ from tqdm.auto import tqdm
 
 from unet_tutorial.data.images import (
     find_files,
+    is_grey,
     list_files,
     name_some,
-    open_image,
     read_image,
     read_labels,
     read_mask,
+    read_page,
     read_stack,
+    stack_shape,
     to_mask,
     upright_size,
 )
 from .pairs import Pair, find_pairs
-from .source import Item, Source, split_by_car
+from .source import Item, Source
 
 # %% ../../nbs/workshop/data/datasets.ipynb #14117643
 _CARVANA = "https://www.kaggle.com/competitions/carvana-image-masking-challenge/data"
@@ -61,10 +63,10 @@ def find_carvana(folder: str | Path) -> list[Pair]:  # that holds all, at any de
 
 # %% ../../nbs/workshop/data/datasets.ipynb #c1c12497
 def _pixels(item, size=None, channels=3, value_range=None):
-    """Read an image as (H, W, 3), or as (H, W) where one channel is due."""
+    """Read an image as (H, W, 3), or as (H, W) where one channel is expected."""
     image = read_image(item.image, size, value_range)
     if image.ndim == 3 and channels == 1:
-        raise ValueError(f"{item.image} is in colour, grey is due: save it in grey")
+        raise ValueError(f"{item.image} is in colour, not in grey: save it in grey")
     return np.stack([image] * 3, axis=-1) if image.ndim < channels else image
 
 
@@ -87,23 +89,41 @@ _ISBI = "https://downloads.imagej.net/ISBI-2012-challenge.zip (unet-tutorial get
 _STACKS = "train-volume.tif", "train-labels.tif"
 
 
-def load_isbi(folder: str | Path) -> tuple[np.ndarray, np.ndarray]:  # or one above it
-    """Return images (N, H, W) uint8 and masks (N, H, W) uint8, 1 = membrane."""
+def _find_stacks(folder):
+    """Return both files and how many slices they have; no page is decoded."""
     volume, labels = (find_files(folder, name, _ISBI)[name] for name in _STACKS)
-    images, inside = read_stack(volume), to_mask(read_stack(labels), labels)
-    if images.shape != inside.shape:
+    shapes = stack_shape(volume), stack_shape(labels)
+    if shapes[0] != shapes[1]:
         raise ValueError(
-            f"{volume} is {images.shape}, {labels} is {inside.shape} (pages, height, "
+            f"{volume} is {shapes[0]}, {labels} is {shapes[1]} (pages, height, "
             f"width), and both must be equal: get both again from {_ISBI}"
         )
-    return images, 1 - inside
+    return volume, labels, shapes[0][0]
 
 
-def _page(item, size=None, truth=False):
-    page = read_stack(item.mask if truth else item.image)[item.page]
-    page = Image.fromarray(1 - to_mask(page, item.mask) if truth else page)
-    how = Image.Resampling.NEAREST if truth else Image.Resampling.BILINEAR
-    return np.array(page.resize(size[::-1], how) if size else page)
+def load_isbi(
+    folder: str | Path,  # that holds both stacks, at any depth
+) -> tuple[np.ndarray, np.ndarray]:  # images and masks, (N, H, W) uint8
+    """Read both stacks of the ISBI 2012 challenge; in the masks 1 is membrane."""
+    volume, labels, _ = _find_stacks(folder)
+    return read_stack(volume), 1 - to_mask(read_stack(labels), labels)
+
+# %% ../../nbs/workshop/data/datasets.ipynb #isbi-slices
+def _slice_pixels(item, size=None):
+    """Read one page of the images; the others are not decoded."""
+    page = read_page(item.image, item.page)
+    return _resized(page, size, Image.Resampling.BILINEAR)
+
+
+def _slice_truth(item, size=None):
+    """Read one page of the labels as 0 = cell, 1 = membrane."""
+    membrane = 1 - to_mask(read_page(item.mask, item.page), item.mask)
+    return _resized(membrane, size, Image.Resampling.NEAREST)
+
+
+def _resized(pixels, size, how):
+    image = Image.fromarray(pixels)
+    return np.array(image.resize(size[::-1], how) if size else image)
 
 
 def open_isbi(
@@ -111,11 +131,18 @@ def open_isbi(
     gap: int = 1,  # slices that a split leaves unused on both sides of its block
 ) -> Source:  # of 0 = cell, 1 = membrane
     """Return the slices of the ISBI 2012 challenge as a source, split by block."""
-    files = [find_files(folder, name, _ISBI)[name] for name in _STACKS]
-    count, names = len(load_isbi(folder)[0]), ("cell", "membrane")
-    items = [Item(*files, f"slice {n:03}", n) for n in range(count)]
-    how = functools.partial(_page, truth=True), _page, 1
-    return Source("membranes", items, names, *how, unit="slice", gap=gap)
+    volume, labels, count = _find_stacks(folder)
+    items = [Item(volume, labels, f"slice {n:03}", n) for n in range(count)]
+    return Source(
+        name="membranes",
+        items=items,
+        classes=("cell", "membrane"),
+        read_truth=_slice_truth,
+        read_pixels=_slice_pixels,
+        channels=1,
+        unit="slice",
+        gap=gap,
+    )
 
 # %% ../../nbs/workshop/data/datasets.ipynb #881aa7a1
 _CTC = "from https://data.celltrackingchallenge.net (unet-tutorial get hela)"
@@ -149,17 +176,9 @@ def _count_cells(file):
     there, found = pixels[1:] > 0, 2 * covered[1:] >= pixels[1:]
     return int((there & found).sum()), int(there.sum())
 
-# %% ../../nbs/workshop/data/datasets.ipynb #0d21de62
-def open_ctc(
-    folder: str | Path,  # of one data set, or one above it
-    truth: str = "gold",  # by people, few frames; or "silver", computed, all frames
-    partial: bool = False,  # whether to keep gold frames that lack some of the cells
-) -> Source:  # of both sequences
-    """Open the annotated frames of a data set of the Cell Tracking Challenge."""
-    if truth not in ("gold", "silver"):
-        raise ValueError(f"truth={truth!r}: 'gold' (0X_GT) or 'silver' (0X_ST) works")
-    pattern = f"[0-9][0-9]_{truth[0].upper()}T/SEG/man_seg[0-9]*.tif"
-    paths, top = _find_paths(folder, pattern, f"a set in 2-D, {_CTC}")
+# %% ../../nbs/workshop/data/datasets.ipynb #ctc-items
+def _missing_cells(paths, top, truth):
+    """Return the items of all frames, the frames in part, and how many stand alone."""
     items, some, alone = [], [], 0
     for path in paths:
         name, number = path.parents[1].name[:2], path.stem.removeprefix("man_seg")
@@ -172,14 +191,39 @@ def open_ctc(
         items.append(Item(image, path, name, partial=found < known))
         if not image.is_file():
             raise FileNotFoundError(f"{path} is the truth of {image}, which is missing")
-    note = f"In part{'' if partial else ', left out'}: {name_some(some)}" * bool(some)
-    note += f"{alone} frames have no other truth to compare with" * bool(alone)
+    return items, some, alone
+
+# %% ../../nbs/workshop/data/datasets.ipynb #0d21de62
+def open_ctc(
+    folder: str | Path,  # of one data set, or one above it
+    truth: str = "gold",  # by people, few frames; or "silver", computed, all frames
+    partial: bool = False,  # whether to keep gold frames that lack some of the cells
+) -> Source:  # of both sequences
+    """Open the annotated frames of a data set of the Cell Tracking Challenge."""
+    if truth not in ("gold", "silver"):
+        raise ValueError(f"truth={truth!r}: 'gold' (0X_GT) or 'silver' (0X_ST) works")
+    pattern = f"[0-9][0-9]_{truth[0].upper()}T/SEG/man_seg[0-9]*.tif"
+    paths, top = _find_paths(folder, pattern, f"a set in 2-D, {_CTC}")
+    items, some, alone = _missing_cells(paths, top, truth)
+    note = ""
+    if some:
+        note = f"In part{'' if partial else ', left out'}: {name_some(some)}"
+    if alone:
+        note += f"{alone} frames have no other truth to compare with"
     kept = [item for item in items if partial or not item.partial]
     if not kept:
         raise ValueError(f"{top}: {note}. Keep them: partial=True; or truth='silver'")
-    pixels = functools.partial(_pixels, channels=1)
-    how = functools.partial(_truth, read=read_labels), pixels, 1, True, "sequence"
-    return Source(f"{top.name}, {truth}", kept, ("background", "cell"), *how, note=note)
+    return Source(
+        name=f"{top.name}, {truth}",
+        items=kept,
+        classes=("background", "cell"),
+        read_truth=functools.partial(_truth, read=read_labels),
+        read_pixels=functools.partial(_pixels, channels=1),
+        channels=1,
+        instances=True,
+        unit="sequence",
+        note=note,
+    )
 
 # %% ../../nbs/workshop/data/datasets.ipynb #faf0dde5
 def _read_classes(path, size=None, values=()):
@@ -214,10 +258,10 @@ def open_pets(folder: str | Path) -> Source:  # oxford-iiit-pet, or one above it
         text = f"{len(missing)} files that the lists name are missing: "
         raise FileNotFoundError(f"{text}{name_some(missing)}. Get again {_PETS}")
     read = functools.partial(_read_classes, values=(2, 1, 3))
-    how = functools.partial(_truth, read=read), _pixels
-    return Source("pets", items, ("background", "pet", "border"), *how)
+    truth = functools.partial(_truth, read=read)
+    return Source("pets", items, ("background", "pet", "border"), truth, _pixels)
 
-# %% ../../nbs/workshop/data/datasets.ipynb #cb6ab9b7
+# %% ../../nbs/workshop/data/datasets.ipynb #nuclei-parts
 _BBBC = "https://data.broadinstitute.org/bbbc/BBBC038/stage1_train.zip"
 _NUCLEI = f"{_BBBC} (unet-tutorial get nuclei)"
 
@@ -238,7 +282,7 @@ def _number_objects(item, size=None):
         labels[won], owner[won] = number, mask.sum()
     return labels
 
-
+# %% ../../nbs/workshop/data/datasets.ipynb #cb6ab9b7
 def open_nuclei(folder: str | Path) -> Source:  # stage1_train, or one above it
     """Return the nuclei of the Data Science Bowl 2018 as a source of instances."""
     paths, _ = _find_paths(folder, "*/images/*.png", _NUCLEI)
@@ -247,15 +291,28 @@ def open_nuclei(folder: str | Path) -> Source:  # stage1_train, or one above it
     if bare:
         text = f"{len(bare)} folders hold no masks (*.png): {name_some(bare)}"
         raise FileNotFoundError(f"{text}. Give the training part, {_NUCLEI}")
-    how = _number_objects, _pixels, 3, True
-    return Source("nuclei", items, ("background", "nucleus"), *how)
+    return Source(
+        name="nuclei",
+        items=items,
+        classes=("background", "nucleus"),
+        read_truth=_number_objects,
+        read_pixels=_pixels,
+        instances=True,
+    )
+
+# %% ../../nbs/workshop/data/datasets.ipynb #folder-reader
+def _reader(classes, values, instances):
+    """Return what reads a truth: objects by number, a mask, or several classes."""
+    if values and len(values) != len(classes):
+        counts = f"{len(values)} values for {len(classes)} classes"
+        raise ValueError(f"{counts}: one for each")
+    if instances:
+        return read_labels
+    if len(classes) == 2 and not values:
+        return read_mask
+    return functools.partial(_read_classes, values=values or range(len(classes)))
 
 # %% ../../nbs/workshop/data/datasets.ipynb #f4516b5e
-def _is_grey(path):
-    with open_image(path) as image:
-        return image.mode in ("1", "L", "LA", "La") or image.mode[0] in "IF"
-
-
 def open_folder(
     folder: str | Path,  # of the images
     masks: str | Path | None = None,  # their folder; None: beside the images
@@ -267,22 +324,22 @@ def open_folder(
     group: Callable[[Path], str] | None = None,  # what an image belongs to
 ) -> Source:  # with the name of the folder
     """Open images and masks of any folders, paired by their names."""
-    if values and len(values) != len(classes):
-        raise ValueError(
-            f"{len(values)} values for {len(classes)} classes: one for each"
-        )
+    read = _reader(classes, values, instances)
     pairs = find_pairs(folder, masks, suffix)
     names = [group(p.image) if group else p.group or p.image.name for p in pairs]
     items = [Item(*pair[:2], name) for pair, name in zip(pairs, names, strict=True)]
-    read = functools.partial(_read_classes, values=values or range(len(classes)))
-    if instances or (len(classes) == 2 and not values):
-        read = read_labels if instances else read_mask
-    channels = 1 if all(_is_grey(pair.image) for pair in pairs) else 3
-    grey = {"channels": channels, "value_range": value_range}
-    pixels = functools.partial(_pixels, **grey)
-    how = functools.partial(_truth, read=read), pixels, channels, instances
-    unit = "image" if len(set(names)) == len(names) else "group"
-    return Source(Path(folder).resolve().name, items, tuple(classes), *how, unit)
+    channels = 1 if all(is_grey(pair.image) for pair in pairs) else 3
+    pixels = functools.partial(_pixels, channels=channels, value_range=value_range)
+    return Source(
+        name=Path(folder).resolve().name,
+        items=items,
+        classes=tuple(classes),
+        read_truth=functools.partial(_truth, read=read),
+        read_pixels=pixels,
+        channels=channels,
+        instances=instances,
+        unit="image" if len(set(names)) == len(names) else "group",
+    )
 
 # %% ../../nbs/workshop/data/datasets.ipynb #e47ee89a
 _OPEN = {
@@ -308,7 +365,7 @@ def open_source(
 
 def check_source(
     source: Source,  # from open_source
-) -> list[str]:  # what is wrong, a line an image; empty: nothing
+) -> list[str]:  # what is wrong, one line per image; empty: nothing
     """Read every image of a data set, and its labels."""
     found = []
     for index in tqdm(range(len(source)), "images", leave=False):

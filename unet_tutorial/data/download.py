@@ -148,7 +148,7 @@ def _alone(path):
         except OSError:
             pass  # a file system without locks
         yield
-    with suppress(OSError):  # path is there, and whoever comes later will see it
+    with suppress(OSError):  # path is there, and a later run will see it
         lock.unlink()
 
 

@@ -46,7 +46,7 @@ def write_mask(
     path: str | Path,  # the .png file to write
     labels: np.ndarray,  # (H, W) whole numbers, 0 to num_classes - 1
     overwrite: bool = False,  # replace a file that is there
-    num_classes: int = 2,  # 2: black and white; up to 256: a colour each
+    num_classes: int = 2,  # 2: black and white; up to 256: one colour per class
 ) -> Path:  # the path
     """Write a label map as a PNG that one can see."""
     most = min(num_classes, 256) - 1
@@ -65,7 +65,7 @@ def write_labels(
     labels: np.ndarray,  # (H, W) whole numbers: classes, or one for each object
     overwrite: bool = False,  # replace a file that is there
 ) -> Path:  # the path
-    """Write a label map as its numbers, with 8 or 16 bits a pixel, in TIFF also 32."""
+    """Write a label map as its numbers: 8 or 16 bits per pixel, in TIFF also 32."""
     kinds = {".png": "png", ".tif": "tiff", ".tiff": "tiff"}
     form = kinds.get(Path(path).suffix.lower())
     most = 65535 if form == "png" else 2**31 - 1

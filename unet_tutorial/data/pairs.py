@@ -33,7 +33,7 @@ def _key(file, end):
 
 
 def _is_mask(file, end):
-    """Tell a mask from an image where both lie below one folder."""
+    """Tell a mask from an image where both are below one folder."""
     if end is not None:
         return file.stem.endswith(end)
     return any(_IS_MASK.search(part) for part in (file.stem, *file.parent.parts))

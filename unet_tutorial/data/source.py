@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .images import upright_size
+
 # %% ../../nbs/workshop/data/source.ipynb #b5dc80f5
 class Item(NamedTuple):
     """Where an image and its truth lie, and what is known of them."""
@@ -30,6 +32,22 @@ def _files(item):
     """Return the files of an item, and no file that is not there."""
     masks = sorted(item.mask.iterdir()) if item.mask.is_dir() else [item.mask]
     return [path for path in (item.image, *masks) if path.is_file()]
+
+# %% ../../nbs/workshop/data/source.ipynb #d88b29ea
+def _size(source, i):
+    """Return the (H, W) of an image; of a file only the head is read."""
+    path = source.items[i].image
+    return upright_size(path) if path.is_file() else source.image(i).shape[:2]
+
+
+def _describe(source):
+    """Say in a line what a source holds, and what it left out."""
+    text = f"{source.name}: {len(source)} images"
+    if source.unit not in ("image", "slice"):
+        text += f" in {len(set(source.groups))} groups (by {source.unit})"
+    kind = "instances" if source.instances else "classes"
+    text += f"; {kind}: {', '.join(source.classes)}"
+    return f"{text}. {source.note}" if source.note else text
 
 # %% ../../nbs/workshop/data/source.ipynb #7fff6968
 @dataclass(frozen=True, repr=False)
@@ -50,8 +68,8 @@ class Source:
     def __len__(self) -> int:
         return len(self.items)
 
-    def __repr__(self) -> str:
-        return _describe(self)
+    __repr__ = _describe
+    size = _size  # (i) -> (H, W)
 
     def image(self, i: int, size: tuple[int, int] | None = None) -> np.ndarray:
         return self.read_pixels(self.items[i], size)
@@ -121,13 +139,3 @@ def _split(source, held_out, seed):
     chosen = _choose(source.groups, held_out, seed, source.unit)
     held = [n for n, item in enumerate(source.items) if item.group in chosen]
     return [n for n in range(count) if source.items[n].group not in chosen], held
-
-# %% ../../nbs/workshop/data/source.ipynb #d88b29ea
-def _describe(source):
-    """Say in a line what a source holds, and what it left out."""
-    text = f"{source.name}: {len(source)} images"
-    if source.unit not in ("image", "slice"):
-        text += f" in {len(set(source.groups))} groups (by {source.unit})"
-    kind = "instances" if source.instances else "classes"
-    text += f"; {kind}: {', '.join(source.classes)}"
-    return f"{text}. {source.note}" if source.note else text

@@ -22,6 +22,7 @@ from ..model import UNet
 from ..runs.files import new_file
 from ..runs.weights import find_net, load_net
 from ..sizes import nearest_valid_sizes
+from ..tiles import eval_mode
 
 # %% ../../nbs/workshop/deploy/export.ipynb #a7552de4
 def _need(name):
@@ -77,12 +78,19 @@ def _write_onnx(model, notes, file):
     example = torch.zeros(1, model.in_channels, n, n)
     axes = {"image": {0: "batch", 2: "height", 3: "width"}}
     axes["logits"] = {0: "batch", 2: "rows", 3: "columns"}
-    how = {"input_names": ["image"], "output_names": ["logits"], "dynamic_axes": axes}
+    options = {"dynamic_axes": axes}
     if "dynamo" in signature(torch.onnx.export).parameters:
-        how["dynamo"] = False  # the exporter that torch 2.4 has, too
+        options["dynamo"] = False  # the exporter that torch 2.4 has, too
     with catch_warnings():
         simplefilter("ignore")  # it is called deprecated
-        torch.onnx.export(_Graph(model), (example,), str(file), **how)
+        torch.onnx.export(
+            _Graph(model),
+            (example,),
+            str(file),
+            input_names=["image"],
+            output_names=["logits"],
+            **options,
+        )
     graph = onnx.load(str(file))
     onnx.helper.set_model_props(graph, _facts(model, notes))
     onnx.save(graph, str(file))
@@ -131,14 +139,15 @@ def largest_difference(
 ) -> float:  # of the logits, as a share of the largest where that is above 1
     """Compare an exported net with the original, on random images of some sizes."""
     run, step, worst = open_graph(path, kind), 2**model.depth, 0.0
+    device = next(model.parameters()).device
     first = 2 * step if model.padding else nearest_valid_sizes(1, model.depth)[1]
     some = [(first, first), (first + step, first), (first, first + 3 * step)]
     rng = np.random.default_rng(0)
     for batch, size in enumerate(sizes or some, start=1):
         x = rng.normal(size=(batch, model.in_channels, *size)).astype(np.float32)
-        with torch.no_grad():
-            due = model(torch.from_numpy(x)).numpy()  # (B, K, h, w)
-        wrong = np.abs(run(x) - due).max() / max(1, np.abs(due).max())
+        with torch.no_grad(), eval_mode(model):
+            expected = model(torch.from_numpy(x).to(device)).cpu().numpy()
+        wrong = np.abs(run(x) - expected).max() / max(1, np.abs(expected).max())
         worst = max(worst, float(wrong))
     return worst
 

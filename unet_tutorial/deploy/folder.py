@@ -23,6 +23,13 @@ from unet_tutorial.data.outputs import (
 from ..predict import Predictor
 
 # %% ../../nbs/workshop/deploy/folder.ipynb #3031884b
+def _stems(file):
+    """Return the names, without an ending, that the answers about a file may get."""
+    if file.suffix.lower() in (".tif", ".tiff", ".npy"):  # perhaps a stack: numbered
+        return [file.stem, f"{file.stem}_000"]
+    return [file.stem]
+
+
 def _check_plan(files, to, write, overwrite):
     """Raise an error if something that will be written cannot, or may not, be."""
     if unknown := set(write) - set(ENDINGS):
@@ -30,11 +37,10 @@ def _check_plan(files, to, write, overwrite):
         raise ValueError(f"{name_some(unknown)} cannot be written; {kinds} would work")
     if to.exists() and not to.is_dir():
         raise NotADirectoryError(f"{to} is a file; the name of a folder would work")
-    stems = {}
+    owners = {}
     for file in files:
-        stack = file.suffix.lower() in (".tif", ".tiff", ".npy")  # perhaps: numbered
-        for stem in [file.stem] + [f"{file.stem}_000"] * stack:
-            if (first := stems.setdefault(stem, file)) != file:
+        for stem in _stems(file):
+            if (first := owners.setdefault(stem, file)) != file:
                 text = "would be written under one name; predict them into two folders"
                 raise ValueError(f"{first} and {file} {text}")
             for path in [to / (stem + ENDINGS[kind]) for kind in write]:
@@ -44,7 +50,7 @@ def _check_plan(files, to, write, overwrite):
 
 # %% ../../nbs/workshop/deploy/folder.ipynb #1585f3fc
 def _answers(predictor, image, write):
-    """Ask once: return what can be written about an image."""
+    """Ask once: return labels, and probabilities where they will be written."""
     if "probabilities" not in write:
         return predictor(image), None
     p = predictor.probabilities(image)  # (K, H, W)
@@ -54,14 +60,15 @@ def _answers(predictor, image, write):
 def _write(kind, path, predictor, image, labels, p, overwrite):
     """Write one answer about one image."""
     if kind == "mask":
-        return write_mask(path, labels, overwrite, predictor.model.num_classes)
-    if kind == "labels":
-        return write_labels(path, labels, overwrite)
-    if kind == "probabilities":
-        return write_probabilities(path, p, overwrite)
-    if kind == "overlay":
-        return write_overlay(path, image, labels, overwrite)
-    return write_polygons(path, labels, overwrite, predictor.classes)
+        write_mask(path, labels, overwrite, predictor.model.num_classes)
+    elif kind == "labels":
+        write_labels(path, labels, overwrite)
+    elif kind == "probabilities":
+        write_probabilities(path, p, overwrite)
+    elif kind == "overlay":
+        write_overlay(path, image, labels, overwrite)
+    else:
+        write_polygons(path, labels, overwrite, predictor.classes)
 
 # %% ../../nbs/workshop/deploy/folder.ipynb #9e5e8cd3
 def _predict_file(predictor, file, to, overwrite, write):
@@ -69,11 +76,12 @@ def _predict_file(predictor, file, to, overwrite, write):
     pages, stack = as_images(file)
     paths = []
     for page, image in enumerate(pages):
-        stem = file.stem + f"_{page:03d}" * stack
-        answers = _answers(predictor, image, write)
+        stem = f"{file.stem}_{page:03d}" if stack else file.stem
+        labels, p = _answers(predictor, image, write)
         for kind in write:
-            paths.append(to / (stem + ENDINGS[kind]))
-            _write(kind, paths[-1], predictor, image, *answers, overwrite)
+            path = to / (stem + ENDINGS[kind])
+            _write(kind, path, predictor, image, labels, p, overwrite)
+            paths.append(path)
     return paths
 
 # %% ../../nbs/workshop/deploy/folder.ipynb #c54be22d
@@ -101,6 +109,7 @@ def predict_files(
             failed.append(said if str(file) in said else f"{file}: {said}")
     if failed:
         text = f"not all is written for {len(failed)} of {len(files)} images"
-        others = f"; the others are in {to}" * (len(failed) < len(files))
-        raise ValueError(f"{text}{others}. {'; '.join(failed)}")
+        if len(failed) < len(files):
+            text += f"; the others are in {to}"
+        raise ValueError(f"{text}. {'; '.join(failed)}")
     return written

@@ -28,9 +28,11 @@ def read_upload(
         return name, bytes(file["content"])
     return value[-1]["name"], bytes(value[-1]["content"])
 
-
+# %% ../../nbs/workshop/deploy/live.ipynb #03265734
 def _decode(data):
-    """Open the bytes of an image file."""
+    """Open the bytes of an image file; anything else is an image already."""
+    if not isinstance(data, bytes):
+        return data
     try:
         return Image.open(BytesIO(data))
     except UnidentifiedImageError:
@@ -44,13 +46,13 @@ def _as_png(picture):
     Image.fromarray(picture).save(buffer, format="png")
     return buffer.getvalue()
 
-# %% ../../nbs/workshop/deploy/live.ipynb #03265734
+# %% ../../nbs/workshop/deploy/live.ipynb #desk
 class Desk:
     """One image on the table: asked about once, drawn and saved as often as wanted."""
 
     def __init__(
         self,
-        predictor: Predictor,  # who is asked
+        predictor: Predictor,  # the net that is asked
         to: str | Path = "masks",  # the folder to save into
     ):
         self.predictor, self.to, self.image = predictor, Path(to), None
@@ -58,7 +60,7 @@ class Desk:
     def open(self, name, image) -> str:  # an array, a PIL image, or a file's bytes
         """Take an image, of a stack the first, and ask; return what can be said."""
         try:
-            image = as_images(_decode(image) if type(image) is bytes else image)[0][0]
+            image = as_images(_decode(image))[0][0]
             self.p = self.predictor.probabilities(image)  # (K, H, W)
         except Exception as error:  # a page has no other place for it
             return f"{name}: {error}"
@@ -81,8 +83,15 @@ class Desk:
             return str(error)
 
 # %% ../../nbs/workshop/deploy/live.ipynb #cc856313
+def _slider(name):
+    """Return a slider from 0 to 1."""
+    import ipywidgets as w
+
+    return w.FloatSlider(description=name, min=0, max=1, step=0.01, value=0.5)
+
+# %% ../../nbs/workshop/deploy/live.ipynb #live
 def live(
-    predictor: Predictor,  # who is asked
+    predictor: Predictor,  # the net that is asked
     image: np.ndarray | None = None,  # to begin with; None: the page waits for one
     to: str | Path = "masks",  # the folder to save into
 ):
@@ -90,9 +99,7 @@ def live(
     import ipywidgets as w
 
     desk, upload = Desk(predictor, to), w.FileUpload(accept="image/*")
-    limits = {"min": 0, "max": 1, "step": 0.01, "value": 0.5}
-    threshold = w.FloatSlider(description="threshold", **limits)
-    opacity = w.FloatSlider(description="opacity", **limits)
+    threshold, opacity = _slider("threshold"), _slider("opacity")
     button, replace = w.Button(description="save"), w.Checkbox(description="replace")
     picture, says = w.Image(), w.Label("drop an image on the button")
 
@@ -100,8 +107,8 @@ def live(
         if desk.image is not None:
             picture.value = desk.png(threshold.value, opacity.value)
 
-    def take(_=None, file=None):
-        if file := file or read_upload(upload.value):
+    def take(_):
+        if file := read_upload(upload.value):
             says.value = desk.open(*file)
             draw()
 
@@ -110,9 +117,11 @@ def live(
             says.value = desk.save(threshold.value, replace.value)
 
     upload.observe(take, "value")
-    for slider in (threshold, opacity):
-        slider.observe(draw, "value")
+    threshold.observe(draw, "value")
+    opacity.observe(draw, "value")
     button.on_click(save)
-    take(file=("image.png", image) if image is not None else None)
+    if image is not None:
+        says.value = desk.open("image.png", image)
+        draw()
     rows = [w.HBox([upload, says]), threshold, opacity, w.HBox([button, replace])]
     return w.VBox([*rows, picture])

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-# %% ../../nbs/workshop/runs/files.ipynb #cf600adc
+# %% ../../nbs/workshop/runs/files.ipynb #sync
 def _sync(path):  # returns when a file, or the list of names in a folder, is on disk
     handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
@@ -19,7 +19,7 @@ def _sync(path):  # returns when a file, or the list of names in a folder, is on
     finally:
         os.close(handle)
 
-
+# %% ../../nbs/workshop/runs/files.ipynb #cf600adc
 @contextmanager
 def new_file(
     path: str | Path,  # the file to write; its folder is made

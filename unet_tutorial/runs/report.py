@@ -34,13 +34,23 @@ def sample_answers(
     for index in sorted(set(chosen.tolist())):
         x, labels, *_ = dataset[index]
         pred = net.eval()(x[None].to(device))[0].argmax(0).cpu()  # (h, w)
-        lost = (x.shape[-1] - labels.shape[-1]) // 2
-        image = x.mean(0)[lost : lost + labels.shape[0], lost : lost + labels.shape[1]]
+        margin = (x.shape[-1] - labels.shape[-1]) // 2
+        height, width = labels.shape
+        middle = np.s_[margin : margin + height, margin : margin + width]
         known = labels >= 0
-        found.append([np.asarray(y) for y in (image, labels * known, pred * known)])
+        parts = x.mean(0)[middle], labels * known, pred * known
+        found.append([np.asarray(part) for part in parts])
     return found
 
-# %% ../../nbs/workshop/runs/report.ipynb #67f74e5e
+# %% ../../nbs/workshop/runs/report.ipynb #curve
+def _curve(axis, name, history, hue):
+    """Draw one column of a history."""
+    values = history.get(name, [])
+    epochs = range(1, len(values) + 1)
+    axis.plot(epochs, values, "o-", color=OKABE_ITO[hue], markersize=3, label=name)
+    axis.xaxis.get_major_locator().set_params(integer=True)
+
+
 def draw_progress(
     history: dict[str, list[float]],  # of a Training
     samples: list = (),  # (image, truth, prediction), each (h, w)
@@ -51,15 +61,12 @@ def draw_progress(
     figure = plt.Figure(figsize=(7, 2.4 * rows), dpi=75, layout="constrained")
     top, *below = figure.subfigures(rows, 1, squeeze=False)[:, 0]
     left, right = top.subplots(1, 2)
-    names = {"train_loss": "blue", "valid_loss": "vermillion", watch: "green"}
-    for name, hue in names.items():
-        axis, values = right if name == watch else left, history.get(name, [])
-        how = {"color": OKABE_ITO[hue], "marker": "o", "markersize": 3}
-        axis.plot(range(1, len(values) + 1), values, label=name, **how)
-        axis.xaxis.get_major_locator().set_params(integer=True)
-    left.set(title="loss", xlabel="epoch")
+    _curve(left, "train_loss", history, "blue")
+    _curve(left, "valid_loss", history, "vermillion")
+    _curve(right, watch, history, "green")
+    left.set(title="loss", xlabel="epoch", ylabel="loss")
     left.legend()
-    right.set(title=f"{watch}, held out", xlabel="epoch", ylim=(0, None))
+    right.set(title=f"{watch}, held out", xlabel="epoch", ylabel=watch, ylim=(0, None))
     axes = np.ravel([part.subplots(1, len(samples)) for part in below])
     for axis, (image, truth, pred) in zip(axes, samples, strict=True):
         axis.imshow(np.round(differences(image, pred, truth) * 31) / 31)

@@ -17,7 +17,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from ..data.images import name_some
 from ..model import UNet
 from .files import new_file
 
@@ -25,12 +24,15 @@ from .files import new_file
 _PICKLES = ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".bin", ".tar"
 
 
-def refuse_pickle(path):
+def refuse_pickle(
+    path: Path,  # a file to write or to read
+) -> None:
+    """Raise a ValueError if a file has the name of a pickle."""
     if path.suffix.lower() in _PICKLES:
         text = f"can run a stranger's program; {path.stem}.safetensors would work"
         raise ValueError(f"{path} has the name of a pickle, and opening one {text}")
 
-# %% ../../nbs/workshop/runs/weights.ipynb #62962a1e
+# %% ../../nbs/workshop/runs/weights.ipynb #checksum
 def _checksum(texts: dict[str, str], tensors: dict[str, Tensor]) -> str:
     """Return the SHA-256 of texts, names, types, shapes and every byte."""
     digest = hashlib.sha256(json.dumps(texts, sort_keys=True).encode())
@@ -40,7 +42,12 @@ def _checksum(texts: dict[str, str], tensors: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def write_tensors(path, texts, tensors, overwrite):
+def write_tensors(
+    path: str | Path,  # the .safetensors file to write
+    texts: dict[str, str],  # anything else to keep
+    tensors: dict[str, Tensor],  # on any device
+    overwrite: bool,  # replace a file that is there
+) -> Path:  # the path
     """Write texts and tensors into a new .safetensors file."""
     path = Path(path)
     refuse_pickle(path)
@@ -54,8 +61,10 @@ def write_tensors(path, texts, tensors, overwrite):
         part.write_bytes(len(header).to_bytes(8, "little") + header + data[end:])
     return path
 
-
-def read_tensors(path):  # -> texts, tensors
+# %% ../../nbs/workshop/runs/weights.ipynb #read-tensors
+def read_tensors(
+    path: str | Path,  # a file that write_tensors wrote
+) -> tuple[dict[str, str], dict[str, Tensor]]:  # texts and tensors, on the CPU
     """Read a .safetensors file, and make sure that it is as it was written."""
     with safe_open(path, framework="pt") as file:
         texts = file.metadata() or {}
@@ -84,7 +93,11 @@ def save_net(
     return write_tensors(path, texts, model.state_dict(), overwrite)
 
 # %% ../../nbs/workshop/runs/weights.ipynb #f65a7d2b
-def damaged(path, what, error):  # -> ValueError
+def damaged(
+    path: str | Path,  # the file
+    what: str,  # it should be
+    error: Exception | str,  # what went wrong
+) -> ValueError:  # to be raised
     """Return the error for a file that cannot be used."""
     start = b""
     with suppress(OSError), Path(path).open("rb") as file:
@@ -93,7 +106,7 @@ def damaged(path, what, error):  # -> ValueError
         error = f"it looks like a pickle, and it was not opened ({error})"
     return ValueError(f"{path} is not {what}, or is damaged: {error}")
 
-
+# %% ../../nbs/workshop/runs/weights.ipynb #load
 def load_net(
     path: str | Path,  # a file that save_net wrote
 ) -> tuple[UNet, dict]:  # the net, in eval mode on the CPU, and its notes
@@ -116,10 +129,12 @@ def find_net(
 ) -> Path:  # the file
     """Return the file of a net: of a run's folder, its best.safetensors."""
     path = Path(path)
-    if path.is_dir() and not (path / "best.safetensors").is_file():
-        names = name_some(sorted(file.name for file in path.iterdir()))
+    if not path.is_dir():
+        return path
+    best = path / "best.safetensors"
+    if not best.is_file():
+        names = sorted(file.name for file in path.iterdir())
+        there = ", ".join(names[:3]) + ("..." if names[3:] else "") or "nothing"
         text = "an epoch must be done first"
-        raise FileNotFoundError(
-            f"{path} holds no best.safetensors, but {names}; {text}"
-        )
-    return path / "best.safetensors" if path.is_dir() else path
+        raise FileNotFoundError(f"{path} holds no {best.name}, but {there}; {text}")
+    return best
