@@ -39,6 +39,20 @@ def _check_values(labels, classes):
         got = f"the labels hold {values[:4]}; 0 to {classes - 1}, and -100 for"
         raise ValueError(f"{got} 'left out', would work. A {text}")
 
+# %% ../nbs/08_losses.ipynb #check-weights
+def _check_weights(weights, labels):
+    """Raise a ValueError unless each pixel has a weight that makes sense."""
+    if not isinstance(weights, Tensor):
+        text = "give torch.as_tensor(...), or torch.ones(labels.shape) for none"
+        raise ValueError(f"weights are {type(weights).__name__}: {text}")
+    if weights.shape != labels.shape:
+        got = f"weights are {tuple(weights.shape)}, labels {tuple(labels.shape)}"
+        raise ValueError(f"{got}: both must be the same (B, H, W)")
+    on_cpu = weights.device.type == "cpu"
+    if on_cpu and not ((weights >= 0) & weights.isfinite()).all():
+        got = f"weights from {weights.min():g} to {weights.max():g}"
+        raise ValueError(f"{got}: each must be a number, at least 0")
+
 
 def _finite(loss, logits):
     """Return the loss; on the CPU it must be a number."""
@@ -61,23 +75,13 @@ def weighted_cross_entropy(
     if logits.shape[1] < 2:
         text = "logits have one channel, and its soft-max is always 1"
         raise ValueError(f"{text}: give each class a channel, or take dice_bce_loss")
-    if not isinstance(weights, Tensor):
-        text = "give torch.as_tensor(...), or torch.ones(labels.shape) for none"
-        raise ValueError(f"weights are {type(weights).__name__}: {text}")
-    if weights.shape != labels.shape:
-        got = f"weights are {tuple(weights.shape)}, labels {tuple(labels.shape)}"
-        raise ValueError(f"{got}: both must be the same (B, H, W)")
-    weights = weights.to(logits.dtype)
-    on_cpu = weights.device.type == "cpu"  # values are looked at there, and only there
-    if on_cpu and not ((weights >= 0) & weights.isfinite()).all():
-        got = f"weights from {weights.min():g} to {weights.max():g}"
-        raise ValueError(f"{got}: each must be a number, at least 0")
+    _check_weights(weights, labels)
     if reduction not in ("mean", "sum"):
         raise ValueError(f'reduction is {reduction!r}; "mean" or "sum" would work')
     known = labels >= 0  # (B, H, W)
     log_p = F.log_softmax(logits, dim=1)  # (B, K, H, W)
     log_p = log_p.gather(1, labels.clamp(min=0)[:, None])[:, 0]  # of the true class
-    loss = -(weights * known * log_p).sum()  # Eq. 1
+    loss = -(weights.to(logits.dtype) * known * log_p).sum()  # Eq. 1
     if reduction == "mean":
         loss = loss / known.sum().clamp(min=1)
     return _finite(loss, logits)

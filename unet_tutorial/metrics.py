@@ -24,12 +24,8 @@ def _check_classes(name: str, classes: Tensor, num_classes: int) -> None:
         )
 
 
-def count_pixels(
-    pred: Tensor,  # (...) predicted classes, integers 0 to K - 1
-    true: Tensor,  # (...) the same shape; true classes, or -100: not counted
-    num_classes: int,  # K
-) -> Tensor:  # (K, K) counts, int64: row = true class, column = predicted class
-    """Count how often each true class was predicted as which class."""
+def _check_pair(pred: Tensor, true: Tensor) -> None:
+    """Raise a ValueError unless both are classes, in one shape."""
     if not (isinstance(pred, Tensor) and isinstance(true, Tensor)):
         what = f"pred is {type(pred).__name__}, true is {type(true).__name__}"
         raise ValueError(f"{what}: give tensors, torch.as_tensor(...)")
@@ -37,6 +33,15 @@ def count_pixels(
         what = f"pred {tuple(pred.shape)} {pred.dtype}, true {tuple(true.shape)} "
         text = f"{true.dtype}: take classes in one shape, such as logits.argmax(1)"
         raise ValueError(what + text)
+
+# %% ../nbs/11_metrics.ipynb #count-pixels
+def count_pixels(
+    pred: Tensor,  # (...) predicted classes, integers 0 to K - 1
+    true: Tensor,  # (...) the same shape; true classes, or -100: not counted
+    num_classes: int,  # K
+) -> Tensor:  # (K, K) counts, int64: row = true class, column = predicted class
+    """Count how often each true class was predicted as which class."""
+    _check_pair(pred, true)
     pred, true = pred.long().flatten(), true.long().flatten()  # (pixels,) each
     known = true != -100
     if true.device.type == "cpu":  # elsewhere, to look at values is to wait for them

@@ -54,6 +54,18 @@ def _unpack(value, tensors):
         return tuple(_unpack(inner, tensors))
     return {key: _unpack(item, tensors) for key, item in inner}
 
+# %% ../../nbs/workshop/runs/checkpoint.ipynb #set-state
+def _set(into, tree, path):
+    """Hand a state to an object; only what does not fit is an error of the file."""
+    try:
+        into.load_state_dict(tree)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        misfit = not isinstance(error, RuntimeError) or "state_dict" in str(error)
+        if isinstance(error, torch.cuda.OutOfMemoryError) or not misfit:
+            raise  # the device has a problem, not the file
+        what = f"{path} is a sound file, but its state is not one of this"
+        raise ValueError(f"{what} {type(into).__name__}: {error}") from error
+
 # %% ../../nbs/workshop/runs/checkpoint.ipynb #520204b0
 def save_state(
     path: str | Path,  # the .safetensors file to write
@@ -84,15 +96,3 @@ def load_state(
     if into is not None:
         _set(into, tree, path)
     return tree
-
-
-def _set(into, tree, path):
-    """Hand a state to an object; only what does not fit is an error of the file."""
-    try:
-        into.load_state_dict(tree)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        misfit = not isinstance(error, RuntimeError) or "state_dict" in str(error)
-        if isinstance(error, torch.cuda.OutOfMemoryError) or not misfit:
-            raise  # the device has a problem, not the file
-        what = f"{path} is a sound file, but its state is not one of this"
-        raise ValueError(f"{what} {type(into).__name__}: {error}") from error

@@ -347,13 +347,23 @@ def _learn(rest, criterion):  # -> mean loss per batch, of the whole epoch
     training.losses, training.batch, training.epoch = [], 0, training.epoch + 1
     return sum(losses) / len(losses)
 
-
+# %% ../../nbs/workshop/runs/engine.ipynb #record-code
 def _record(training, row, watch):
     """Add what was measured to the history, and remember the best."""
     for name, value in row.items():
         training.history.setdefault(name, []).append(value)
     if watched(row, watch) < training.best:
         training.best, training.best_epoch = watched(row, watch), training.epoch
+
+
+def _epoch(rest, valid_loader, criterion, metrics, watch):  # -> what was measured
+    training = rest.training
+    loss = _learn(rest, criterion)
+    valid = evaluate(training.net, valid_loader, criterion, metrics, amp=training.amp)
+    row = {"train_loss": loss, "valid_loss": valid.pop("loss"), **valid}
+    _record(training, row, watch)
+    rest.note_time()
+    return row
 
 
 def _is_done(training, epochs, patience):
@@ -380,16 +390,8 @@ def go_on(
     tell = callback or (lambda training, row: None)
     rest = _Rest(training, train_loader, minutes, steps, tell)
     bar = tqdm(total=epochs, desc="epochs", initial=training.epoch)
-    while training.batch or not (
-        rest.is_over() or _is_done(training, epochs, patience)
-    ):
-        loss = _learn(rest, criterion)
-        valid = evaluate(
-            training.net, valid_loader, criterion, metrics, amp=training.amp
-        )
-        row = {"train_loss": loss, "valid_loss": valid.pop("loss"), **valid}
-        _record(training, row, watch)
-        rest.note_time()
+    while training.batch or not (rest.is_over() or _is_done(training, epochs, patience)):
+        row = _epoch(rest, valid_loader, criterion, metrics, watch)
         tell(training, row)
         bar.update()
         bar.set_postfix({name: f"{value:.4f}" for name, value in row.items()})
