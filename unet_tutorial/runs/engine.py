@@ -390,7 +390,9 @@ def go_on(
     tell = callback or (lambda training, row: None)
     rest = _Rest(training, train_loader, minutes, steps, tell)
     bar = tqdm(total=epochs, desc="epochs", initial=training.epoch)
-    while training.batch or not (rest.is_over() or _is_done(training, epochs, patience)):
+    while training.batch or not (
+        rest.is_over() or _is_done(training, epochs, patience)
+    ):
         row = _epoch(rest, valid_loader, criterion, metrics, watch)
         tell(training, row)
         bar.update()
