@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from samples import says
 
 from unet_tutorial.model import UNet
-from unet_tutorial.runs.weights import find_net, load_net, save_net
+from unet_tutorial.runs.weights import find_net, load_net, save_net, shipped_nets
 
 
 def thin(**switches):
@@ -188,3 +188,11 @@ def test_weights_import_no_data():
     command, root = [sys.executable, "-c", code], Path(__file__).resolve().parent.parent
     done = subprocess.run(command, capture_output=True, check=True, cwd=root)
     assert done.stdout.split() == [b"[]"]
+
+
+def test_a_shipped_net_is_found_by_its_name(tmp_path, monkeypatch):
+    assert "membranes" in shipped_nets()
+    assert find_net("membranes").is_file()
+    monkeypatch.chdir(tmp_path)
+    thin_net = save_net(tmp_path / "membranes" / "best.safetensors", thin())
+    assert find_net("membranes").resolve() == thin_net  # a folder of one's own is first

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from .loader import reseed
-from .photos import check_labels
+from .photos import check_classes
 from .source import Source
 from ..sizes import output_size
 from ..tiles import lost_pixels, mean_and_std, read_window, tile_starts
@@ -136,7 +136,7 @@ def _check_stack(parts, num_classes, inner):
         text = f"{shapes}, output tile {inner}"
         raise ValueError(f"{text}: take a smaller input_tile, see sizes.valid_sizes")
     for page, label in enumerate(labels):
-        check_labels(label, num_classes, f"page {page}")
+        check_classes(label, num_classes, f"page {page}")
 
 
 def random_windows(
