@@ -94,6 +94,11 @@ def _set_state(training, state):
     vars(training).update(deepcopy(state["progress"]))
     _set_random(training.device, state["random"])
 
+
+def _check_accumulate(accumulate):
+    if accumulate < 1:
+        raise ValueError(f"accumulate is {accumulate}; 1 (no sum) would work")
+
 # %% ../../nbs/workshop/runs/engine.ipynb #2f8dca40
 class Training(Step):
     """A training and how far it has come: all that is needed to go on exactly."""
@@ -109,8 +114,7 @@ class Training(Step):
         clip: float | None = None,  # the longest gradient; None: any length
         ema: float = 0.0,  # decay of the averaged weights, such as 0.99; 0: none
     ):
-        if accumulate < 1:
-            raise ValueError(f"accumulate is {accumulate}; 1 (no sum) would work")
+        _check_accumulate(accumulate)
         device = pick_device(device)
         dtype = amp_type(amp, device)
         super().__init__(model.to(device), optimizer, scheduler, clip, dtype)
