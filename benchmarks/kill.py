@@ -35,13 +35,13 @@ RECIPE = {"net": NET, "tile": 48, "tiles": 32, "batch": 2, "accumulate": 2}
 def go(data, out, options):
     "Begin a run, or go on with it, saving after each step; print nothing."
     report.draw_run = lambda *args: b""  # pictures are no part of what is compared
-    how = {"save_every": 0, "workers": options.workers, "device": "cpu"}
+    asked = {"save_every": 0, "workers": options.workers, "device": "cpu"}
     with Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere):
         if (out / "recipe.json").exists():
-            resume_run(out, **how)
+            resume_run(out, **asked)
         else:
             recipe = replace(read_recipe("modern"), **RECIPE)
-            train_run("isbi", data, out, recipe, epochs=options.epochs, **how)
+            train_run("isbi", data, out, recipe, epochs=options.epochs, **asked)
 
 
 def child(data, out, options, wait=None):
@@ -97,9 +97,10 @@ def main():
     go(data, folder / "whole", options)
     whole = time.monotonic() - start
     print(f"uninterrupted: {whole:.1f} s")
-    chance, out, halves, kills = random.Random(options.seed), folder / "run", 0, 0
+    moments, out = random.Random(options.seed), folder / "run"
+    halves = kills = 0
     while kills < options.kills:
-        wait = chance.uniform(0.02, 2 * whole / options.kills)
+        wait = moments.uniform(0.02, 2 * whole / options.kills)
         if not child(data, out, options, wait):
             break  # it was done before
         kills += 1

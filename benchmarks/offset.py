@@ -44,9 +44,11 @@ def train(data, minutes, seed, turn):
     """Return the pixel error of the last net, which saw slices turned so far."""
     recipe = read_recipe("membranes")
     recipe = replace(recipe, augment=replace(recipe.augment, turn=turn))
-    how = {"minutes": minutes, "seed": seed, "amp": True}
     with tempfile.TemporaryDirectory() as folder:
-        history = train_run("isbi", data, Path(folder) / "run", recipe, **how)
+        out = Path(folder) / "run"
+        history = train_run(
+            "isbi", data, out, recipe, minutes=minutes, seed=seed, amp=True
+        )
     return history["pixel error"][-1]
 
 
@@ -57,8 +59,12 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     images, masks = load_isbi(args.data)
-    pairs = list(zip(images, masks, strict=True))
-    moves = np.array([[best_move(*pair, axis) for axis in (0, 1)] for pair in pairs])
+    moves = np.array(
+        [
+            [best_move(image, mask, axis) for axis in (0, 1)]
+            for image, mask in zip(images, masks, strict=True)
+        ]
+    )
     for name, of_slices in zip(("down", "right"), moves.T, strict=True):
         mean, deviation = of_slices.mean(), of_slices.std()
         print(f"labels fit best moved {mean:.2f} +- {deviation:.2f} pixels {name}")

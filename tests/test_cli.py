@@ -3,10 +3,12 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import types
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,8 @@ from unet_tutorial.data import check, download
 from unet_tutorial.data.pairs import Problem
 from unet_tutorial.predict import Averaged
 from unet_tutorial.runs import report
+from unet_tutorial.runs.checkpoint import load_state
+from unet_tutorial.runs.recipes import Net, as_dict, read_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = "get check train evaluate predict export doctor".split()
@@ -440,6 +444,32 @@ def test_the_walk_from_the_command_to_the_loop_is_short(tmp_path, monkeypatch):
     walk = {"cli", "runs.run", "runs.recipes", "data.datasets", "data.photos", "train"}
     assert places == set(seen.values()) and walk <= seen.keys()
     assert len(seen) <= 8, sorted(seen)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no SIGTERM on this system")
+def test_a_run_ended_by_sigterm_goes_on_exactly(tmp_path):
+    "In processes of their own, as a cluster would end them."
+    isbi(tmp_path / "stack", slices=6, size=32)
+    net = Net(base_channels=2, depth=1, padding=1, norm="batch", dropout=0.3)
+    small = replace(read_recipe("modern"), net=net, tile=16, tiles=40, batch=2)
+    (tmp_path / "small.json").write_text(json.dumps(as_dict(small)))
+    command = [sys.executable, "-m", "unet_tutorial", "train", "--device", "cpu"]
+    begin = ["--kind", "isbi", "--data", tmp_path / "stack", "--epochs", "8"]
+    begin += ["--recipe", tmp_path / "small.json", "--amp", "off"]
+    how = {"env": {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}}
+    whole, ended = tmp_path / "whole", tmp_path / "ended"
+    subprocess.run([*command, *begin, "--out", whole], check=True, timeout=120, **how)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    run = subprocess.Popen([*command, *begin, "--out", ended], **pipes, **how)
+    for line in run.stdout:
+        if line.startswith("epoch   2"):
+            run.send_signal(signal.SIGTERM)
+    assert run.wait(60) == 130 and "--resume" in run.stderr.read()
+    assert load_state(ended / "state.safetensors")["progress"]["epoch"] < 8
+    resume = [*command, "--out", ended, "--resume"]
+    subprocess.run(resume, check=True, timeout=120, **how)
+    for name in ("history.csv", "last.safetensors", "best.safetensors"):
+        assert (ended / name).read_bytes() == (whole / name).read_bytes(), name
 
 
 def test_predict(monkeypatch, capsys):

@@ -18,12 +18,13 @@ import torch
 from PIL import Image
 from samples import carvana, isbi, says
 
+from unet_tutorial import gpu
 from unet_tutorial.data.crops import Whole, Windows, read_example
 from unet_tutorial.data.datasets import open_source
 from unet_tutorial.data.pipelines import membrane_pipeline
 from unet_tutorial.model import UNet
 from unet_tutorial.predict import Averaged, Predictor
-from unet_tutorial.runs import recipes, report
+from unet_tutorial.runs import engine, recipes, report
 from unet_tutorial.runs import run as runs
 from unet_tutorial.runs.checkpoint import load_state
 from unet_tutorial.runs.recipes import (
@@ -689,6 +690,34 @@ def test_fp16_of_a_gpu_is_not_emulated_by_a_cpu(begun_in_16_bits, monkeypatch):
     assert bits(begun_in_16_bits) == "torch.float32"
 
 
+def test_a_run_in_bf16_goes_on_with_fp16_on_a_t4(begun_in_16_bits, monkeypatch):
+    "The CPU plays a T4: its formats are chosen as those of that card."
+    cuda, chosen = torch.device("cuda"), gpu.amp_type
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla T4")
+    for module in (runs, recipes, engine):
+        monkeypatch.setattr(module, "amp_type", lambda amp, device: chosen(amp, cuda))
+    said = says("begun in bf16", "Tesla T4", "7.5", "fp16 will do")
+    with pytest.warns(UserWarning, match=said):
+        history = resume_run(begun_in_16_bits)
+    assert len(history["dice"]) == 2 and bits(begun_in_16_bits) == "torch.float16"
+    with pytest.warns(UserWarning, match=said):
+        assert evaluate_run(begun_in_16_bits)["dice"] >= 0
+
+
+@pytest.mark.parametrize(("capability", "kept"), [((6, 1), False), ((8, 0), "bf16")])
+def test_a_format_is_kept_where_a_card_has_it(
+    begun_in_16_bits, monkeypatch, capability, kept
+):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a card")
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        plan = read_plan(begun_in_16_bits)
+        here = runs._format_here(begun_in_16_bits, plan, torch.device("cuda"))
+    assert here == kept and len(told) == (kept is False)
+
+
 # What older versions left
 
 
@@ -729,6 +758,20 @@ def test_a_flat_recipe_of_an_older_version_is_still_read(stack, tmp_path):
     assert (found.steps, found.epochs, found.held_out) == (6, None, (2, 3))
     assert found.amp is False and found.recipe.amp == "auto"
     assert found.recipe.augment == Augment("auto") and found.recipe.net == NET
+    (tmp_path / "environment.json").write_text('{"amp": "torch.bfloat16"}')
+    assert read_plan(tmp_path).amp == "bf16"
+
+
+def test_an_older_run_in_bf16_is_read_where_there_is_no_bf16(
+    stack, tmp_path, monkeypatch
+):
+    def refuse(amp, device):
+        raise ValueError("this device has no bf16")
+
+    monkeypatch.setattr(recipes, "amp_type", refuse)
+    flat = OLD | {"amp": "bf16", "data": str(stack)}
+    (tmp_path / "recipe.json").write_text(json.dumps(flat))
+    assert read_plan(tmp_path).amp == "bf16"
     (tmp_path / "environment.json").write_text('{"amp": "torch.bfloat16"}')
     assert read_plan(tmp_path).amp == "bf16"
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from samples import says
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from unet_tutorial.data.loader import SeededSampler
 from unet_tutorial.losses import dice_bce_loss, weighted_cross_entropy
@@ -269,6 +269,55 @@ def test_a_list_is_no_dictionary_of_metrics(squares):
         evaluate(small_net(), DataLoader(squares, 4), LOSS, [dice_of])
 
 
+def test_a_loader_that_is_missing_is_refused_before_the_first_epoch(squares):
+    model, loader = small_net(), DataLoader(squares, 4)
+    before = weights_of(model).clone()
+    with pytest.raises(TypeError, match=says("is None", "held out would work")):
+        fit(model, loader, None, LOSS, sgd(model), 1)
+    with pytest.raises(TypeError, match=says("only once", "list(...)")):
+        fit(model, iter(loader), loader, LOSS, sgd(model), 2)
+    assert torch.equal(weights_of(model), before)
+
+
+def test_a_text_is_no_criterion(squares):
+    with pytest.raises(TypeError, match=says("'dice'", "nn.CrossEntropyLoss()")):
+        evaluate(small_net(), DataLoader(squares, 4), "dice")
+
+
+class Endless(IterableDataset):
+    """A data set that does not know how many items it has."""
+
+    def __init__(self, dataset):
+        self.dataset = dataset
+
+    def __iter__(self):
+        return iter(self.dataset)
+
+
+def test_a_loader_need_not_know_its_length(squares):
+    found = []
+    for dataset in (squares, Endless(squares)):
+        model, loader = small_net(), DataLoader(dataset, 4)
+        found.append(fit(model, loader, loader, LOSS, sgd(model), 2))
+        training = Training(model, sgd(model), device="cpu")
+        go_on(training, loader, loader, LOSS, 2)
+        assert training.step == 8
+        found.append(training.history)
+    assert found[:2] == found[2:]
+
+
+@pytest.mark.parametrize("ema", [0, 0.9])
+def test_a_compiled_net_is_trained_like_any_other(squares, ema):
+    found = []
+    for wrap in (lambda net: net, lambda net: torch.compile(net, backend="eager")):
+        model, loader = wrap(small_net()), DataLoader(squares, 4)
+        found.append(fit(model, loader, loader, LOSS, sgd(model), 1))
+        assert not model.training
+        training = Training(model, sgd(model), device="cpu", ema=ema)
+        found.append(go_on(training, loader, loader, LOSS, 1))
+    assert found[:2] == found[2:]
+
+
 @pytest.mark.parametrize("kind", [Step, Training])
 def test_the_optimizer_of_another_model_is_refused(squares, kind):
     with pytest.raises(ValueError, match=says("optimizer", "model.parameters()")):
@@ -431,6 +480,15 @@ def test_the_last_group_may_be_smaller(squares):
     training = Training(model, sgd(model), device="cpu", accumulate=3)
     one_epoch(training, DataLoader(squares, 4))
     assert training.step == 2 and training.epoch == 1 and training.batch == 0
+
+
+def test_a_group_may_be_longer_than_an_epoch(squares):
+    model, loader = small_net(), DataLoader(squares, 4)
+    training = Training(model, sgd(model), device="cpu", accumulate=100)
+    go_on(training, loader, loader, LOSS, 2)
+    assert training.step == 2  # one per epoch
+    with pytest.raises(ValueError, match=says("accumulate is 0", "1")):
+        Training(model, sgd(model), device="cpu", accumulate=0)
 
 
 def test_a_long_gradient_is_clipped(squares):

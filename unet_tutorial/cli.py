@@ -180,11 +180,8 @@ def _add_check(parser):
     add("masks", metavar="MASKS", nargs="?", help="of the masks, if it is another one")
     add("--suffix", help="what a mask's name has more, such as _mask")
     _add_classes(parser, default=2)
-    text, numbered = (
-        "the masks number objects",
-        {"action": "store_const", "const": None},
-    )
-    add("--instances", dest="classes", help=text, **numbered)
+    text = "the masks number objects"
+    add("--instances", dest="classes", action="store_const", const=None, help=text)
     _add_range(parser)
     add("--kind", choices=_KINDS[:-1], help="a known set")
     add("--picture", metavar="FILE", help="draw some pairs into a file")
@@ -210,7 +207,7 @@ def _draw_pairs(report, path, overwrite):
 
     report.show()
     with new_file(path, overwrite) as part:
-        plt.savefig(part, format=path.rpartition(".")[2])
+        plt.savefig(part, format=path.rpartition(".")[2], bbox_inches="tight")
     plt.close()
 
 
@@ -234,8 +231,8 @@ def _check(args):
     return int(bool(report.problems))
 
 # %% ../nbs/workshop/cli.ipynb #check-command
-_SHOWN = "photos masks\nscans --suffix _label --classes 4\ncars --picture pairs.png"
-COMMANDS["check"] = Command("find what is wrong with pairs", _SHOWN, _add_check, _check)
+_PAIRS = "photos masks\nscans --suffix _label --classes 4\ncars --picture pairs.png"
+COMMANDS["check"] = Command("find what is wrong with pairs", _PAIRS, _add_check, _check)
 
 # %% ../nbs/workshop/cli.ipynb #1cfcec39
 def _size(text):
@@ -268,8 +265,8 @@ def _add_train(parser):
 
 # %% ../nbs/workshop/cli.ipynb #length
 def _add_workers_and_length(parser):
-    number = {"type": _FROM_0, "default": 0, "metavar": "N"}
-    parser.add_argument("--workers", **number, help="processes that read the data (0)")
+    text = "processes that read the data (0)"
+    parser.add_argument("--workers", type=_FROM_0, default=0, metavar="N", help=text)
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--epochs", type=_count, metavar="N", help="how long: epochs,")
     length.add_argument("--steps", type=_count, metavar="N", help="steps,")
@@ -319,10 +316,10 @@ def _train(args):
     return 0
 
 
-_SHOWN = """--kind folder --data images --masks masks --out runs/own --minutes 15
+_TRAININGS = """--kind folder --data images --masks masks --out runs/own --minutes 15
 --kind isbi --data data/isbi --out runs/paper --recipe paper --steps 2000
 --out runs/own --resume"""
-COMMANDS["train"] = Command("train a net", _SHOWN, _add_train, _train)
+COMMANDS["train"] = Command("train a net", _TRAININGS, _add_train, _train)
 
 # %% ../nbs/workshop/cli.ipynb #efbd3424
 def _add_evaluate(parser):
@@ -340,13 +337,18 @@ def _evaluate(args):
     from unet_tutorial.predict import Averaged
     from unet_tutorial.runs.run import evaluate_run
 
+    wrap = masks = None
+    if args.views > 1:
+        wrap = partial(Averaged, views=args.views)
+    if args.masks:
+        masks = os.path.abspath(args.masks)
     found = evaluate_run(
         args.net,
         data=args.data,
         weights=args.weights,
         device=args.device,
-        wrap=partial(Averaged, views=args.views) if args.views > 1 else None,
-        masks=args.masks and os.path.abspath(args.masks),
+        wrap=wrap,
+        masks=masks,
     )
     if args.json:
         print(json.dumps(found))
@@ -384,12 +386,11 @@ def _predict(args):
     return 0
 
 # %% ../nbs/workshop/cli.ipynb #evaluate-command
-_SHOWN = "runs/cars\nruns/cars --data elsewhere/carvana --json"
-COMMANDS["evaluate"] = Command("measure a run", _SHOWN, _add_evaluate, _evaluate)
-_SHOWN = (
-    "runs/cars photos --to masks\nnet.safetensors a.png b.png --to out --write overlay"
-)
-COMMANDS["predict"] = Command("write masks", _SHOWN, _add_predict, _predict)
+_RUNS = "runs/cars\nruns/cars --data elsewhere/carvana --json"
+COMMANDS["evaluate"] = Command("measure a run", _RUNS, _add_evaluate, _evaluate)
+_NETS = """runs/cars photos --to masks
+net.safetensors a.png b.png --to out --write overlay"""
+COMMANDS["predict"] = Command("write masks", _NETS, _add_predict, _predict)
 
 # %% ../nbs/workshop/cli.ipynb #ad58e875
 def _add_export(parser):
@@ -406,8 +407,8 @@ def _export(args):
     return 0
 
 
-_SHOWN = "runs/cars --to net.onnx"
-COMMANDS["export"] = Command("a net without Python", _SHOWN, _add_export, _export)
+_FILE = "runs/cars --to net.onnx"
+COMMANDS["export"] = Command("a net without Python", _FILE, _add_export, _export)
 
 # %% ../nbs/workshop/cli.ipynb #doctor
 def _add_doctor(parser):
@@ -422,7 +423,6 @@ def _doctor(args):
     return exit_status(checks)
 
 
-_SHOWN = "\n--json"
 COMMANDS["doctor"] = Command(
-    "find what is wrong with this machine", _SHOWN, _add_doctor, _doctor
+    "find what is wrong with this machine", "\n--json", _add_doctor, _doctor
 )

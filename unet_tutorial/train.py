@@ -70,12 +70,18 @@ def check_arguments(
     watch: str = "valid_loss",  # what decides which epoch is the best
 ) -> None:
     """Raise an error for what is easily mistaken."""
+    if loader is None:
+        text = "DataLoader(dataset, batch_size=8) of images held out would work"
+        raise TypeError(f"a loader is None; {text}, or the training loader again")
     if isinstance(loader, Dataset) or not hasattr(loader, "__iter__"):
         text = "gives single items; DataLoader(dataset, batch_size=8) would work"
         raise TypeError(f"a loader gives batches, {type(loader).__name__} {text}")
-    if isinstance(criterion, type) or not callable(criterion):
-        name = getattr(criterion, "__name__", repr(criterion))
-        raise TypeError(f"criterion is {name}, no function: {name}() would work")
+    if isinstance(criterion, type):
+        name = criterion.__name__
+        raise TypeError(f"criterion is the class {name}; {name}() would work")
+    if not callable(criterion):
+        text = "a function would work, such as nn.CrossEntropyLoss()"
+        raise TypeError(f"criterion is {criterion!r}; {text}")
     if metrics is not None and not hasattr(metrics, "items"):
         text = 'a dict would work, such as {"dice": dice_of}'
         raise TypeError(f"metrics is a {type(metrics).__name__}; {text}")
@@ -290,6 +296,9 @@ def _waited(history, watch):  # -> epochs since the best one
 def _begin(loaders, criterion, metrics, watch):
     for loader in loaders:
         check_arguments(loader, criterion, metrics, watch)
+        if isinstance(loader, Iterator):
+            text = "can be gone through only once; list(...) of it would work"
+            raise TypeError(f"a loader gives batches in each epoch, this one {text}")
     with suppress(Exception):  # some notebooks have no such file
         if not faulthandler.is_enabled():
             faulthandler.enable(sys.__stderr__)

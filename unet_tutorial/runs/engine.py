@@ -94,6 +94,11 @@ def _set_state(training, state):
     vars(training).update(deepcopy(state["progress"]))
     _set_random(training.device, state["random"])
 
+
+def _check_accumulate(accumulate):
+    if accumulate < 1:
+        raise ValueError(f"accumulate is {accumulate}; 1 (no sum) would work")
+
 # %% ../../nbs/workshop/runs/engine.ipynb #2f8dca40
 class Training(Step):
     """A training and how far it has come: all that is needed to go on exactly."""
@@ -109,6 +114,7 @@ class Training(Step):
         clip: float | None = None,  # the longest gradient; None: any length
         ema: float = 0.0,  # decay of the averaged weights, such as 0.99; 0: none
     ):
+        _check_accumulate(accumulate)
         device = pick_device(device)
         dtype = amp_type(amp, device)
         super().__init__(model.to(device), optimizer, scheduler, clip, dtype)
@@ -135,13 +141,14 @@ class Training(Step):
 def _follow(training):
     """Move the averaged weights a little towards the present ones."""
     decay = min(training.ema, (1 + training.step) / (10 + training.step))
-    old = training.average.state_dict().values()
-    pairs = list(zip(old, training.model.state_dict().values(), strict=True))
-    moved = [(kept, new) for kept, new in pairs if kept.is_floating_point()]
-    torch._foreach_lerp_(*map(list, zip(*moved, strict=True)), 1 - decay)
-    for kept, new in pairs:
-        if not kept.is_floating_point():  # a counter
-            kept.copy_(new)
+    present, averages, weights = training.model.state_dict(), [], []
+    for name, average in training.average.state_dict().items():
+        if average.is_floating_point():
+            averages.append(average)
+            weights.append(present[name])
+        else:  # a counter
+            average.copy_(present[name])
+    torch._foreach_lerp_(averages, weights, 1 - decay)
 
 # %% ../../nbs/workshop/runs/engine.ipynb #735efa50
 def _look_at(training):  # -> losses, and whether the gradient is finite
@@ -266,6 +273,12 @@ class _Rest:
     def __len__(self):
         return max(len(self.loader) - self.training.batch, 0)
 
+    def has_more(self):
+        try:
+            return len(self) > 0
+        except TypeError:  # not every loader has a length
+            return True
+
     def note_time(self):
         self.training.seconds = time.monotonic() - self.start
 
@@ -322,18 +335,19 @@ def _stop(rest, error):
         text = f"all logits are finite, {where}: try clip=1.0"
         causes = {training.batch + 1: text}
     training.optimizer.zero_grad()
-    for number, cause in causes.items():  # the first of them
-        raise FloatingPointError(
-            f"epoch {training.epoch + 1}, batch {number}: {error}. {cause}. The step "
-            "was not taken: the net is as it was before this batch"
-        ) from error
-    raise error
+    if not causes:
+        raise error
+    number = min(causes)  # the first batch that has one
+    raise FloatingPointError(
+        f"epoch {training.epoch + 1}, batch {number}: {error}. {causes[number]}. The "
+        "step was not taken: the net is as it was before this batch"
+    ) from error
 
 # %% ../../nbs/workshop/runs/engine.ipynb #learn-code
 def _learn(rest, criterion):  # -> mean loss per batch, of the whole epoch
     training = rest.training
     enough = training.batch > 0 and rest.is_over()  # an epoch has at least one step
-    if len(rest) and not enough:
+    if rest.has_more() and not enough:
         model, device = training.model, training.device
         try:
             train_one_epoch(model, rest, criterion, training, device)

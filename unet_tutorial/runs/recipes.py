@@ -330,8 +330,12 @@ def _nested(flat, environment):
     rest = {name: value for name, value in flat.items() if name not in own}
     recipe["epochs"] = flat.get("epochs") or 1  # only the length of this run is known
     used = _read_json(environment).get("amp") if environment.is_file() else None
-    amp = number_format(flat.get("amp", False), pick_device())
-    rest |= {"amp": _BITS.get(used, amp), "epochs": flat.get("epochs")}
+    amp = flat.get("amp", False)
+    if used in _BITS:
+        amp = _BITS[used]
+    elif amp in (True, "auto"):
+        amp = number_format(amp, pick_device())
+    rest |= {"amp": amp, "epochs": flat.get("epochs")}
     return rest | {"recipe": recipe, "options": flat.get("options")}
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #6cb57b41

@@ -68,9 +68,10 @@ def draw_progress(
     left.legend()
     right.set(title=f"{watch}, held out", xlabel="epoch", ylabel=watch, ylim=(0, None))
     axes = np.ravel([part.subplots(1, len(samples)) for part in below])
-    for axis, (image, truth, pred) in zip(axes, samples, strict=True):
-        axis.imshow(np.round(differences(image, pred, truth) * 31) / 31)
-        axis.set_axis_off()
+    for number, (image, truth, pred) in enumerate(samples):
+        axes[number].imshow(np.round(differences(image, pred, truth) * 31) / 31)
+        axes[number].set_title(f"held out, sample {number}")
+        axes[number].set_axis_off()
     return figure
 
 # %% ../../nbs/workshop/runs/report.ipynb #3616c639

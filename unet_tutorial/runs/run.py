@@ -76,7 +76,8 @@ def _reporting(out, epoch, report):
 # %% ../../nbs/workshop/runs/run.ipynb #amp-here
 def _format_here(out, plan, device):
     """Return the number format to go on in; warn if it is not that of the run."""
-    path, problem, before = out / "environment.json", "", "cpu"
+    path = out / "environment.json"
+    problem, before = "", "cpu"
     if path.is_file():
         before = json.loads(path.read_text("utf-8")).get("device", "cpu")
     try:
@@ -158,7 +159,8 @@ def _check_new(out):
     early = "recipe.json.part recipe.json environment.json history.csv".split()
     there = [name for name in there if name not in early]  # it never began
     if there:
-        text = f"to go on with a run: resume_run({str(out)!r}); else another name"
+        text = f"to go on with a run: resume_run({str(out)!r}), or --resume"
+        text += " in a terminal; else another name"
         raise FileExistsError(f"{out} holds {there[0]} and is not replaced: {text}")
 
 
