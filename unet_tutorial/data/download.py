@@ -37,6 +37,7 @@ _OXFORD = "https://www.robots.ox.ac.uk/~vgg/data/pets"
 _KAGGLE = "https://www.kaggle.com/competitions/carvana-image-masking-challenge"
 _RULES = "the competition's rules, accepted there; do not pass the data on"
 
+# %% ../../nbs/workshop/data/download.ipynb #sets
 SETS = {
     "isbi": DataSet(
         "https://downloads.imagej.net/ISBI-2012-challenge.zip",
