@@ -1,6 +1,7 @@
 """What the prose of the road must not do, and Figure 1 as its notebook draws it."""
 
 import re
+from copy import deepcopy
 from itertools import pairwise
 from pathlib import Path
 
@@ -45,7 +46,8 @@ def test_no_notebook_is_called_by_a_number_with_a_letter(path):
 def figure_1(net, side):
     """Run the cells of `05_model` that say where the boxes of Figure 1 are."""
     cells = files.read(ROOT / "nbs" / "05_model.ipynb")["cells"]
-    space = {"nn": nn, "torch": torch, "net": net, "print": lambda *_, **__: None}
+    space = {"nn": nn, "torch": torch, "deepcopy": deepcopy, "net": net}
+    space["print"] = lambda *_, **__: None
     for start in ("def trace(", "def place_boxes("):
         (text,) = [text for text in map(files.source, cells) if text.startswith(start)]
         exec(text, space)
