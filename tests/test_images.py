@@ -895,3 +895,64 @@ def test_probabilities_are_no_mask(tmp_path):
     values = np.linspace(0, 1, 600, dtype=np.float32).reshape(20, 30)
     with pytest.raises(ValueError, match=says("p.tif")):
         read_mask(save(tmp_path / "p.tif", values))
+
+
+def test_one_bit_per_pixel_in_rows_of_whole_bytes(tmp_path):
+    mask, path = square(40, 60) > 0, tmp_path / "a.tif"
+    save(path, mask)  # 60 bits are 8 bytes, the last half empty
+    assert np.array_equal(read_mask(path), mask)
+    assert np.array_equal(read_pixels(path), 255 * mask)
+    with pytest.raises(BadFile, match=says("a.tif", "damaged or cut off")):
+        read_mask(cut_off(path, 0.6))
+
+
+@pytest.mark.parametrize("kind, value", [(np.uint32, 3 * 10**9), (np.int8, -5)])
+def test_the_sign_of_a_compressed_number_is_kept(tmp_path, kind, value):
+    pixels, path = np.full((20, 30), value, kind), tmp_path / "a.tif"
+    tifffile.imwrite(path, pixels, compression="packbits")
+    found = read_pixels(path)
+    assert found.dtype == kind and np.array_equal(found, pixels)
+
+
+UNREADABLE = {
+    "float64": (np.ones((20, 30)), {"compression": "packbits"}),
+    "complex64": (np.ones((20, 30), np.complex64), {}),
+    "5 channels": (np.ones((20, 30, 5), np.uint16), {"planarconfig": "contig"}),
+    "2 channels": (np.ones((2, 20, 30), np.uint16), {"planarconfig": "separate"}),
+    "several slices": (np.ones((4, 20, 30), np.uint8), {"volumetric": True}),
+    "white as 0": (np.ones((20, 30), np.uint16), {"photometric": "miniswhite"}),
+}
+
+
+@pytest.mark.parametrize("read", [read_pixels, read_image, read_mask])
+@pytest.mark.parametrize("found", UNREADABLE)
+def test_a_tiff_that_pillow_would_change_or_not_know(tmp_path, found, read):
+    pixels, options = UNREADABLE[found]
+    path = tmp_path / "a.tif"
+    if "volumetric" in options:
+        options = options | {"tile": (16, 16, 16)}
+    tifffile.imwrite(path, pixels, **{"photometric": "minisblack"} | options)
+    with pytest.raises(BadFile, match=says("a.tif", "of a kind", found, "save it")):
+        read(path)
+
+
+@pytest.mark.parametrize("name", ["film.gif", "film.png", "film.webp"])
+def test_a_film_is_not_predicted_by_its_first_picture(tmp_path, name):
+    pictures = [Image.fromarray(noise(20, 30)) for _ in range(3)]
+    pictures[0].save(tmp_path / name, save_all=True, append_images=pictures[1:])
+    with pytest.raises(BadFile, match=says(name, "several pages", "save the page")):
+        read_pixels(tmp_path / name)
+
+
+def test_an_archive_of_arrays_is_no_array(tmp_path):
+    with open(tmp_path / "a.npy", "wb") as file:
+        np.savez(file, noise(20, 30))
+    with pytest.raises(BadFile, match=says("a.npy", "archive", "np.save")):
+        read_pixels(tmp_path / "a.npy")
+
+
+def test_the_range_that_is_offered_holds_negative_numbers(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.array([[-300, 500]], np.int16))
+    with pytest.raises(BadFile, match=says("(-300, 511) would hold all")):
+        read_image(path)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 from samples import Drawn, carvana, noise, save, save_palette, says, square
@@ -210,6 +211,16 @@ def test_images_and_masks_swapped(tmp_path):
 def pair_of(folder, image, labels, name="a"):
     image = save(folder / f"{name}.png", image)
     return Pair(image, save(folder / "masks" / f"{name}.png", labels))
+
+
+def test_a_kind_that_pillow_does_not_know_is_named_as_what_it_is(tmp_path):
+    paths = tmp_path / "a.tif", tmp_path / "a_mask.png"
+    tifffile.imwrite(paths[0], np.linspace(0, 1, 40 * 60).reshape(40, 60))  # float64
+    save(paths[1], square())
+    data = ImagePairs([Pair(*paths)], (20, 30))
+    assert data.source.channels == 1
+    with pytest.raises(ValueError, match=says("a.tif", "more than 8 bits", "range")):
+        data[0]
 
 
 def test_grey_images_stay_grey_unless_one_has_colours(tmp_path):

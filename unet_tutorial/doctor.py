@@ -92,7 +92,7 @@ class Check(NamedTuple):
 
 def without_names(
     text: str,  # any
-) -> str:  # with ~ and "user" in their place
+) -> str:  # with ~ and "user" instead of them
     """Take the names of the user and of the home folder out of a text."""
     for home in {str(Path.home()), os.path.realpath(Path.home())} - {os.sep}:
         text = text.replace(home, "~")

@@ -197,8 +197,9 @@ class Report:
         for title, items in (("problem", self.problems), ("note", self.notes)):
             rows += ["", f" files  {title}" if items else f"        no {title}"]
             for item in items:
-                text, how = f"{len(item.files):6,}  {item}", {"break_on_hyphens": False}
-                rows.append(fill(text, 88, subsequent_indent=8 * " ", **how))
+                text, indent = f"{len(item.files):6,}  {item}", 8 * " "
+                lines = fill(text, 88, subsequent_indent=indent, break_on_hyphens=False)
+                rows.append(lines)
         return "\n".join(rows)
 
     def show(self, count: int = 4, height: int = 120) -> None:

@@ -121,9 +121,9 @@ def _slice_truth(item, size=None):
     return _resized(membrane, size, Image.Resampling.NEAREST)
 
 
-def _resized(pixels, size, how):
+def _resized(pixels, size, resampling):
     image = Image.fromarray(pixels)
-    return np.array(image.resize(size[::-1], how) if size else image)
+    return np.array(image.resize(size[::-1], resampling) if size else image)
 
 
 def open_isbi(

@@ -37,6 +37,7 @@ _OXFORD = "https://www.robots.ox.ac.uk/~vgg/data/pets"
 _KAGGLE = "https://www.kaggle.com/competitions/carvana-image-masking-challenge"
 _RULES = "the competition's rules, accepted there; do not pass the data on"
 
+# %% ../../nbs/workshop/data/download.ipynb #sets
 SETS = {
     "isbi": DataSet(
         "https://downloads.imagej.net/ISBI-2012-challenge.zip",
@@ -45,11 +46,17 @@ SETS = {
         200_000_000,
     ),
     "u373": DataSet(
-        *(f"{_CTC}PhC-C2DH-U373.zip", _CITE, "man_seg*.tif", 10**9),
+        f"{_CTC}PhC-C2DH-U373.zip",
+        _CITE,
+        "man_seg*.tif",
+        10**9,
         "b18185c18fce54e8eeb93e4bbb9b201d757add9409bbf2283b8114185a11bc9e",
     ),
     "hela": DataSet(
-        *(f"{_CTC}DIC-C2DH-HeLa.zip", _CITE, "man_seg*.tif", 10**9),
+        f"{_CTC}DIC-C2DH-HeLa.zip",
+        _CITE,
+        "man_seg*.tif",
+        10**9,
         "832fed2d05bb7488cf9c51a2994b75f8f3f53b3c3098856211f2d39023c34e1a",
     ),
     "nuclei": DataSet(_BBBC, "CC0: cite Caicedo 2019", "masks/*.png", 10**9),

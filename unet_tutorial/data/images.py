@@ -89,7 +89,7 @@ def open_image(
         yield image
 
 # %% ../../nbs/workshop/data/images.ipynb #plain-page
-_GREY, _COLOUR, _INDEX = (0, 1), 2, 3  # photometric interpretations: 0 has white = 0
+_GREY, _COLOUR, _YCBCR = (0, 1), 2, 6  # photometric interpretations: 0 has white = 0
 
 
 def _is_plain(page):
@@ -148,6 +148,16 @@ class _Pages:
         return size[::-1] if _orientation(page) in (5, 6, 7, 8) else size
 
 # %% ../../nbs/workshop/data/images.ipynb #pages-decode
+def _bytes_of(page):
+    """Return how many bytes a page takes uncompressed, in rows of whole bytes."""
+    bits, planes = page.bitspersample, page.samplesperpixel
+    if isinstance(bits, tuple):  # they differ from channel to channel
+        return page.nbytes
+    if page.planarconfig == 1:  # the channels of a pixel are side by side
+        bits, planes = bits * planes, 1
+    return planes * page.imagelength * -(-page.imagewidth * bits // 8)
+
+
 def _check_whole(pages, page):
     """Refuse a page whose bytes are not all in the file, and a bomb."""
     most, end = Image.MAX_IMAGE_PIXELS, pages.tiff.filehandle.size
@@ -157,13 +167,34 @@ def _check_whole(pages, page):
     parts = list(zip(page.dataoffsets, page.databytecounts, strict=True))
     whole = all(count > 0 and start + count <= end for start, count in parts)
     if page.compression == 1:
-        whole = whole and sum(count for _, count in parts) >= page.nbytes
+        whole = whole and sum(count for _, count in parts) >= _bytes_of(page)
     if pages.follow:
         whole = page.is_contiguous and parts[0][0] + pages.count * page.nbytes <= end
     if not parts or not whole:
         raise BadFile(pages.path, "is damaged or cut off", _AGAIN, "bytes are missing")
 
+# %% ../../nbs/workshop/data/images.ipynb #pages-kind
+_KNOWN = "bool uint8 int8 uint16 int16 uint32 int32 float32".split()  # to Pillow
 
+
+def _check_kind(pages, page):
+    """Refuse a page that Pillow does not know, or would change without a word."""
+    grey, deep = page.photometric in _GREY, page.bitspersample in (16, 32)
+    alpha = page.extrasamples in ((1,), (2,))
+    faults = {
+        f"numbers of the type {page.dtype}": str(page.dtype) not in _KNOWN,
+        f"numbers of {page.bitspersample} bits": page.bitspersample in (10, 14, 24),
+        f"{page.samplesperpixel} channels": grey and page.samplesperpixel > 1 + alpha,
+        "several slices in one page": page.imagedepth > 1,
+        "white as 0 in more than 8 bits": page.photometric == 0 and deep,
+    }
+    for found in [name for name, wrong in faults.items() if wrong]:
+        remedy = (
+            "save it without compression, black as 0, one channel or slice per page"
+        )
+        raise BadFile(pages.path, "is a TIFF of a kind we cannot read", remedy, found)
+
+# %% ../../nbs/workshop/data/images.ipynb #pages-pillow
 def _decode(pages, number):
     """Return a page as an array, or as an image of Pillow's where that reads it."""
     page, file = pages.page(number), pages.tiff.filehandle
@@ -176,9 +207,17 @@ def _decode(pages, number):
         pixels = page.asarray(maxworkers=1)
         pixels = np.moveaxis(pixels, 0, 2) if page.axes == "SYX" else pixels
         return pixels[..., :3] if pixels.ndim == 3 else pixels  # no transparency
-    return _decode_with_pillow(pages, number)
+    _check_kind(pages, page)
+    plain = page.photometric == _YCBCR and page.compression == _orientation(page) == 1
+    if plain and page.nbytes == sum(page.databytecounts):  # which old Pillow cannot
+        size = page.imagewidth, page.imagelength
+        return Image.frombytes("YCbCr", size, page.asarray().tobytes())
+    image = _decode_with_pillow(pages, number)
+    if page.dtype in (np.int8, np.uint32):  # Pillow mistakes the sign
+        return np.asarray(image).view(page.dtype)
+    return image
 
-# %% ../../nbs/workshop/data/images.ipynb #pages-pillow
+# %% ../../nbs/workshop/data/images.ipynb #pages-open
 def _decode_with_pillow(pages, number):
     """Return a page as an image, turned upright by Pillow when it loads it."""
     if pages.pillow is None:
@@ -192,7 +231,7 @@ def _decode_with_pillow(pages, number):
 def _is_tiff(path):
     """Tell a TIFF or BigTIFF file, of either byte order, by its first four bytes."""
     if not Path(path).is_file():
-        return False  # whoever opens it says so
+        return False  # the error comes when it is opened
     with open(path, "rb") as file:
         return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
@@ -277,6 +316,12 @@ def _check_single(count, path):
         remedy = "read_stack reads a TIFF; of others, save the page that counts"
         raise BadFile(path, "has several pages", remedy, f"{count} pages")
 
+
+def _check_no_film(image, path):
+    """Refuse a film, but not the second picture that some cameras add (MPO)."""
+    if image.format != "MPO":
+        _check_single(getattr(image, "n_frames", 1), path)
+
 # %% ../../nbs/workshop/data/images.ipynb #load-upright-2
 def load_upright(
     path: str | Path,  # an image file
@@ -290,8 +335,7 @@ def load_upright(
             image = _as_image(page, path) if isinstance(page, np.ndarray) else page
             return image, pages.size(0)
     with open_image(path) as image:
-        if image.format != "MPO":  # where a camera adds a second picture
-            _check_single(getattr(image, "n_frames", 1), path)
+        _check_no_film(image, path)
         full = _size_of(image, path)
         if size:
             _draft(image, size if full == image.size[::-1] else size[::-1])
@@ -302,9 +346,11 @@ def _check_range(pixels, fractions, value_range, path):
     """Refuse a missing or impossible value_range, and say what would work."""
     low, high = pixels.min(), pixels.max()
     if value_range is None:
-        top = high if fractions else 2 ** int(high).bit_length() - 1
+        bottom, top = min(low, 0), high
+        if not fractions:
+            top = 2 ** int(high).bit_length() - 1
         remedy = "say what becomes 0 and 255, for all files: value_range=(low, high)"
-        found = f"{low:g} to {high:g}; (0, {top:g}) would hold all"
+        found = f"{low:g} to {high:g}; ({bottom:g}, {top:g}) would hold all"
         raise BadFile(path, "has more than 8 bits", remedy, found)
     if not np.isfinite([low, high]).all() or not value_range[0] < value_range[1]:
         remedy = "give finite values and a rising value_range"
@@ -560,19 +606,29 @@ def _upright(image):
     return image if image.format == "TIFF" else ImageOps.exif_transpose(image)
 
 
+def _open_array(path):
+    """Open a .npy file; its pixels are read when they are indexed."""
+    cause, remedy = "is no array of numpy.save", "np.save(path, pixels) writes one"
+    try:
+        array = np.load(path, mmap_mode="r")  # pickles are refused
+    except (ValueError, EOFError) as error:
+        raise BadFile(path, cause, remedy, str(error)) from None
+    if not isinstance(array, np.ndarray):
+        raise BadFile(path, cause, remedy, "an archive of several, an .npz")
+    return array
+
+
 def read_pixels(
     path: str | Path,  # an image of Pillow's formats, a TIFF of many pages, or .npy
 ) -> np.ndarray:  # (H, W), (H, W, 3), or those of a stack: (N, H, W), (N, H, W, 3)
     """Read an image file, with all the bits and pages that it has."""
     if Path(path).suffix.lower() == ".npy":
-        try:
-            return np.load(path, mmap_mode="r")  # pickles are refused
-        except (ValueError, EOFError) as error:
-            raise ValueError(f"{path} is no array of numpy.save: {error}") from None
+        return _open_array(path)
     if _is_tiff(path):
         with _open_pages(path) as pages:
             return _all_pages(pages)
     with open_image(path) as image:
+        _check_no_film(image, path)
         return _as_seen(_upright(image))
 
 # %% ../../nbs/workshop/data/images.ipynb #196826e4

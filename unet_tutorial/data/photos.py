@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
 from unet_tutorial.data.images import (
+    is_grey,
     name_some,
-    open_image,
     read_image,
     read_labels,
     read_mask,
@@ -73,15 +73,13 @@ class _Pairs:
     instances = False
 
     def __init__(self, pairs, num_classes):
-        self.pairs, self.classes, modes = tuple(pairs), range(num_classes), set()
+        self.pairs, self.classes = tuple(pairs), range(num_classes)
         for pair in self.pairs:
             sizes = upright_size(pair.image), upright_size(pair.mask)
             if sizes[0] != sizes[1]:
                 text = f"{pair.image} is {sizes[0]}, {pair.mask} is {sizes[1]} (H, W)"
                 raise ValueError(f"{text}: a mask must have the size of its image")
-            with open_image(pair.image) as image:
-                modes.add(image.mode[0])
-        self.channels = 3 if modes - set("1LIF") else 1
+        self.channels = 1 if all(is_grey(pair.image) for pair in self.pairs) else 3
 
     def __len__(self):
         return len(self.pairs)

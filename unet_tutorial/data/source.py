@@ -18,7 +18,7 @@ from .images import upright_size
 
 # %% ../../nbs/workshop/data/source.ipynb #b5dc80f5
 class Item(NamedTuple):
-    """Where an image and its truth lie, and what is known of them."""
+    """Where an image and its truth are, and what is known of them."""
 
     image: Path  # a file
     mask: Path  # a file, or a folder with a file for each object
