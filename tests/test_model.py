@@ -163,3 +163,20 @@ def test_importing_the_model_needs_torch_alone():
     run = [sys.executable, "-c", code]
     result = subprocess.run(run, capture_output=True, text=True, env=os.environ)
     assert result.stdout.strip() == "4", result.stderr
+
+
+@pytest.mark.parametrize(
+    "name", ["in_channels", "num_classes", "base_channels", "depth"]
+)
+@pytest.mark.parametrize("count", [0, -1, 8.0])
+def test_a_count_that_is_none_is_named(name, count):
+    with pytest.raises(ValueError, match=f"{name} is {count}; 1 or more"):
+        UNet(**{name: count})
+
+
+def test_images_of_bytes_are_refused_with_a_remedy():
+    net = UNet(base_channels=1, depth=1)
+    with pytest.raises(
+        ValueError, match=r"torch.uint8; floats would work: x.float\(\)"
+    ):
+        net(torch.zeros(1, 1, 28, 28, dtype=torch.uint8))

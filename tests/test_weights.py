@@ -196,3 +196,9 @@ def test_a_shipped_net_is_found_by_its_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     thin_net = save_net(tmp_path / "membranes" / "best.safetensors", thin())
     assert find_net("membranes").resolve() == thin_net  # a folder of one's own is first
+
+
+def test_a_misspelt_net_is_answered_with_those_there_are(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"no membrane; .*\(membranes\)"):
+        find_net("membrane")

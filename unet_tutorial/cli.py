@@ -382,7 +382,8 @@ def _predict(args):
     done = predict_files(
         args.net, args.images, args.to, args.overwrite, args.write, **options
     )
-    print(f"{len(done):,} files written to {args.to}")
+    files = "1 file" if len(done) == 1 else f"{len(done):,} files"
+    print(f"{files} written to {args.to}")
     return 0
 
 # %% ../nbs/workshop/cli.ipynb #evaluate-command

@@ -76,17 +76,21 @@ def _check_input(x: Tensor, net: nn.Module) -> None:
             f"the input has shape {tuple(x.shape)}; this net takes a batch of images "
             f"(B, C, H, W) with C = {net.in_channels}"
         )
+    if not x.is_floating_point():
+        raise ValueError(f"the input is {x.dtype}; floats would work: x.float()")
     if net.padding == 0:
         for size in x.shape[-2:]:
             output_size(size, net.depth)  # a wrong size names the nearest right ones
 
 
-def _is_release(variant: str, padding: int, **counts: int) -> bool:
+def _is_release(net: nn.Module) -> bool:
+    variant, padding = net.variant, net.padding
     if variant not in ("paper", "release"):
         raise ValueError(f'variant is {variant!r}; "paper" or "release" would work')
     if isinstance(padding, bool) or padding not in (0, 1):
         raise ValueError(f"padding is {padding!r}; 0 (the paper) or 1 would work")
-    for name, count in counts.items():
+    for name in ("in_channels", "num_classes", "base_channels", "depth"):
+        count = getattr(net, name)
         if not isinstance(count, int) or count < 1:
             raise ValueError(f"{name} is {count!r}; 1 or more would work")
     return variant == "release"
@@ -111,7 +115,7 @@ class UNet(nn.Module):
         self.base_channels, self.depth = base_channels, depth
         self.padding, self.norm = padding, norm
         self.dropout, self.variant = dropout, variant
-        release = _is_release(variant, padding, depth=depth, num_classes=num_classes)
+        release = _is_release(self)
         widths = [base_channels * 2**level for level in range(depth + 1)]
         self.contracting = ContractingPath(
             in_channels, widths, padding, norm, dropout, release

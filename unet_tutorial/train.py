@@ -36,7 +36,7 @@ def to_device(
 def _remedy(labels, expected):
     if labels.ndim == 4:
         return "labels have no channels: labels[:, 0]"
-    if labels.shape[-1] < expected[-1]:
+    if labels.shape[-2] < expected[-2] or labels.shape[-1] < expected[-1]:
         return "were they cut for a net of another depth or padding?"
     return "crop the labels to the middle (skips.center_crop)"
 

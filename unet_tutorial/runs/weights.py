@@ -140,6 +140,12 @@ def find_net(
     path = Path(path)
     if not path.exists() and str(path) in shipped_nets():
         return _NETS / f"{path}.safetensors"
+    if not path.exists():
+        names = ", ".join(shipped_nets())
+        text = (
+            f"a .safetensors file, a run's folder or a shipped net ({names}) would work"
+        )
+        raise FileNotFoundError(f"there is no {path}; {text}")
     if not path.is_dir():
         return path
     best = path / "best.safetensors"
