@@ -198,7 +198,7 @@ def is_alive(pid):  # bool
 def test_a_notebook_may_take_ten_times_as_long_as_usual(repository):
     path = repository / "nbs" / "00_show.ipynb"
     assert course.limit(path) == course.MINUTES
-    for seconds, minutes in ((6, 5), (60, 10), (900, course.MINUTES)):
+    for seconds, minutes in ((6, 2), (60, 10), (900, course.MINUTES)):
         times.update({"00_show": seconds}, repository, ["00_show"])
         assert course.limit(path) == minutes
 

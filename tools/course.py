@@ -175,11 +175,11 @@ def cores():  # int
 def limit(
     path,  # a notebook
 ):  # float, minutes
-    "When a notebook is taken for stuck: at ten times its usual time, not before 5 min."
+    "When a notebook is taken for stuck: at ten times its usual time, not before 2 min."
     usual = times.read(ROOT).get(notebooks.name_of(path))
     if usual is None:
         return MINUTES
-    return min(MINUTES, max(5, 10 * usual / 60))
+    return min(MINUTES, max(2, 10 * usual / 60))
 
 
 def execute_apart(
