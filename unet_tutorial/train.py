@@ -12,7 +12,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
 from .metrics import count_pixels
+from .tiles import eval_mode
 
 # %% ../nbs/12_train.ipynb #to-device
 def to_device(
@@ -180,18 +181,6 @@ def train_one_epoch(
     return torch.stack(losses).mean().item()  # the one time the CPU waits for the GPU
 
 # %% ../nbs/12_train.ipynb #eval-mode
-@contextmanager
-def _in_eval_mode(model):
-    """Let a net answer without drop-out; put each layer back as it was."""
-    modes = [(layer, layer.training) for layer in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for layer, mode in modes:
-            layer.training = mode
-
-
 def _to_host(losses, tables):  # (batches,), (batches, K, K)
     """Bring losses and counts to the CPU in one copy, so that it waits only once."""
     bits = torch.stack(losses).float().view(torch.int32)  # the same four bytes
@@ -223,7 +212,7 @@ def evaluate(
     check_arguments(loader, criterion, metrics)
     device = next(model.to(device).parameters()).device
     losses, tables = [], []
-    with _in_eval_mode(model):
+    with eval_mode(model):
         for batch in _progress(loader, "evaluate"):
             images, labels, *weights = to_device(batch, device)
             with precision(device, amp):
