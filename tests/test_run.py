@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from samples import carvana, isbi, says
+from samples import carvana, isbi, names, says
+from tqdm.auto import tqdm
 
 from unet_tutorial import gpu
 from unet_tutorial.data.crops import Whole, Windows, read_example
@@ -79,10 +80,6 @@ def on_the_cpu():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runs, "pick_device", lambda wanted: torch.device("cpu"))
         yield
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
 
 
 def assert_equal_runs(a, b):
@@ -604,11 +601,15 @@ def test_a_run_that_is_killed_again_and_again_ends_the_same(stack, whole, tmp_pa
     fork, out = multiprocessing.get_context("fork"), tmp_path / "run"
     how = {"save_every": 0}
 
-    def child():
+    def work():
         if (out / "recipe.json").exists():
             resume_run(out, **how)
         else:
             train_run("isbi", stack, out, recipe(), epochs=3, **how)
+
+    def child():
+        tqdm.set_lock(threading.RLock())  # killed while it holds ours, we would wait
+        work()
 
     for wait in (0.05, 0.12, 0.2, 0.16):
         process = fork.Process(target=child)
@@ -618,7 +619,7 @@ def test_a_run_that_is_killed_again_and_again_ends_the_same(stack, whole, tmp_pa
         process.join()
         if (out / "state.safetensors").exists():
             load_state(out / "state.safetensors")  # it is never half a file
-    child()
+    work()
     assert_equal_runs(out, whole)
 
 
