@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from unet_tutorial.model import UNet
 from unet_tutorial.synthetic import draw_cars
 
 BLACK_WHITE = [0, 0, 0, 255, 255, 255]
@@ -22,6 +23,38 @@ def says(*words):
 
 def noise(*shape):
     return RNG.integers(0, 256, shape, dtype=np.uint8)
+
+
+def normal(*shape, dtype=torch.float64):
+    "Numbers of a normal distribution, the same each time."
+    return torch.from_numpy(np.random.default_rng(0).normal(size=shape)).to(dtype)
+
+
+def bytes_of(*shape):
+    "Random bytes, the same each time."
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+def thin_net(depth=1, dtype=torch.float32, base_channels=2, **switches):
+    "A net of few weights, the same each time, in eval mode."
+    torch.manual_seed(0)
+    net = UNet(base_channels=base_channels, depth=depth, **switches)
+    return net.eval().to(dtype)
+
+
+def names(folder):
+    "The names of what is in a folder."
+    return sorted(path.name for path in folder.iterdir())
+
+
+class Malicious:
+    "Its pickle makes a file as soon as it is opened."
+
+    def __init__(self, flag):
+        self.flag = flag
+
+    def __reduce__(self):
+        return (self.flag.touch, ())
 
 
 def square(height=40, width=60):  # a mask with an object in it

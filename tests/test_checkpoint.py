@@ -4,33 +4,16 @@ import errno
 import os
 import pickle
 import sys
+from functools import partial
 
 import pytest
 import torch
-from samples import says
+from samples import Malicious, names, says, thin_net
 
-from unet_tutorial.model import UNet
 from unet_tutorial.runs.checkpoint import load_state, save_state
 from unet_tutorial.runs.weights import load_net, save_net
 
-
-def thin(**switches):
-    torch.manual_seed(0)
-    return UNet(base_channels=1, depth=1, **switches).eval()
-
-
-def names(folder):
-    return sorted(file.name for file in folder.iterdir())
-
-
-class Malicious:
-    "Its pickle makes a file as soon as it is opened."
-
-    def __init__(self, flag):
-        self.flag = flag
-
-    def __reduce__(self):
-        return (self.flag.touch, ())
+thin = partial(thin_net, base_channels=1)
 
 
 # A full disk

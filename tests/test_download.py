@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from samples import says
+from samples import names, says
 
 from unet_tutorial.data import download as module
 from unet_tutorial.data.download import SETS, DataSet, checksum, download, get, unpack
@@ -98,10 +98,6 @@ def server(monkeypatch):
     yield made
     made.shutdown()
     made.server_close()
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
 
 
 def checksum_of(body):

@@ -3,13 +3,9 @@
 import os
 
 import pytest
-from samples import says
+from samples import names, says
 
 from unet_tutorial.runs.files import new_file
-
-
-def names(folder):
-    return sorted(file.name for file in folder.iterdir())
 
 
 def test_a_new_file_is_renamed_when_it_is_whole(tmp_path):

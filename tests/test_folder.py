@@ -6,28 +6,22 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from samples import noise, save, save_stack, says
+from samples import noise, save, save_stack, says, thin_net
 
 from unet_tutorial.data.images import read_mask
 from unet_tutorial.deploy.folder import predict_files
-from unet_tutorial.model import UNet
 from unet_tutorial.predict import Predictor
 from unet_tutorial.runs.weights import save_net
 
 
-def thin(**switches):
-    torch.manual_seed(0)
-    return UNet(base_channels=2, depth=1, **switches).eval()
-
-
 @pytest.fixture(scope="module")
 def predictor():
-    return Predictor(thin(), torch.device("cpu"), classes=["a", "b"])
+    return Predictor(thin_net(), torch.device("cpu"), classes=["a", "b"])
 
 
 @pytest.fixture
 def run(tmp_path):
-    save_net(tmp_path / "run" / "best.safetensors", thin(), classes=["a", "b"])
+    save_net(tmp_path / "run" / "best.safetensors", thin_net(), classes=["a", "b"])
     for name in ("one", "two"):
         save(tmp_path / "images" / f"{name}.png", noise(20, 33))
     return tmp_path
@@ -80,7 +74,7 @@ def test_a_stack_becomes_numbered_files(run, predictor):
 
 
 def test_three_classes_are_written_in_colours(run):
-    net = Predictor(thin(num_classes=3), torch.device("cpu"))
+    net = Predictor(thin_net(num_classes=3), torch.device("cpu"))
     [path, *_] = predict_files(net, run / "images", run / "to")
     assert Image.open(path).mode == "P"
     due = net(run / "images" / "one.png")

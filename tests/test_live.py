@@ -7,23 +7,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from samples import noise
+from samples import noise, thin_net
 
 from unet_tutorial.data.images import read_mask
 from unet_tutorial.deploy import live as module
 from unet_tutorial.deploy.live import Desk, live, read_upload
-from unet_tutorial.model import UNet
 from unet_tutorial.predict import Predictor
-
-
-def thin(**switches):
-    torch.manual_seed(0)
-    return UNet(base_channels=2, depth=1, **switches).eval()
 
 
 @pytest.fixture(scope="module")
 def predictor():
-    return Predictor(thin(), torch.device("cpu"), classes=["a", "b"])
+    return Predictor(thin_net(), torch.device("cpu"), classes=["a", "b"])
 
 
 def names(paths):
@@ -58,7 +52,7 @@ def test_a_desk_without_widgets(tmp_path, predictor):
 
 
 def test_a_large_image_is_thinned_for_the_screen_only(tmp_path):
-    net = Predictor(thin(padding=1), torch.device("cpu"))
+    net = Predictor(thin_net(padding=1), torch.device("cpu"))
     desk = Desk(net, tmp_path)
     desk.open("a.png", noise(1700, 20))
     assert Image.open(io.BytesIO(desk.png(0.5, 0.5))).size == (7, 567)

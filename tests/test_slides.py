@@ -11,6 +11,7 @@ import torch
 from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from samples import bytes_of, normal, thin_net
 from torch import nn
 
 from unet_tutorial.data import slides
@@ -21,21 +22,11 @@ from unet_tutorial.data.slides import (
     predict_slide,
     slide_mean_and_std,
 )
-from unet_tutorial.model import UNet
 from unet_tutorial.tiles import predict_tiled
 
 
 def thin(depth=2, dtype=torch.float64, **switches):
-    torch.manual_seed(0)
-    return UNet(base_channels=2, depth=depth, **switches).eval().to(dtype)
-
-
-def noise(*shape, dtype=torch.float64):
-    return torch.from_numpy(np.random.default_rng(0).normal(size=shape)).to(dtype)
-
-
-def bytes_of(*shape):
-    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    return thin_net(depth, dtype, **switches)
 
 
 @torch.no_grad()
@@ -55,7 +46,11 @@ def logits_of(net, image, tile, batch_size=1, standardise=None):
 
 
 def test_mean_and_deviation_of_the_whole_slide():
-    for image in (bytes_of(200, 31), bytes_of(3, 130, 20), noise(2, 65, 9).numpy() + 9):
+    for image in (
+        bytes_of(200, 31),
+        bytes_of(3, 130, 20),
+        normal(2, 65, 9).numpy() + 9,
+    ):
         mean, std = slide_mean_and_std(image)
         assert np.isclose(mean, image.mean()) and np.isclose(std, image.std())
     assert slide_mean_and_std(np.full((5, 5), 7)) == (7, 1e-6)
@@ -137,7 +132,7 @@ def test_memory_is_that_of_a_tile():
 
 
 def test_one_tile_is_the_whole_image():
-    net, image = thin(3, padding=1), noise(1, 61, 83)
+    net, image = thin(3, padding=1), normal(1, 61, 83)
     expected = whole_padded(net, image)
     found = predict_blended(net, image, 96, 32)
     assert torch.allclose(found, expected, atol=1e-5)
@@ -147,7 +142,7 @@ def test_one_tile_is_the_whole_image():
 @given(st.integers(1, 100), st.integers(1, 100), st.integers(1, 8), st.integers(0, 7))
 def test_weights_sum_to_one(height, width, tile, overlap):
     keep = torch.nn.Identity()
-    image, overlap = noise(1, height, width), min(overlap, tile - 1)
+    image, overlap = normal(1, height, width), min(overlap, tile - 1)
     found = predict_blended(keep, image, 16 * tile, 16 * overlap)
     assert torch.allclose(found, image.float(), atol=1e-5)
 
@@ -167,12 +162,12 @@ def test_each_layer_gets_its_mode_back():
     frozen = next(norms)
     frozen.eval()
     before = [layer.training for layer in net.modules()]
-    predict_blended(net, noise(1, 40, 50), 32, 16)
+    predict_blended(net, normal(1, 40, 50), 32, 16)
     assert [layer.training for layer in net.modules()] == before
 
 
 def test_blending_keeps_the_precision_of_the_net():
-    net, image = thin(2, padding=1), noise(1, 40, 50)
+    net, image = thin(2, padding=1), normal(1, 40, 50)
     expected = whole_padded(net, image)
     found = predict_blended(net, image, 64, 16)
     assert found.dtype == torch.float64
@@ -182,7 +177,7 @@ def test_blending_keeps_the_precision_of_the_net():
 
 
 def test_blending_removes_the_step():
-    net, image = thin(2, padding=1), noise(1, 96, 160)
+    net, image = thin(2, padding=1), normal(1, 96, 160)
     expected = whole_padded(net, image)
     steps = []
     for tile, overlap in [(32, 0), (64, 32)]:
@@ -205,7 +200,7 @@ def test_blending_removes_the_step():
 )
 def test_tiles_that_cannot_be_blended(tile, overlap, words):
     with pytest.raises(ValueError, match=words):
-        predict_blended(thin(4, padding=1), noise(1, 9, 9), tile, overlap)
+        predict_blended(thin(4, padding=1), normal(1, 9, 9), tile, overlap)
 
 
 # What is refused
@@ -226,8 +221,8 @@ def test_nan_is_named_where_it_is(monkeypatch, value, padding, standardise):
 @pytest.mark.parametrize(
     ("image", "kind", "words"),
     [
-        (noise(9, 9), ValueError, r"\(9, 9\).*image\[None\]"),
-        (noise(3, 9, 9), ValueError, r"\(3, 9, 9\).*C = 1"),
+        (normal(9, 9), ValueError, r"\(9, 9\).*image\[None\]"),
+        (normal(3, 9, 9), ValueError, r"\(3, 9, 9\).*C = 1"),
         (bytes_of(9, 9), TypeError, r"uint8.*mean_and_std"),
     ],
 )
@@ -239,16 +234,16 @@ def test_bad_images_of_a_padded_net(image, kind, words):
 def test_an_unpadded_net_is_not_blended():
     for tile in (64, 188):  # 188 is what the net itself would advise
         with pytest.raises(ValueError, match="is unpadded; predict_tiled would work"):
-            predict_blended(thin(4), noise(1, 300, 300), tile, 16)
+            predict_blended(thin(4), normal(1, 300, 300), tile, 16)
     hidden = nn.Sequential(thin())  # from the outside nobody can tell
     with pytest.raises(ValueError, match="Is it unpadded.*predict_tiled would work"):
-        predict_blended(hidden, noise(1, 90, 90), 64, 16)
+        predict_blended(hidden, normal(1, 90, 90), 64, 16)
 
 
 def test_labels_take_one_byte_each():
     for classes, kind in [(1, torch.uint8), (3, torch.uint8), (257, torch.int32)]:
-        assert likeliest(noise(classes, 5, 6)).dtype == kind
-    assert torch.equal(likeliest(noise(3, 5, 6)).long(), noise(3, 5, 6).argmax(0))
+        assert likeliest(normal(classes, 5, 6)).dtype == kind
+    assert torch.equal(likeliest(normal(3, 5, 6)).long(), normal(3, 5, 6).argmax(0))
 
 
 NO_PAIRS = [(0, 0), (np.nan, 1), (0, -1), (0, np.inf), True, 5, (), (1,), (1, 2, 3)]

@@ -5,10 +5,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from samples import bytes_of, normal, thin_net
 from torch import nn
 
 from unet_tutorial import tiles
-from unet_tutorial.model import UNet
 from unet_tutorial.sizes import nearest_valid_sizes, output_size, valid_sizes
 from unet_tutorial.tiles import (
     ask_tiles,
@@ -22,16 +22,7 @@ from unet_tutorial.tiles import (
 
 
 def thin(depth=2, dtype=torch.float64, **switches):
-    torch.manual_seed(0)
-    return UNet(base_channels=2, depth=depth, **switches).eval().to(dtype)
-
-
-def noise(*shape, dtype=torch.float64):
-    return torch.from_numpy(np.random.default_rng(0).normal(size=shape)).to(dtype)
-
-
-def bytes_of(*shape):
-    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    return thin_net(depth, dtype, **switches)
 
 
 @torch.no_grad()
@@ -122,7 +113,7 @@ def test_the_papers_numbers():
 def test_any_size_tile_and_batch_equals_the_whole_image(data):
     depth = data.draw(st.integers(1, 3))
     net = thin(depth, in_channels=2, num_classes=3)
-    image = noise(2, data.draw(st.integers(1, 90)), data.draw(st.integers(1, 90)))
+    image = normal(2, data.draw(st.integers(1, 90)), data.draw(st.integers(1, 90)))
     every = [tile for tile in output_tiles(depth, 200) if tile >= 12]  # not too many
     tile = data.draw(st.sampled_from(every))
     found = predict_tiled(net, image, tile, data.draw(st.integers(1, 5)))
@@ -133,7 +124,7 @@ def test_any_size_tile_and_batch_equals_the_whole_image(data):
 @pytest.mark.parametrize("size", [(1, 1), (389, 53), (97, 401), (20, 300)])
 def test_the_papers_depth_in_single_precision(size):
     net = thin(4, torch.float32)
-    image = noise(1, *size, dtype=torch.float32)
+    image = normal(1, *size, dtype=torch.float32)
     expected = whole(net, image)
     bound = 1e-5 * expected.abs().max().clamp(min=1)
     for tile, batch in [(388, 1), (84, 3)]:
@@ -149,13 +140,13 @@ def test_other_unpadded_nets(variant):
         if isinstance(layer, torch.nn.BatchNorm2d):
             layer.running_mean.uniform_(-1, 1)
             layer.running_var.uniform_(0.5, 2)
-    image = noise(1, 61, 83)
+    image = normal(1, 61, 83)
     found = predict_tiled(net, image, 36)
     assert torch.allclose(found, whole(net, image), rtol=0, atol=1e-10)
 
 
 def test_the_stride_of_the_output_tile_would_be_wrong():
-    net, image, tile = thin(3), noise(1, 116, 116), 36
+    net, image, tile = thin(3), normal(1, 116, 116), 36
     right = whole(net, image)
     window = read_window(image, 36 - 44, -44, tile + 88, tile + 88)
     with torch.no_grad():
@@ -164,7 +155,7 @@ def test_the_stride_of_the_output_tile_would_be_wrong():
 
 
 def test_drop_out_and_batch_norm_are_at_rest():
-    net, image = thin(2, norm="batch", dropout=0.9), noise(1, 40, 50)
+    net, image = thin(2, norm="batch", dropout=0.9), normal(1, 40, 50)
     expected = whole(net, image)
     found = predict_tiled(net.train(), image, 20)
     assert torch.allclose(found, expected, rtol=0, atol=1e-10)
@@ -177,7 +168,7 @@ def test_each_layer_gets_its_mode_back():
     frozen = next(norms)
     frozen.eval()
     before = [layer.training for layer in net.modules()]
-    predict_tiled(net, noise(1, 40, 50), 20)
+    predict_tiled(net, normal(1, 40, 50), 20)
     assert [layer.training for layer in net.modules()] == before
     assert net.training and not frozen.training
 
@@ -185,27 +176,27 @@ def test_each_layer_gets_its_mode_back():
 def test_an_error_on_the_way_leaves_the_mode_and_gradients_alone():
     net = thin(2).train()
     with pytest.raises(ValueError, match="set model.depth"):
-        predict_tiled(nn.Sequential(net), noise(1, 90, 90), 388)
+        predict_tiled(nn.Sequential(net), normal(1, 90, 90), 388)
     assert net.training and torch.is_grad_enabled()
-    next(iter(ask_tiles(net, noise(1, 90, 90), 20)))  # looked at, then left
+    next(iter(ask_tiles(net, normal(1, 90, 90), 20)))  # looked at, then left
     assert torch.is_grad_enabled()
 
 
 def test_a_net_without_depth_is_taken_for_the_papers():
     net = thin(4)
     plain = torch.nn.Sequential(net)
-    found = predict_tiled(plain, noise(1, 30, 30), 20)
-    assert torch.allclose(found, whole(net, noise(1, 30, 30)), rtol=0, atol=1e-10)
+    found = predict_tiled(plain, normal(1, 30, 30), 20)
+    assert torch.allclose(found, whole(net, normal(1, 30, 30)), rtol=0, atol=1e-10)
 
 
 def test_half_precision_is_answered_in_single():
-    net, image = thin(2, torch.bfloat16), noise(1, 30, 30, dtype=torch.bfloat16)
+    net, image = thin(2, torch.bfloat16), normal(1, 30, 30, dtype=torch.bfloat16)
     assert predict_tiled(net, image, 20).dtype == torch.float32
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 def test_on_a_gpu():
-    net, image = thin(3).cuda(), noise(1, 61, 83)
+    net, image = thin(3).cuda(), normal(1, 61, 83)
     expected = whole(thin(3), image)
     for x in (image, image.cuda()):
         found = predict_tiled(net, x, 36, 2)
@@ -222,7 +213,7 @@ def test_a_progress_bar_counts_tiles(monkeypatch):
             bars.append(self)
 
     monkeypatch.setattr(tiles, "tqdm", Bar)
-    predict_tiled(thin(2), noise(1, 50, 30), 20, batch_size=4)
+    predict_tiled(thin(2), normal(1, 50, 30), 20, batch_size=4)
     assert (bars[0].n, bars[0].total) == (6, 6)
 
 
@@ -230,7 +221,7 @@ def test_a_progress_bar_counts_tiles(monkeypatch):
 
 
 def test_mean_and_deviation_of_the_whole_image():
-    for image in (bytes_of(200, 31), bytes_of(3, 130, 20), noise(2, 65, 9) + 1000):
+    for image in (bytes_of(200, 31), bytes_of(3, 130, 20), normal(2, 65, 9) + 1000):
         mean, std = mean_and_std(image)
         pixels = np.asarray(image, dtype=float)
         assert np.isclose(mean, pixels.mean()) and np.isclose(std, pixels.std())
@@ -239,7 +230,7 @@ def test_mean_and_deviation_of_the_whole_image():
 
 @pytest.mark.parametrize("kind", ["f2", ">f4", "<f4", "f8"])
 def test_floats_of_any_kind_are_the_tensor(kind):
-    pixels, net = noise(40, 50).numpy().astype(kind), thin(2)
+    pixels, net = normal(40, 50).numpy().astype(kind), thin(2)
     expected = whole(net, torch.from_numpy(pixels.astype(float))[None])
     for image in (pixels, pixels[None]):
         found = predict_tiled(net, image, 20, 2)
@@ -250,12 +241,12 @@ def test_floats_of_any_kind_are_the_tensor(kind):
 
 
 BAD_IMAGES = [
-    (noise(9, 9), ValueError, r"\(9, 9\).*image\[None\]"),
-    (noise(1, 1, 9, 9), ValueError, r"\(1, 1, 9, 9\).*image\[0\]"),
-    (noise(1, 1, 9, 9).numpy(), ValueError, r"\(1, 1, 9, 9\)"),
-    (noise(1, 0, 9), ValueError, r"\(1, 0, 9\)"),
-    (noise(3, 9, 9), ValueError, r"\(3, 9, 9\).*C = 1"),
-    (noise(9, 9, 3).numpy(), ValueError, r"\(9, 9, 3\).*moveaxis"),
+    (normal(9, 9), ValueError, r"\(9, 9\).*image\[None\]"),
+    (normal(1, 1, 9, 9), ValueError, r"\(1, 1, 9, 9\).*image\[0\]"),
+    (normal(1, 1, 9, 9).numpy(), ValueError, r"\(1, 1, 9, 9\)"),
+    (normal(1, 0, 9), ValueError, r"\(1, 0, 9\)"),
+    (normal(3, 9, 9), ValueError, r"\(3, 9, 9\).*C = 1"),
+    (normal(9, 9, 3).numpy(), ValueError, r"\(9, 9, 3\).*moveaxis"),
     (bytes_of(9, 9), TypeError, r"uint8.*floats.*mean_and_std"),
     (torch.zeros(1, 9, 9, dtype=torch.long), TypeError, r"int64.*mean_and_std"),
     (torch.zeros(1, 9, 9, dtype=torch.bool), TypeError, r"bool.*floats"),
@@ -273,7 +264,7 @@ def test_bad_images(image, kind, words):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_nan_is_named_where_it_is(value):
-    image = noise(1, 50, 60)
+    image = normal(1, 50, 60)
     image[0, 33, 47] = value
     for x in (image, image.numpy()):
         for ask in (lambda x: predict_tiled(thin(), x, 20), mean_and_std):
@@ -294,24 +285,24 @@ def test_nan_is_named_where_it_is(value):
 )
 def test_a_tile_that_does_not_fit(tile, depth, near):
     with pytest.raises(ValueError, match=f"{tile} does not fit.*: {near}$"):
-        predict_tiled(thin(depth), noise(1, 9, 9), tile)
+        predict_tiled(thin(depth), normal(1, 9, 9), tile)
 
 
 @pytest.mark.parametrize("batch_size", [0, -1])
 def test_a_batch_has_a_tile_at_least(batch_size):
     with pytest.raises(ValueError, match=f"batch_size={batch_size}.*1 or more"):
-        predict_tiled(thin(), noise(1, 9, 9), 20, batch_size)
+        predict_tiled(thin(), normal(1, 9, 9), 20, batch_size)
 
 
 def test_each_kind_of_net_has_its_function():
     with pytest.raises(ValueError, match="Is it padded.*predict_blended would work"):
-        predict_tiled(thin(padding=1), noise(1, 9, 9), 20)
+        predict_tiled(thin(padding=1), normal(1, 9, 9), 20)
 
 
 def test_a_wrapped_net_is_not_taken_for_a_padded_one():
     words = "loses 20 pixels a side, not 92: set model.depth, or .*model.module"
     with pytest.raises(ValueError, match=words):
-        predict_tiled(torch.nn.Sequential(thin(2)), noise(1, 90, 90), 388)
+        predict_tiled(torch.nn.Sequential(thin(2)), normal(1, 90, 90), 388)
 
 
 def test_a_tile_smaller_than_the_step_is_named():

@@ -5,34 +5,18 @@ import pickle
 import random
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
-from samples import says
+from samples import Malicious, names, says, thin_net
 
 from unet_tutorial.model import UNet
 from unet_tutorial.runs.weights import find_net, load_net, save_net, shipped_nets
 
-
-def thin(**switches):
-    torch.manual_seed(0)
-    return UNet(base_channels=1, depth=1, **switches).eval()
-
-
-def names(folder):
-    return sorted(file.name for file in folder.iterdir())
-
-
-class Malicious:
-    "Its pickle makes a file as soon as it is opened."
-
-    def __init__(self, flag):
-        self.flag = flag
-
-    def __reduce__(self):
-        return (self.flag.touch, ())
+thin = partial(thin_net, base_channels=1)
 
 
 def write_malice(folder, writer):
