@@ -14,8 +14,17 @@ from torch import Tensor, nn
 def _check_switches(padding: int, norm: str | None) -> None:
     if padding not in (0, 1):
         raise ValueError(f"padding is {padding!r}; 0 (the paper) or 1 would work")
-    if norm not in (None, "batch"):
-        raise ValueError(f'norm is {norm!r}; None (the paper) or "batch" would work')
+    if norm not in (None, "batch", "instance"):
+        text = 'None (the paper), "batch" or "instance" would work'
+        raise ValueError(f"norm is {norm!r}; {text}")
+
+
+def _norm(name: str | None, channels: int) -> nn.Module:
+    if name == "batch":
+        return nn.BatchNorm2d(channels)
+    if name == "instance":
+        return nn.InstanceNorm2d(channels, affine=True)
+    return nn.Identity()
 
 
 class DoubleConv(nn.Module):
@@ -26,20 +35,27 @@ class DoubleConv(nn.Module):
         in_channels: int,  # channels of the feature map that comes in
         out_channels: int,  # channels that both convolutions give
         padding: int = 0,  # 0: the paper, H -> H - 4; 1: H stays
-        norm: str | None = None,  # None: the paper; "batch": BatchNorm2d
+        norm: str | None = None,  # None: the paper; "batch", "instance"
+        residual: bool = False,  # False: the paper; True: the input is added at the end
     ):
         super().__init__()
         _check_switches(padding, norm)
         same = {"kernel_size": 3, "padding": padding, "bias": norm is None}
         self.conv1 = nn.Conv2d(in_channels, out_channels, **same)
-        self.norm1 = nn.BatchNorm2d(out_channels) if norm else nn.Identity()
+        self.norm1 = _norm(norm, out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, **same)
-        self.norm2 = nn.BatchNorm2d(out_channels) if norm else nn.Identity()
+        self.norm2 = _norm(norm, out_channels)
+        self.shortcut = nn.Conv2d(in_channels, out_channels, 1) if residual else None
+        self.lost = 0 if padding else 2  # pixels that the block takes from each side
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, in, H, W) to (B, out, H - 4, W - 4); with padding H and W stay."""
-        x = F.relu(self.norm1(self.conv1(x)))  # (B, out, H - 2, W - 2)
-        return F.relu(self.norm2(self.conv2(x)))  # (B, out, H - 4, W - 4)
+        y = F.relu(self.norm1(self.conv1(x)))  # (B, out, H - 2, W - 2)
+        y = self.norm2(self.conv2(y))  # (B, out, H - 4, W - 4)
+        if self.shortcut is not None:
+            middle = slice(self.lost, -self.lost or None)
+            y = y + self.shortcut(x[..., middle, middle])
+        return F.relu(y)
 
 # %% ../nbs/03_blocks.ipynb #e85f6629
 def incoming_nodes(

@@ -23,15 +23,16 @@ class ContractingPath(nn.Module):
         in_channels: int,  # channels of the image
         widths: list[int],  # channels of each level, the top first: 64 ... 1024
         padding: int,  # 0: the paper; 1
-        norm: str | None,  # None: the paper; "batch"
+        norm: str | None,  # None: the paper; "batch", "instance"
         dropout: float,  # rate, 0 to 1
         release: bool,  # False: the paper; True: the authors' published net
+        residual: bool,  # False: the paper
     ):
         super().__init__()
         bottom = len(widths) - 1
         self.dropped = {bottom - 1, bottom} if release else {bottom}
-        self.first = DoubleConv(in_channels, widths[0], padding, norm)
-        steps = [Down(a, b, padding, norm) for a, b in pairwise(widths)]
+        self.first = DoubleConv(in_channels, widths[0], padding, norm, residual)
+        steps = [Down(a, b, padding, norm, residual) for a, b in pairwise(widths)]
         self.steps = nn.ModuleList(steps)
         self.dropout = nn.Dropout(dropout)
 
@@ -51,15 +52,18 @@ class ExpansivePath(nn.Module):
         self,
         widths: list[int],  # channels of each level, the top first: 64 ... 1024
         padding: int,  # 0: the paper; 1
-        norm: str | None,  # None: the paper; "batch"
+        norm: str | None,  # None: the paper; "batch", "instance"
         release: bool,  # False: the paper; True: the authors' published net
+        residual: bool,  # False: the paper
+        upsampling: str,  # "transposed": the paper; "bilinear"
     ):
         super().__init__()
         steps = []
         for level in reversed(range(len(widths) - 1)):
             out, below = widths[level], widths[level + 1]
             up = below if release and level == 0 else out
-            steps.append(Up(below, out, padding, norm, up, release))
+            step = Up(below, out, padding, norm, up, release, residual, upsampling)
+            steps.append(step)
         self.steps = nn.ModuleList(steps)
 
     def forward(self, maps: list[Tensor]) -> Tensor:
@@ -106,21 +110,26 @@ class UNet(nn.Module):
         base_channels: int = 64,  # channels at the top level, doubled each step down
         depth: int = 4,  # steps down, 1 or more
         padding: int = 0,  # 0: the paper, H -> H - 184; 1: any H and W, kept
-        norm: str | None = None,  # None: the paper; "batch": BatchNorm2d
+        norm: str | None = None,  # None: the paper; "batch", "instance"
         dropout: float = 0.5,  # rate at the end of the contracting path, 0 to 1
         variant: str = "paper",  # "paper", or "release": the authors' published net
+        residual: bool = False,  # True: each block adds its input to its output
+        upsampling: str = "transposed",  # "bilinear": with padding=1 only
     ):
         super().__init__()
         self.in_channels, self.num_classes = in_channels, num_classes
         self.base_channels, self.depth = base_channels, depth
         self.padding, self.norm = padding, norm
         self.dropout, self.variant = dropout, variant
+        self.residual, self.upsampling = residual, upsampling
         release = _is_release(self)
         widths = [base_channels * 2**level for level in range(depth + 1)]
         self.contracting = ContractingPath(
-            in_channels, widths, padding, norm, dropout, release
+            in_channels, widths, padding, norm, dropout, release, residual
         )
-        self.expansive = ExpansivePath(widths, padding, norm, release)
+        self.expansive = ExpansivePath(
+            widths, padding, norm, release, residual, upsampling
+        )
         self.last = nn.Conv2d(base_channels, num_classes, 1)
         init_weights(self)
 

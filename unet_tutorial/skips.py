@@ -20,11 +20,12 @@ class Down(nn.Module):
         in_channels: int,  # C
         out_channels: int,  # 2 C in the paper
         padding: int = 0,  # 0: the paper; 1: sizes are halved, rounded up, else kept
-        norm: str | None = None,  # None: the paper; "batch"
+        norm: str | None = None,  # None: the paper; "batch", "instance"
+        residual: bool = False,  # of the block, see DoubleConv
     ):
         super().__init__()
         self.pool = nn.MaxPool2d(2, ceil_mode=padding > 0)
-        self.conv = DoubleConv(in_channels, out_channels, padding, norm)
+        self.conv = DoubleConv(in_channels, out_channels, padding, norm, residual)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, 2 C, H / 2 - 4, W / 2 - 4)."""
@@ -54,6 +55,17 @@ def _common_size(x: Tensor, skip: Tensor, padding: int) -> tuple[int, int]:
     return min(x.shape[-2], skip.shape[-2]), min(x.shape[-1], skip.shape[-1])
 
 # %% ../nbs/04_skips.ipynb #c5391ef0
+def _upsampling(name: str, in_channels: int, channels: int, padding: int) -> nn.Module:
+    """Return a layer that maps (B, in, h, w) to (B, channels, 2 h, 2 w)."""
+    if name == "transposed":
+        return nn.ConvTranspose2d(in_channels, channels, 2, stride=2)
+    if name != "bilinear" or padding == 0:
+        text = '"transposed" (the paper) would work, or "bilinear" with padding=1'
+        raise ValueError(f"upsampling is {name!r}, padding is {padding}; {text}")
+    enlarge = nn.Upsample(scale_factor=2, mode="bilinear")
+    return nn.Sequential(enlarge, nn.Conv2d(in_channels, channels, 1))
+
+
 class Up(nn.Module):
     """One step of the expansive path: up-convolution, copy and crop, double conv."""
 
@@ -62,16 +74,19 @@ class Up(nn.Module):
         in_channels: int,  # C, of the map that comes from below
         out_channels: int,  # C / 2 in the paper; also the channels of the skip
         padding: int = 0,  # 0: the paper; 1: the output has the size of the skip
-        norm: str | None = None,  # None: the paper; "batch"
+        norm: str | None = None,  # None: the paper; "batch", "instance"
         up_channels: int | None = None,  # of the up-convolution; None: out_channels
         up_relu: bool = False,  # a ReLU after the up-convolution (released net)
+        residual: bool = False,  # of the block, see DoubleConv
+        upsampling: str = "transposed",  # the paper; "bilinear", with padding=1 only
     ):
         super().__init__()
         self.padding = padding
         up_channels = up_channels or out_channels
-        self.up = nn.ConvTranspose2d(in_channels, up_channels, 2, stride=2)
+        self.up = _upsampling(upsampling, in_channels, up_channels, padding)
         self.relu = nn.ReLU() if up_relu else nn.Identity()
-        self.conv = DoubleConv(out_channels + up_channels, out_channels, padding, norm)
+        joined = out_channels + up_channels
+        self.conv = DoubleConv(joined, out_channels, padding, norm, residual)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         """Join x (B, C, h, w) and skip (B, C / 2, H, W) to (B, C / 2, 2h - 4, ...)."""

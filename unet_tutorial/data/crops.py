@@ -41,11 +41,24 @@ def read_example(
     return image, labels.astype(np.uint8), weight_map(objects)
 
 # %% ../../nbs/workshop/data/crops.ipynb #c6fa49bd
-def _cut(parts, side, margin, rng):
+def _on_object(labels, inner, rng):
+    """Return a random corner of a middle that holds a pixel of an object, or None."""
+    pixels = np.flatnonzero(labels > 0)
+    if len(pixels) == 0:
+        return None
+    place = np.unravel_index(rng.choice(pixels), labels.shape)
+    corner = np.array(place) - rng.integers(inner, size=2)
+    return corner.clip(0, np.maximum(np.array(labels.shape) - inner, 0)).tolist()
+
+
+def _cut(parts, side, margin, rng, objects=0.0):
     """Cut a random window, whose middle lies in the image, out of all parts."""
-    inner = side - 2 * margin
-    ends = [max(n - inner, 0) + 1 for n in parts[1].shape]
-    top, left = (int(rng.integers(end)) - margin for end in ends)
+    inner, corner = side - 2 * margin, None
+    if objects and rng.random() < objects:
+        corner = _on_object(parts[1], inner, rng)
+    if corner is None:
+        corner = [int(rng.integers(max(n - inner, 0) + 1)) for n in parts[1].shape]
+    top, left = (at - margin for at in corner)
     return [read_window(part, top, left, side, side) for part in parts]
 
 # %% ../../nbs/workshop/data/crops.ipynb #6e10a122
@@ -94,10 +107,14 @@ class Windows(Dataset):
         pipeline: Callable | None = None,  # of data/pipelines; None: turns and flips
         seed: int = 0,  # from 0; another seed gives other windows
         turn: bool = True,  # False: without a pipeline nothing is changed
+        objects: float = 0.0,  # share of windows that must hold an object, 0 to 1
     ):
+        if not 0 <= objects <= 1:
+            raise ValueError(f"objects={objects}; a share from 0 to 1 would work")
         self.parts, self.scales = _in_memory(examples)
         self.side, self.margin, self.count = side, margin, count
         self.pipeline, self.seed, self.turn = pipeline, seed, turn
+        self.objects = objects
         self.epoch = torch.zeros((), dtype=torch.long).share_memory_()
 
     def __len__(self) -> int:
@@ -118,10 +135,10 @@ def _changed_window(windows, parts, key, rng):
     """Cut a window for a data set of windows, and change it as that wants."""
     side, margin = windows.side, windows.margin
     if windows.pipeline is None:
-        parts = _cut(parts, side, margin, rng)
+        parts = _cut(parts, side, margin, rng, windows.objects)
         return _turned(parts, int(rng.integers(8))) if windows.turn else parts
     rim = side // 4
-    parts = _cut(parts, side + 2 * rim, margin + rim, rng)
+    parts = _cut(parts, side + 2 * rim, margin + rim, rng, windows.objects)
     parts = _bent(parts, windows.pipeline, key)
     return [part[..., rim : rim + side, rim : rim + side] for part in parts]
 

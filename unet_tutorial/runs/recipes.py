@@ -110,9 +110,11 @@ class Net:
     base_channels: _Count  # channels at the top level, doubled at each step down
     depth: _Count  # steps down
     padding: Literal[0, 1]  # 0: the paper, a rim is lost; 1: the size is kept
-    norm: Literal["batch"] | None  # None: the paper, no normalisation
+    norm: Literal["batch", "instance"] | None  # None: the paper, no normalisation
     dropout: _Share  # rate at the end of the contracting path
     variant: Literal["paper", "release"] = "paper"  # see UNet
+    residual: bool = False  # True: each block adds its input to its output
+    upsampling: Literal["transposed", "bilinear"] = "transposed"  # see UNet
 
     def __post_init__(self):
         _check_values(self)

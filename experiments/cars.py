@@ -1,0 +1,268 @@
+"""Carvana: Dice on cars that were held out, and how soon a net gets there.
+
+    make results-17 DATA=folder
+    python experiments/cars.py --data folder --only large --steps 6000
+    python experiments/cars.py --data folder --only race
+
+Four of the cars, chosen by the seed, are held out with all their views. Dice is that of
+all pixels of all their views together, of the last net, not of the best.
+
+    small   160 x 240 pixels, the recipe `modern`
+    large   320 x 480 pixels, the same with twice the channels
+    race    until Dice 0.98 at 160 x 240, measured after each epoch, two on one thread
+            each, side by side: `library`, this library with its recipe, and `textbook`,
+            the loop of the textbooks: the same net, padded, with batch normalisation,
+            in 32 bits, contiguous, Adam with a rate of 0.001, decoding in each epoch
+
+Rows go into results/cars.csv and cars_race.csv (after each epoch), pictures into
+results/cars.jpg.
+"""
+
+import argparse
+import os
+import sys
+import time
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from learn import curve_of, learn
+from PIL import Image
+from rows import ROOT, Rows, about, peak_memory
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from unet_tutorial.data.datasets import open_carvana
+from unet_tutorial.data.loader import Seeded
+from unet_tutorial.data.photos import ImagePairs
+from unet_tutorial.data.pipelines import car_pipeline
+from unet_tutorial.gpu import pick_device
+from unet_tutorial.metrics import dice, dice_of
+from unet_tutorial.model import UNet
+from unet_tutorial.predict import Predictor
+from unet_tutorial.runs.recipes import read_recipe
+from unet_tutorial.show import differences
+
+KEYS = "row", "seed", "steps"
+SIZES = {"small": (160, 240), "large": (320, 480)}
+WIDTHS = {"small": 16, "large": 24}
+STEPS = {"small": 1500, "large": 1500}
+GOAL, LONGEST = 0.98, 900.0  # Dice; seconds after which a race is over
+
+
+def recipe_of(row):  # Recipe
+    "The recipe `modern`, as wide as a row has it."
+    recipe = read_recipe("modern")
+    return replace(recipe, net=replace(recipe.net, base_channels=WIDTHS[row]))
+
+
+def net_of(recipe, seed):  # UNet
+    "A net for photographs, with the first weights of a seed."
+    torch.manual_seed(seed)
+    return UNet(in_channels=3, **vars(recipe.net))
+
+
+def data_sets(source, row, seed):
+    "Photographs to learn from, changed anew in each epoch, and those held out."
+    learned, checked = source.split(4, seed)
+    changed = ImagePairs(learned, SIZES[row], transform=car_pipeline())
+    return Seeded(changed, seed), ImagePairs(checked, SIZES[row]), checked
+
+
+def full_size_dice(net, source, size):  # float
+    "Dice at the size of the photographs, to which the answer is enlarged."
+    predictor = Predictor(net.eval(), size=size)
+    pairs = [(predictor(source.image(i)) == 1, source.labels(i) == 1) for i in EVERY]
+    return dice(*(np.stack(part) for part in zip(*pairs, strict=True)))
+
+
+EVERY = range(0, 64, 4)  # of the held-out views: four of each car
+
+
+def save_picture(path, net, source, size):
+    "Four held-out cars: photograph, truth, answer and differences, one car per row."
+    predictor, rows = Predictor(net.eval(), size=size), []
+    for index in (1, 20, 39, 58):
+        small = source.image(index, (128, 192))
+        true = source.labels(index, (128, 192)) == 1
+        mask = predictor(source.image(index))
+        mask = np.asarray(Image.fromarray(mask).resize((192, 128), 0)) == 1
+        wrong = 255 * differences(small, mask, true)
+        panels = [small, 255 * true, 255 * mask, wrong]
+        panels = [np.broadcast_to(np.atleast_3d(x), (128, 192, 3)) for x in panels]
+        rows.append(np.concatenate(panels, axis=1))
+    strip = np.concatenate(rows).clip(0, 255).astype(np.uint8)
+    Image.fromarray(strip).save(path, quality=75)
+
+
+def run(options, source, device, row):
+    "Train one net, and write what it reaches."
+    table, steps = Rows(options.out / "cars.csv", KEYS), options.steps or STEPS[row]
+    key = {"row": row, "seed": options.seed, "steps": steps}
+    if table.find(**key):
+        return
+    recipe, size = recipe_of(row), SIZES[row]
+    changed, whole, checked = data_sets(source, row, options.seed)
+    training = learn(
+        options.runs / f"cars {row} {options.seed} {steps}",
+        recipe,
+        net_of(recipe, options.seed),
+        changed,
+        whole,
+        steps,
+        options.seed,
+        metrics={"dice": dice_of},
+        device=device,
+    )
+    values = {"size": "{}x{}".format(*size), "width": WIDTHS[row]}
+    values |= {"dice": f"{training.history['dice'][-1]:.4f}"}
+    values |= {"dice_full_size": f"{full_size_dice(training.net, checked, size):.4f}"}
+    values |= {"minutes": f"{training.seconds / 60:.1f}"}
+    table.add({**key, **values, "memory_mb": peak_memory(device), **about(device)})
+    print(key, values)
+    curves = Rows(options.out / "cars_curves.csv", (*KEYS, "step"))
+    for point in curve_of(training, recipe, len(changed), **key):
+        curves.add(point)
+    save_picture(options.out / "cars.jpg", training.net, checked, size)
+
+
+class Textbook(Dataset):
+    """Photographs as the textbooks read them: decoded and shrunk each time."""
+
+    def __init__(self, source, size):
+        self.source, self.size = source, size
+
+    def __len__(self):
+        return len(self.source)
+
+    def __getitem__(self, index):
+        item, size = self.source.items[index], self.size[::-1]
+        image = Image.open(item.image).convert("RGB").resize(size)
+        mask = Image.open(item.mask).convert("L").resize(size, Image.NEAREST)
+        x = torch.tensor(np.array(image)).permute(2, 0, 1).float() / 255
+        return x, torch.tensor(np.array(mask) > 0).long()
+
+
+def textbook(source, seed, report, start):
+    "The loop of the textbooks, until it is good enough."
+    learned, checked = source.split(4, seed)
+    train = DataLoader(Textbook(learned, SIZES["small"]), 4, shuffle=True)
+    valid = DataLoader(Textbook(checked, SIZES["small"]), 4)
+    model, criterion = net_of(recipe_of("small"), seed), nn.CrossEntropyLoss()
+    optimizer, epoch = torch.optim.Adam(model.parameters(), lr=0.001), 0
+    while time.monotonic() - start < LONGEST:
+        model.train()
+        for images, labels in train:
+            optimizer.zero_grad()
+            criterion(model(images), labels).backward()
+            optimizer.step()
+        model.eval()
+        counts, epoch = 0, epoch + 1
+        with torch.no_grad():
+            for images, labels in valid:
+                pred = model(images).argmax(1)
+                cells = (2 * labels + pred).flatten()
+                counts = counts + torch.bincount(cells, minlength=4).reshape(2, 2)
+        if report(epoch, time.monotonic() - start, dice_of(counts)):
+            break
+
+
+def library(source, seed, report, start):
+    "This library, with a schedule that is as long as a row of the table."
+    recipe = recipe_of("small")
+    changed, whole, _ = data_sets(source, "small", seed)
+
+    def stop(training, row):
+        return report(training.epoch, time.monotonic() - start, row["dice"])
+
+    learn(
+        None,
+        recipe,
+        net_of(recipe, seed),
+        changed,
+        whole,
+        STEPS["small"],
+        seed,
+        metrics={"dice": dice_of},
+        stop=stop,
+    )
+
+
+def race_one(who, options, queue, gate):
+    "Run one side of the race on one thread."
+    torch.set_num_threads(1)
+    source = open_carvana(options.data)
+    gate.wait()
+    start = time.monotonic()
+
+    def report(epoch, seconds, value):
+        queue.put((who, epoch, seconds, value))
+        over = value >= GOAL or seconds > LONGEST
+        if over:
+            queue.put((who, None, seconds, value))
+        return over
+
+    {"textbook": textbook, "library": library}[who](source, options.seed, report, start)
+
+
+def race(options):
+    "Both sides at once, each on a thread of its own; a row per epoch."
+    out = Rows(options.out / "cars_race.csv", ("who", "seed", "epoch"))
+    if any(row["seed"] == str(options.seed) for row in out.rows):
+        return
+    context = get_context("spawn")
+    queue, gate = context.Queue(), context.Barrier(2)
+    names = ["textbook", "library"]
+    sides = [
+        context.Process(target=race_one, args=(name, options, queue, gate))
+        for name in names
+    ]
+    for side in sides:
+        side.start()
+    torch.set_num_threads(1)
+    described, rows = about(pick_device("cpu")), []
+    while len(names):
+        who, epoch, seconds, value = queue.get()
+        if epoch is None:
+            names.remove(who)
+            print(f"{who}: Dice {value:.4f} after {seconds:.0f} s")
+            continue
+        row = {"who": who, "seed": options.seed, "epoch": epoch}
+        rows.append({**row, "seconds": f"{seconds:.1f}", "dice": f"{value:.4f}"})
+    for row in rows:
+        out.add(row | described)
+    for side in sides:
+        side.join()
+
+
+def read_options():
+    "Read the command line."
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data", type=Path, default=os.environ.get("UNET_DATA"))
+    parser.add_argument("--out", type=Path, default=ROOT / "results")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs")
+    parser.add_argument("--device", default="auto", help="cuda, mps or cpu")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, help="the budget of a row")
+    parser.add_argument("--only", nargs="*", choices=[*SIZES, "race"])
+    options = parser.parse_args()
+    if options.data is None:
+        parser.error("name the folder of the data with --data or UNET_DATA")
+    return options
+
+
+def main():
+    options = read_options()
+    device, source = pick_device(options.device), open_carvana(options.data)
+    for row in SIZES:
+        if not options.only or row in options.only:
+            run(options, source, device, row)
+    if not options.only or "race" in options.only:
+        race(options)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
