@@ -34,7 +34,7 @@ def cars():
 
 def numbers(name):
     "The numbers with a point in a cell of prose."
-    return re.findall(r"(?<![\w.])\d+\.\d+(?![\w.])", files.source(CELLS[name]))
+    return re.findall(r"(?<![\w.])\d+\.\d+(?!\w|\.\d)", files.source(CELLS[name]))
 
 
 def printed(name):
