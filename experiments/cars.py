@@ -13,7 +13,8 @@ all pixels of all their views together, of the last net, not of the best.
             one core of the processor each: `library`, this library with its recipe, and
             `textbook`, the loop of the textbooks: the same net with the same first
             weights, in 32 bits, contiguous, Adam with a rate of 0.001, no augmentation,
-            every photograph decoded in each epoch. Measuring counts as time for both
+            values divided by 255, every photograph decoded in each epoch. Measuring
+            counts as time for both
 
 Rows go into results/cars.csv, cars_curves.csv and cars_race.csv (after each epoch), the
 picture of the row `large` into results/cars.jpg.
