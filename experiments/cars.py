@@ -18,19 +18,17 @@ Rows go into results/cars.csv and cars_race.csv (after each epoch), pictures int
 results/cars.jpg.
 """
 
-import argparse
-import os
 import sys
 import time
 from dataclasses import replace
 from multiprocessing import get_context
-from pathlib import Path
 
 import numpy as np
 import torch
 from learn import curve_of, learn
+from options import parser_of, read
 from PIL import Image
-from rows import ROOT, Rows, about, peak_memory
+from rows import Rows, about, peak_memory
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -239,18 +237,11 @@ def race(options):
 
 def read_options():
     "Read the command line."
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data", type=Path, default=os.environ.get("UNET_DATA"))
-    parser.add_argument("--out", type=Path, default=ROOT / "results")
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs")
-    parser.add_argument("--device", default="auto", help="cuda, mps or cpu")
+    parser = parser_of(__doc__)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, help="the budget of a row")
     parser.add_argument("--only", nargs="*", choices=[*SIZES, "race"])
-    options = parser.parse_args()
-    if options.data is None:
-        parser.error("name the folder of the data with --data or UNET_DATA")
-    return options
+    return read(parser)
 
 
 def main():

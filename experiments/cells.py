@@ -23,19 +23,17 @@ the gold frames of the sequence that was trained on.
 Rows go into results/cells.csv, a picture into results/cells_<sequence>.png.
 """
 
-import argparse
-import os
 import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from multiprocessing import get_context
-from pathlib import Path
 
 import numpy as np
 import torch
 from learn import learn
+from options import parser_of, read
 from PIL import Image
-from rows import ROOT, Rows, about, peak_memory
+from rows import Rows, about, peak_memory
 from scipy import ndimage
 
 from unet_tutorial.data.crops import Whole, Windows
@@ -216,21 +214,14 @@ def wanted(options, gold):
 
 def read_options():
     "Read the command line."
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data", type=Path, default=os.environ.get("UNET_DATA"))
-    parser.add_argument("--out", type=Path, default=ROOT / "results")
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs")
-    parser.add_argument("--device", default="auto", help="cuda, mps or cpu")
+    parser = parser_of(__doc__)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=500, help="the budget of each row")
     parser.add_argument("--width", type=int, default=16, help="channels at the top")
     parser.add_argument("--only", nargs="*", choices=KINDS, help="weights")
     parser.add_argument("--jobs", type=int, default=2, help="rows side by side")
     parser.add_argument("--threads", type=int, default=1, help="of each row")
-    options = parser.parse_args()
-    if options.data is None:
-        parser.error("name the folder of the data with --data or UNET_DATA")
-    return options
+    return read(parser)
 
 
 def main():

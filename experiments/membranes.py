@@ -21,17 +21,15 @@ benchmarks/offset.py). The state of each training is kept in --runs, so that the
 command goes on after Ctrl-C.
 """
 
-import argparse
-import os
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
 from learn import curve_of, learn
+from options import parser_of, read
 from PIL import Image
-from rows import ROOT, Rows, about, peak_memory
+from rows import Rows, about, peak_memory
 from scipy import ndimage
 
 from unet_tutorial.data.crops import Whole, Windows, read_example
@@ -183,11 +181,7 @@ def run(options, source, device, row):
 
 def read_options():
     "Read the command line."
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data", type=Path, default=os.environ.get("UNET_DATA"))
-    parser.add_argument("--out", type=Path, default=ROOT / "results")
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs")
-    parser.add_argument("--device", default="auto", help="cuda, mps or cpu")
+    parser = parser_of(__doc__)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="*", help="names of rows")
     parser.add_argument(
@@ -197,10 +191,7 @@ def read_options():
         type=lambda text: (text.split("=")[0], int(text.split("=")[1])),
         help="the budget of rows, such as modern=9000",
     )
-    options = parser.parse_args()
-    if options.data is None:
-        parser.error("name the folder of the data with --data or UNET_DATA")
-    return options
+    return read(parser)
 
 
 def main():

@@ -14,18 +14,16 @@ Rows go into results/ablation.csv and results/since_2015.csv. Each is one traini
 one thread; --jobs says how many run side by side.
 """
 
-import argparse
-import os
 import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
-from pathlib import Path
 
 import torch
 from learn import learn
 from membranes import LAST, data_sets, measure
-from rows import ROOT, Rows, about, peak_memory
+from options import parser_of, read
+from rows import Rows, about, peak_memory
 from torch import nn
 
 from unet_tutorial.data.crops import Windows
@@ -256,20 +254,13 @@ def tiles_of(change):  # dict, for measure
 
 def read_options():
     "Read the command line."
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = parser_of(__doc__)
     parser.add_argument("table", choices=TABLES)
-    parser.add_argument("--data", type=Path, default=os.environ.get("UNET_DATA"))
-    parser.add_argument("--out", type=Path, default=ROOT / "results")
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs")
-    parser.add_argument("--device", default="auto", help="cuda, mps or cpu")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--only", nargs="*", help="names of rows")
     parser.add_argument("--tiles", type=int, help="the budget of each row")
     parser.add_argument("--jobs", type=int, default=2, help="rows side by side")
-    options = parser.parse_args()
-    if options.data is None:
-        parser.error("name the folder of the data with --data or UNET_DATA")
-    return options
+    return read(parser)
 
 
 def main():
