@@ -72,6 +72,7 @@ results: results-15 results-16 results-17 results-19 results-20 ## the experimen
 
 results-15: setup ## the rows of 15_membranes that are not in results/ yet; DATA=folder
 	@$(PY) experiments/membranes.py --data "$(DATA)" $(ARGS)
+	@$(PY) experiments/offset.py --data "$(DATA)"
 
 results-16: setup ## those of 16_touching_cells
 	@$(PY) experiments/cells.py --data "$(DATA)" $(ARGS)

@@ -11,14 +11,13 @@ error, one for the Rand error, and used on the held-out ones. Cells are the conn
 parts of what is not membrane; a pixel has four neighbours.
 
     paper     UNet() of Figure 1, one tile of 572 pixels a step, SGD with momentum 0.99,
-              Equation 2; on a processor with few steps
+              Equation 2; its ten hours on a GPU are a row that is left open
     modern    the recipe `membranes` of the library
     block 0.. the recipe `membranes`, shorter, with slices 0-5, 6-11, ... held out
 
 Written: results/membranes.csv (rows), membranes_curves.csv (after each epoch),
-membranes.jpg (a held-out slice), membranes_offset.csv (where the labels lie, see
-benchmarks/offset.py). The state of each training is kept in --runs, so that the same
-command goes on after Ctrl-C.
+membranes.jpg (a held-out slice). The state of each training is kept in --runs, so that
+the same command goes on after Ctrl-C; offset.py asks the net of `modern` again.
 """
 
 import sys
@@ -156,27 +155,30 @@ def leave_open(options):
 
 
 def key_of(row):  # dict
-    "By what a row is known, but for its views."
-    name, (first, end), steps, _, seed = row
-    return {"row": name, "held_out": f"{first}-{end - 1}", "seed": seed, "steps": steps}
+    "What a row of the table is known by, but for its views."
+    name, block, steps, _, seed = row
+    held_out = f"{block[0]}-{block[1] - 1}"
+    return {"row": name, "held_out": held_out, "seed": seed, "steps": steps}
 
 
-def run(options, source, device, row):
-    "Train one net, and write what it reaches."
-    name, block, steps, views, seed = row
-    table, key = Rows(options.out / "membranes.csv", KEYS), key_of(row)
-    if all(table.find(**key, views=view) for view in views):
-        return
-    print(f"membranes: {name}, slices {key['held_out']} held out, {steps} steps")
+def state_folder(options, row):  # Path
+    "Where the state of a row's training is kept."
+    return options.runs / "membranes {row} {held_out} {seed} {steps}".format(
+        **key_of(row)
+    )
+
+
+def train(options, source, device, row):  # Training, and what data_sets gives
+    "Train the net of a row, go on with it, or only read it if it is done."
+    name, block, steps, _, seed = row
     recipe = recipe_of(name)
     windows, whole, learned, checked = data_sets(recipe, source, block, seed)
     torch.manual_seed(seed)
     net = UNet(**vars(recipe.net))
     weighted = recipe.loss == "weighted cross-entropy"
     criterion = weighted_cross_entropy if weighted else None
-    folder = options.runs / "membranes {row} {held_out} {seed} {steps}".format(**key)
     training = learn(
-        folder,
+        state_folder(options, row),
         recipe,
         net,
         windows,
@@ -186,8 +188,19 @@ def run(options, source, device, row):
         criterion,
         device=device,
     )
+    return training, windows, learned, checked
+
+
+def run(options, source, device, row):
+    "Train one net, and write what it reaches."
+    name, _, steps, views, _ = row
+    table, key = Rows(options.out / "membranes.csv", KEYS), key_of(row)
+    if all(table.find(**key, views=view) for view in views):
+        return
+    print(f"membranes: {name}, slices {key['held_out']} held out, {steps} steps")
+    training, windows, learned, checked = train(options, source, device, row)
     curves = Rows(options.out / "membranes_curves.csv", (*KEYS[:4], "step"))
-    for point in curve_of(training, recipe, len(windows), **key):
+    for point in curve_of(training, recipe_of(name), len(windows), **key):
         curves.add(point)
     for view in views:
         values = measure(training.net.eval(), learned, checked, view)
