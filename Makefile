@@ -4,6 +4,8 @@
 # NB="05_model"   for course, outputs, times and colab: these notebooks instead of all
 # JOBS=1          for course and outputs: so many at a time, instead of one per core
 # NET="runs/cars" for app: the folder of a run, or a .safetensors file
+# DATA=dir        for results: the folder of the real data (or UNET_DATA)
+# ARGS="..."      for results: more options, such as "--device cuda --steps modern=9000"
 # COLAB_VENV=dir  another environment for make colab; COLAB_PYTHON=its Python 3.13
 
 VENV ?= .venv
@@ -11,6 +13,8 @@ PYTHON ?= python3
 NB ?=
 JOBS ?=
 NET ?=
+DATA ?= $(UNET_DATA)
+ARGS ?=
 COLAB_VENV ?= .venv-colab
 COLAB_PYTHON ?=
 
@@ -21,10 +25,11 @@ PY = "$(VENV)/bin/python"
 
 .DEFAULT_GOAL := help
 .PHONY: help setup course app lab test colab export outputs times links gpu clean
+.PHONY: results results-15 results-16 results-17 results-19 results-20
 
 help: ## print this list
 	@echo "The course on U-Net. Targets (each one sets up what it needs):"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 setup: ## make the virtual environment and install the course into it
 	@command -v "$(PYTHON)" >/dev/null || \
@@ -62,6 +67,24 @@ links: setup ## write links, tables, times and the picture of the house
 
 gpu: setup ## measure this machine's GPU in 8 minutes; writes results/gpu_<card>.csv
 	@$(PY) benchmarks/gpu.py
+
+results: results-15 results-16 results-17 results-19 results-20 ## the experiments: hours; goes on where it stopped
+
+results-15: setup ## the rows of 15_membranes that are not in results/ yet; DATA=folder
+	@$(PY) experiments/membranes.py --data "$(DATA)" $(ARGS)
+	@$(PY) experiments/offset.py --data "$(DATA)"
+
+results-16: setup ## those of 16_touching_cells
+	@$(PY) experiments/cells.py --data "$(DATA)" $(ARGS)
+
+results-17: setup ## those of 17_cars
+	@$(PY) experiments/cars.py --data "$(DATA)" $(ARGS)
+
+results-19: setup ## those of 19_ablation
+	@$(PY) experiments/one_change.py ablation --data "$(DATA)" $(ARGS)
+
+results-20: setup ## those of 20_since_2015
+	@$(PY) experiments/one_change.py since_2015 --data "$(DATA)" $(ARGS)
 
 clean: ## remove what was built or written by notebooks; keeps the environment
 	@"$(PYTHON)" tools/clean.py "$(VENV)"

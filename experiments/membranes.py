@@ -11,27 +11,24 @@ error, one for the Rand error, and used on the held-out ones. Cells are the conn
 parts of what is not membrane; a pixel has four neighbours.
 
     paper     UNet() of Figure 1, one tile of 572 pixels a step, SGD with momentum 0.99,
-              Equation 2; steps are few here, a tenth of what ten hours would give
+              Equation 2; its ten hours on a GPU are a row that is left open
     modern    the recipe `membranes` of the library
     block 0.. the recipe `membranes`, shorter, with slices 0-5, 6-11, ... held out
 
 Written: results/membranes.csv (rows), membranes_curves.csv (after each epoch),
-membranes.jpg (a held-out slice), membranes_offset.csv (where the labels lie, see
-benchmarks/offset.py). The state of each training is kept in --runs, so that the same
-command goes on after Ctrl-C.
+membranes.jpg (a held-out slice). The state of each training is kept in --runs, so that
+the same command goes on after Ctrl-C; offset.py asks the net of `modern` again.
 """
 
-import argparse
-import os
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
 from learn import curve_of, learn
+from options import parser_of, read
 from PIL import Image
-from rows import ROOT, Rows, about, peak_memory
+from rows import Rows, about, peak_memory
 from scipy import ndimage
 
 from unet_tutorial.data.crops import Whole, Windows, read_example
@@ -48,7 +45,8 @@ from unet_tutorial.sizes import output_size
 
 KEYS = "row", "held_out", "seed", "steps", "views"
 LAST = (24, 30)  # the block that is held out unless a row says otherwise
-STEPS = {"modern": 2800, "paper": 400, "block": 300}
+STEPS = {"modern": 2800, "paper": 250, "block": 200}  # an hour of a processor each
+GPU_STEPS = {"modern": 20000, "paper": 30000}  # what a processor would need days for
 THRESHOLDS = np.arange(0.1, 0.91, 0.05).round(2)
 
 
@@ -131,34 +129,56 @@ def save_picture(path, net, example):
 
 
 def wanted(options):
-    "The rows, the short ones first: name, block, steps, views, seed."
-    steps = STEPS | dict(options.steps)
-    rows = [("modern", LAST, steps["modern"], (1, 2, 8), options.seed)]
-    rows.append(("paper", LAST, steps["paper"], (1, 7), options.seed))
+    "The rows: name, block, steps, views, seed."
+    steps, seed = STEPS | dict(options.steps), options.seed
+    rows = [("modern", LAST, steps["modern"], (1, 2, 8), seed)]
     for start in range(0, 30, 6):
-        block = (start, start + 6)
-        rows.append(("block", block, steps["block"], (1,), options.seed))
+        rows.append(("block", (start, start + 6), steps["block"], (1,), seed))
+    rows.append(("paper", LAST, steps["paper"], (1,), seed))
     return [row for row in rows if not options.only or row[0] in options.only]
 
 
-def run(options, source, device, row):
-    "Train one net, and write what it reaches."
-    name, block, steps, views, seed = row
+def for_a_gpu(seed):
+    "The rows that are left open where there is no GPU."
+    return [
+        ("modern", LAST, GPU_STEPS["modern"], (1, 2, 8), seed),
+        ("paper", LAST, GPU_STEPS["paper"], (1, 7), seed),
+    ]
+
+
+def leave_open(options):
+    "Note the rows that need a GPU in the table."
     table = Rows(options.out / "membranes.csv", KEYS)
-    key = {"row": name, "held_out": f"{block[0]}-{block[1] - 1}"}
-    key |= {"seed": seed, "steps": steps}
-    if all(table.find(**key, views=view) for view in views):
-        return
-    print(f"membranes: {name}, slices {key['held_out']} held out, {steps} steps")
+    for row in for_a_gpu(options.seed):
+        for view in row[3]:
+            table.leave_open("needs a GPU", **key_of(row), views=view)
+
+
+def key_of(row):  # dict
+    "What a row of the table is known by, but for its views."
+    name, block, steps, _, seed = row
+    held_out = f"{block[0]}-{block[1] - 1}"
+    return {"row": name, "held_out": held_out, "seed": seed, "steps": steps}
+
+
+def state_folder(options, row):  # Path
+    "Where the state of a row's training is kept."
+    return options.runs / "membranes {row} {held_out} {seed} {steps}".format(
+        **key_of(row)
+    )
+
+
+def train(options, source, device, row):  # Training, and what data_sets gives
+    "Train the net of a row, go on with it, or only read it if it is done."
+    name, block, steps, _, seed = row
     recipe = recipe_of(name)
     windows, whole, learned, checked = data_sets(recipe, source, block, seed)
     torch.manual_seed(seed)
     net = UNet(**vars(recipe.net))
     weighted = recipe.loss == "weighted cross-entropy"
     criterion = weighted_cross_entropy if weighted else None
-    folder = options.runs / "membranes {row} {held_out} {seed} {steps}".format(**key)
     training = learn(
-        folder,
+        state_folder(options, row),
         recipe,
         net,
         windows,
@@ -168,8 +188,19 @@ def run(options, source, device, row):
         criterion,
         device=device,
     )
+    return training, windows, learned, checked
+
+
+def run(options, source, device, row):
+    "Train one net, and write what it reaches."
+    name, _, steps, views, _ = row
+    table, key = Rows(options.out / "membranes.csv", KEYS), key_of(row)
+    if all(table.find(**key, views=view) for view in views):
+        return
+    print(f"membranes: {name}, slices {key['held_out']} held out, {steps} steps")
+    training, windows, learned, checked = train(options, source, device, row)
     curves = Rows(options.out / "membranes_curves.csv", (*KEYS[:4], "step"))
-    for point in curve_of(training, recipe, len(windows), **key):
+    for point in curve_of(training, recipe_of(name), len(windows), **key):
         curves.add(point)
     for view in views:
         values = measure(training.net.eval(), learned, checked, view)
@@ -183,11 +214,7 @@ def run(options, source, device, row):
 
 def read_options():
     "Read the command line."
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data", type=Path, default=os.environ.get("UNET_DATA"))
-    parser.add_argument("--out", type=Path, default=ROOT / "results")
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs")
-    parser.add_argument("--device", default="auto", help="cuda, mps or cpu")
+    parser = parser_of(__doc__)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="*", help="names of rows")
     parser.add_argument(
@@ -197,16 +224,18 @@ def read_options():
         type=lambda text: (text.split("=")[0], int(text.split("=")[1])),
         help="the budget of rows, such as modern=9000",
     )
-    options = parser.parse_args()
-    if options.data is None:
-        parser.error("name the folder of the data with --data or UNET_DATA")
-    return options
+    return read(parser)
 
 
 def main():
     options = read_options()
     device, source = pick_device(options.device), open_isbi(options.data)
-    for row in wanted(options):
+    rows = wanted(options)
+    if device.type == "cuda":
+        rows += for_a_gpu(options.seed)
+    else:
+        leave_open(options)
+    for row in rows:
         run(options, source, device, row)
     return 0
 

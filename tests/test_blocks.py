@@ -69,3 +69,30 @@ def test_init_weights_sets_the_deviation_and_is_repeatable():
     assert torch.equal(layers[0].weight, before)
     init_weights(layers, torch.Generator().manual_seed(2))
     assert not torch.equal(layers[0].weight, before)
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+@pytest.mark.parametrize("norm", [None, "batch", "instance"])
+def test_a_residual_block_adds_the_middle_of_its_input(padding, norm):
+    torch.manual_seed(0)
+    block = DoubleConv(2, 3, padding, norm, residual=True).eval()
+    x = torch.randn(1, 2, 12, 9)
+    y = block(x)
+    nn.init.zeros_(block.shortcut.weight)
+    nn.init.zeros_(block.shortcut.bias)
+    without = block.norm2(block.conv2(block.norm1(block.conv1(x)).clamp(min=0)))
+    assert torch.equal(block(x), without.clamp(min=0))
+    nn.init.ones_(block.shortcut.weight)
+    added = x if padding else x[..., 2:-2, 2:-2]
+    expected = without + added.sum(1, keepdim=True)
+    assert torch.allclose(block(x), expected.clamp(min=0), atol=1e-6)
+    assert y.shape == expected.shape
+
+
+def test_instance_norm_standardises_each_image_by_itself():
+    torch.manual_seed(0)
+    block = DoubleConv(1, 4, padding=1, norm="instance").eval()
+    images = torch.stack([torch.randn(1, 16, 16), 50 * torch.rand(1, 16, 16)])
+    alone = torch.cat([block(image[None]) for image in images])
+    assert torch.allclose(block(images), alone, atol=1e-5)
+    assert block.conv1.bias is None and block.norm1.affine

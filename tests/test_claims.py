@@ -36,6 +36,8 @@ BROKEN = [
     ("E6", "notebook", "", "E6: shown, but in no notebook"),
     ("E6", "notebook", "99_none", "there is no notebook 99_none"),
     ("B2", "status", "sure", "B2: status 'sure'"),
+    ("E2", "results", "", "E2: measured, but without results"),
+    ("E2", "results", "none.csv", "E2: no row is measured in results/none.csv"),
 ]
 
 

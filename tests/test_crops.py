@@ -217,3 +217,50 @@ def test_whole_images_of_a_stack_may_have_weights():
     for (x, label, weight), found in zip(Whole(parts), labels, strict=True):
         assert x.shape == (1, 50, 50) and torch.equal(weight, label * 2.5)
         assert np.array_equal(label, found)
+
+
+# Windows that must hold an object
+
+
+def spot(size=200, at=(150, 40)):
+    "An image with one object of one pixel."
+    labels = np.zeros((size, size), np.uint8)
+    labels[at] = 1
+    return [(noise(size, size), labels)]
+
+
+@pytest.mark.parametrize("margin", [0, 8])
+@pytest.mark.parametrize("at", [(150, 40), (0, 0), (199, 199), (3, 120)])
+def test_a_window_that_must_hold_an_object_holds_it(margin, at):
+    windows = Windows(spot(at=at), 48, margin, count=60, objects=1.0, turn=False)
+    held = [labels.sum().item() for _, labels in windows]
+    assert held == [1] * 60
+
+
+def test_a_share_of_the_windows_holds_an_object():
+    found = {}
+    for share in (0.0, 0.33):
+        windows = Windows(spot(), 48, 0, count=600, objects=share)
+        found[share] = np.mean([labels.sum().item() for _, labels in windows])
+    assert found[0.0] < 0.15 and 0.33 < found[0.33] < 0.48
+
+
+def test_objects_are_found_under_a_pipeline():
+    pipeline = A.Compose([A.HorizontalFlip(p=1)], additional_targets={})
+    windows = Windows(spot(), 48, 0, 40, pipeline, objects=1.0)
+    assert all(labels.sum() == 1 for _, labels in windows)
+
+
+def test_without_objects_the_windows_are_those_of_before():
+    images = spot()
+    first = [x for x, _ in Windows(images, 48, 0, count=5)]
+    second = [x for x, _ in Windows(images, 48, 0, count=5, objects=0.0)]
+    assert all(map(torch.equal, first, second))
+    empty = [(noise(60, 60), np.zeros((60, 60), np.uint8))]
+    assert len([*Windows(empty, 48, 0, count=5, objects=1.0)]) == 5
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5])
+def test_a_share_that_is_none_is_refused(share):
+    with pytest.raises(ValueError, match="from 0 to 1 would work"):
+        Windows(spot(), 48, 0, objects=share)

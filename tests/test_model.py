@@ -108,6 +108,28 @@ def test_the_padded_net_keeps_any_size(size):
     assert net(torch.zeros(1, 3, *size)).shape == (1, 2, *size)
 
 
+@pytest.mark.parametrize("norm", [None, "batch", "instance"])
+@pytest.mark.parametrize("upsampling", ["transposed", "bilinear"])
+def test_every_mix_of_later_ideas_learns(norm, upsampling):
+    """Each weight gets a gradient, and a step down it makes the loss smaller."""
+    ideas = {"norm": norm, "upsampling": upsampling, "residual": True}
+    net = thin(padding=1, depth=2, dropout=0.0, **ideas).train()
+    x, labels = torch.randn(2, 1, 20, 24), torch.randint(0, 2, (2, 20, 24))
+    loss = nn.functional.cross_entropy(net(x), labels)
+    loss.backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
+    with torch.no_grad():
+        for weight in net.parameters():
+            weight -= 1e-3 * weight.grad
+        assert nn.functional.cross_entropy(net(x), labels) < loss
+
+
+def test_the_unpadded_net_with_residual_blocks_has_no_seams():
+    net = thin(depth=2, residual=True)
+    x = torch.randn(1, 1, 76, 76)
+    assert torch.allclose(net(x)[..., 8:, 8:], net(x[..., 8:, 8:]), atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "switch",
     [
@@ -117,6 +139,8 @@ def test_the_padded_net_keeps_any_size(size):
         {"depth": 3.0},
         {"padding": 3},
         {"norm": "group"},
+        {"upsampling": "bilinear"},
+        {"upsampling": "nearest", "padding": 1},
     ],
 )
 def test_unknown_switches_are_refused(switch):

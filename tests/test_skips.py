@@ -61,3 +61,21 @@ def test_release_switches_of_up():
     assert up.up.out_channels == 8 and up.conv.conv1.in_channels == 12
     assert isinstance(up.relu, torch.nn.ReLU)
     assert Up(8, 4).up.out_channels == 4
+
+
+def test_a_bilinear_step_enlarges_smoothly_and_keeps_a_plane():
+    up = Up(1, 1, padding=1, upsampling="bilinear")
+    torch.nn.init.ones_(up.up[1].weight)
+    torch.nn.init.zeros_(up.up[1].bias)
+    plane = torch.arange(8.0).expand(1, 1, 6, 8)
+    large = up.up(plane)[0, 0, 3, 1:-1]  # its ends repeat the border
+    assert torch.allclose(large.diff(), torch.full((13,), 0.5))
+    assert up(plane, torch.zeros(1, 1, 11, 16)).shape == (1, 1, 11, 16)
+
+
+@pytest.mark.parametrize(
+    ("name", "padding"), [("bilinear", 0), ("nearest", 1), ("cubic", 0)]
+)
+def test_an_enlargement_that_would_leave_seams_is_refused(name, padding):
+    with pytest.raises(ValueError, match=f"{name}.*padding is {padding}.*would work"):
+        Up(2, 1, padding, upsampling=name)

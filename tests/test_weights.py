@@ -35,6 +35,7 @@ def write_malice(folder, writer):
 SWITCHES = [
     {},
     {"variant": "release", "num_classes": 3},
+    {"padding": 1, "norm": "instance", "residual": True, "upsampling": "bilinear"},
     {"padding": 1, "norm": "batch", "in_channels": 3, "dropout": 0.1},
 ]
 

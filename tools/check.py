@@ -18,7 +18,7 @@ from notebooks import ROOT, reading_order, relative
 TOOLS = Path(sysconfig.get_path("scripts"))
 # Files go to one core each, so that what their tests share is made once.
 SHARED_OUT = ["--dist", "loadfile"]
-SOURCES = "app benchmarks hubconf.py nbs setup.py tests tools".split()
+SOURCES = "app benchmarks experiments hubconf.py nbs setup.py tests tools".split()
 
 
 def command(

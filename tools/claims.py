@@ -1,6 +1,7 @@
 """The ledger of the paper's claims, and the page of the course made from it."""
 
 import ast
+import csv
 from configparser import ConfigParser
 
 from notebooks import ROOT
@@ -9,6 +10,7 @@ STATUSES = {
     "reproduced": "the paper says it, and a test shows it",
     "computed": "it follows from the paper, and a test shows it",
     "shown": "a notebook shows it",
+    "measured": "on data that are public, beside the paper's number: rows in results/",
     "not here": "with the reason",
 }
 ROWS = [f"A{n}" for n in range(1, 13)] + [f"{x}{n}" for x in "BE" for n in range(1, 7)]
@@ -35,6 +37,18 @@ def existing_tests(
     return found
 
 
+def measured_rows(
+    name,  # of a table in results/
+    root=ROOT,  # the repository
+):  # int
+    "How many rows of a table hold a value, and not a note that none was measured."
+    path = root / "results" / name
+    if not path.is_file():
+        return 0
+    with open(path, newline="", encoding="utf-8") as file:
+        return sum(not row.get("note") for row in csv.DictReader(file))
+
+
 def problems(
     ledger,  # ConfigParser
     tests,  # set of "test_file.py::test_name"
@@ -53,6 +67,14 @@ def problems(
             found.append(f"{row}: {status}, but without a test")
         if status == "shown" and not shown:
             found.append(f"{row}: shown, but in no notebook")
+        tables = entry.get("results", "").split()
+        if status == "measured" and not (tables and entry.get("reason")):
+            found.append(f"{row}: measured, but without results or without a reason")
+        found += [
+            f"{row}: no row is measured in results/{table}"
+            for table in tables
+            if not measured_rows(table)
+        ]
         if status == "not here" and not entry.get("reason"):
             found.append(f"{row}: not here, but without a reason")
         found += [f"{row}: there is no test {t}" for t in proofs if t not in tests]
@@ -68,7 +90,8 @@ def page(
         "# What the paper claims, and what proves it here",
         "",
         "> Every claim of the paper has a row: reproduced or computed, with the test",
-        "> that shows it; shown in a notebook; or not reproducible here, and why.",
+        "> that shows it; shown in a notebook; measured on data that are public, with its",
+        "> rows in `results/`; or not reproducible here, and why.",
         "",
         "Written from `claims.ini` by `make links`. A row without a proof or a reason,",
         "or a test that does not exist, fails `make test`.",
@@ -79,6 +102,7 @@ def page(
     for row in ledger.sections():
         entry = ledger[row]
         where = [f"[{n}]({n}.ipynb)" for n in entry.get("notebook", "").split()]
+        where += [f"`results/{name}`" for name in entry.get("results", "").split()]
         where += [f"`{test.split('::')[1]}`" for test in entry.get("tests", "").split()]
         status = entry["status"]
         if entry.get("reason"):
