@@ -8,10 +8,10 @@
 64, tiles of 380 pixels, its loss and its changes, but AdamW with a cosine, because SGD
 needs hours where AdamW needs minutes (it has rows of its own). One thing is taken away
 or exchanged. `since_2015` begins with what is usual ten years later (padded, AdamW, a
-cosine, no normalisation) and adds one thing. All trainings of a table see
-the same number of tiles; those of one seed see the same tiles in the same order, unless
-the change is one of the tiles (padded nets have no margin around what they answer for). Slices
-24 to 29 are held out. Errors and thresholds are those of experiments/membranes.py.
+cosine, no normalisation) and adds one thing. All trainings of a table see the same
+number of tiles; those of one seed see the same tiles in the same order, unless the
+change is one of the tiles (padded nets have no margin around what they answer for).
+Slices 24 to 29 are held out. Errors and thresholds are those of membranes.py.
 
 Rows go into results/ablation.csv and results/since_2015.csv. Each is one training on
 one thread; --jobs says how many run side by side.
