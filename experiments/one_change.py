@@ -8,9 +8,10 @@
 64, tiles of 380 pixels, its loss and its changes, but AdamW with a cosine, because SGD
 needs hours where AdamW needs minutes (it has rows of its own). One thing is taken away
 or exchanged. `since_2015` begins with what is usual ten years later (padded, AdamW, a
-cosine, no normalisation) and adds one thing. All trainings of a table see
-the same number of tiles, and those of one seed the same tiles in the same order. Slices
-24 to 29 are held out. Errors and thresholds are those of experiments/membranes.py.
+cosine, no normalisation) and adds one thing. All trainings of a table see the same
+number of tiles; those of one seed see the same tiles in the same order, unless the
+change is one of the tiles (padded nets have no margin around what they answer for).
+Slices 24 to 29 are held out. Errors and thresholds are those of membranes.py.
 
 Rows go into results/ablation.csv and results/since_2015.csv. Each is one training on
 one thread; --jobs says how many run side by side.
@@ -23,10 +24,11 @@ from itertools import product
 from multiprocessing import get_context
 
 import torch
+import torch.nn.functional as F
 from learn import learn
 from membranes import LAST, data_sets, measure
 from options import parser_of, read
-from rows import Rows, about, peak_memory
+from rows import Rows, about
 from torch import nn
 
 from unet_tutorial.data.crops import Windows
@@ -52,35 +54,34 @@ class NoSkips(UNet):
 
 
 class DeepSupervision(nn.Module):
-    """A padded U-Net whose lower levels must answer, too, while it is trained."""
+    """A padded U-Net whose middle levels must answer, too, while it is trained."""
 
     def __init__(self, net):
         super().__init__()
         self.net = net
-        steps = list(net.expansive.steps)[:-1]
+        steps = list(net.expansive.steps)[1:-1]  # not the lowest, as in nnU-Net
         widths = [step.conv.conv2.out_channels for step in steps]
         self.heads = nn.ModuleList(nn.Conv2d(n, net.num_classes, 1) for n in widths)
-        self.lower = []  # logits of the lower levels, the coarsest first
+        self.lower = []  # logits of the middle levels, the coarsest first
 
     def forward(self, x):  # (B, C, H, W) -> (B, K, H, W)
         *skips, x = self.net.contracting(x)
-        self.lower = []
-        for step, head in zip(
-            self.net.expansive.steps, [*self.heads, None], strict=True
-        ):
+        self.lower, heads = [], [None, *self.heads, None]
+        for step, head in zip(self.net.expansive.steps, heads, strict=True):
             x = step(x, skips.pop())
             if head is not None and self.training:
                 self.lower.append(head(x))
         return self.net.last(x)
 
     def loss(self, logits, labels):  # (B, K, H, W), (B, H, W) -> scalar
-        """Half the weight for each level further down, as nnU-Net has it."""
-        loss, weight = nn.functional.cross_entropy(logits, labels), 1.0
+        """Average over the levels; each one further down weighs half as much."""
+        total, weight, weights = F.cross_entropy(logits, labels), 1.0, 1.0
         for lower in reversed(self.lower if self.training else []):
-            weight, step = weight / 2, labels.shape[-1] // lower.shape[-1]
-            small = labels[:, ::step, ::step]  # the nearest label
-            loss = loss + weight * nn.functional.cross_entropy(lower.float(), small)
-        return loss
+            step = labels.shape[-1] // lower.shape[-1]
+            small = labels[:, step // 2 :: step, step // 2 :: step]  # near the centre
+            weight, weights = weight / 2, weights + weight / 2
+            total = total + weight * F.cross_entropy(lower.float(), small)
+        return total / weights
 
 
 @dataclass(frozen=True)
@@ -251,7 +252,7 @@ def train_row(table, name, seed, tiles, data, device, runs):  # dict
     values = measure(asked, learned, checked, 1, **tiles_of(change))
     row = {"change": name, "seed": seed, "tiles": tiles, **values}
     row |= {"minutes": f"{training.seconds / 60:.1f}"}
-    return row | {"memory_mb": peak_memory(device), **about(device)}
+    return row | about(device)
 
 
 def tiles_of(change):  # dict, for measure
