@@ -240,27 +240,41 @@ def test_no_skips_learns_with_the_weights_of_the_net():
     assert all(weight.grad is not None for weight in net.contracting.parameters())
 
 
-def test_deep_supervision_reaches_every_lower_head():
-    net = one_change.DeepSupervision(tiny(dropout=0.0)).train()
-    labels = torch.randint(2, (2, 16, 16))
-    logits = net(torch.randn(2, 1, 16, 16))
-    assert [tuple(lower.shape) for lower in net.lower] == [(2, 2, 8, 8)]
-    net.loss(logits, labels).backward()
+def supervised():
+    "A net of four steps that is trained, its answer about noise, and labels for it."
+    torch.manual_seed(0)
+    net = UNet(base_channels=2, depth=4, padding=1, dropout=0.0, norm="batch")
+    net = one_change.DeepSupervision(net).train()
+    labels = torch.randint(2, (2, 32, 32))
+    return net, net(torch.randn(2, 1, 32, 32)), labels
+
+
+def test_deep_supervision_reaches_every_middle_level():
+    net, logits, labels = supervised()
+    assert [tuple(lower.shape) for lower in net.lower] == [(2, 2, 8, 8), (2, 2, 16, 16)]
+    net.loss(logits.detach(), labels).backward()  # from the middle levels alone
+    assert len(net.heads) == 2
     for head in net.heads:
         assert head.weight.grad.abs().sum() > 0
+    *below, top = net.net.expansive.steps
+    assert all(w.grad is None for w in top.parameters())
+    for step in below:  # what a head looks at has learned from it
+        assert all(w.grad is not None for w in step.parameters())
 
 
 def test_deep_supervision_weighs_each_level_by_half():
-    torch.manual_seed(0)
-    net = one_change.DeepSupervision(UNet(base_channels=2, depth=3, padding=1)).train()
-    labels = torch.randint(2, (1, 16, 16))
-    logits = net(torch.randn(1, 1, 16, 16))
-    assert [lower.shape[-1] for lower in net.lower] == [4, 8]
-    expected, ask = 0, nn.functional.cross_entropy
-    for level, given in enumerate([logits, *net.lower[::-1]]):
-        small = labels[:, :: 2**level, :: 2**level]
-        expected = expected + 0.5**level * ask(given, small)
-    assert torch.allclose(net.loss(logits, labels), expected)
+    net, logits, labels = supervised()
+    for lower in net.lower:  # sure and right, for the label near the middle
+        side, step = lower.shape[-1], 32 // lower.shape[-1]
+        middle = labels[:, step // 2 :: step, step // 2 :: step]
+        assert middle.shape == (2, side, side)
+        lower.data = 50 * nn.functional.one_hot(middle, 2).permute(0, 3, 1, 2).float()
+    top = nn.functional.cross_entropy(logits, labels)
+    assert torch.allclose(net.loss(logits, labels), top / 1.75)
+    net.lower[0].data *= -1  # 50 wrong at the coarser level
+    assert torch.allclose(net.loss(logits, labels), (top + 50 / 4) / 1.75)
+    net.lower[1].data *= -1
+    assert torch.allclose(net.loss(logits, labels), (top + 50 / 4 + 50 / 2) / 1.75)
 
 
 def test_deep_supervision_is_the_net_when_it_is_asked():
