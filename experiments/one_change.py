@@ -181,7 +181,7 @@ def since_2015():  # name -> Change
     }
 
 
-TABLES = {"ablation": (ablation, 600), "since_2015": (since_2015, 1200)}
+TABLES = {"ablation": (ablation, 400), "since_2015": (since_2015, 800)}
 
 
 def begin_net(change, seed):
