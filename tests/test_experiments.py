@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from queue import Empty
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -18,12 +19,14 @@ from torch.utils.data import Dataset
 from unet_tutorial.metrics import pixel_error_of
 from unet_tutorial.model import UNet
 from unet_tutorial.runs.recipes import read_recipe
+from unet_tutorial.synthetic import draw_membranes
 
 FOLDER = Path(__file__).resolve().parent.parent / "experiments"
 sys.path.insert(0, str(FOLDER))
 try:
     import cars
     import learn as learning
+    import membranes
     import one_change
     import rows
 finally:
@@ -365,3 +368,15 @@ def test_each_script_says_how_it_is_run(name):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "usage" in done.stdout and "--device" in done.stdout
+
+
+def test_tiles_of_a_slice_are_asked_like_slices():
+    """Blended or side by side: an array (N, H, W), near the answer in one piece."""
+    torch.manual_seed(0)
+    net = UNet(base_channels=2, depth=2, padding=1).eval()
+    drawn = [draw_membranes(size=192, seed=seed) for seed in range(2)]
+    whole = membranes.membrane(net, drawn, 1)
+    for overlap in (0, 64):
+        p = one_change.in_tiles(net, drawn, overlap)
+        assert p.shape == whole.shape == (2, 192, 192)
+        assert np.median(np.abs(p - whole)) < 0.01
