@@ -50,7 +50,7 @@ from unet_tutorial.show import differences
 KEYS = "row", "seed", "steps"
 SIZES = {"small": (160, 240), "large": (320, 480)}
 WIDTHS = {"small": 16, "large": 24}
-STEPS = {"small": 800, "large": 1000}
+STEPS = {"small": 800, "large": 700}
 GOAL, LONGEST = 0.98, 900.0  # Dice; seconds after which a race is over
 
 
