@@ -224,7 +224,7 @@ def read_options():
     "Read the command line."
     parser = parser_of(__doc__)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=500, help="the budget of each row")
+    parser.add_argument("--steps", type=int, default=400, help="the budget of each row")
     parser.add_argument("--width", type=int, default=16, help="channels at the top")
     parser.add_argument("--only", nargs="*", choices=KINDS, help="weights")
     parser.add_argument("--jobs", type=int, default=2, help="rows side by side")
