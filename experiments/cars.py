@@ -8,26 +8,30 @@ Four of the cars, chosen by the seed, are held out with all their views. Dice is
 all pixels of all their views together, of the last net, not of the best.
 
     small   160 x 240 pixels, the recipe `modern`
-    large   320 x 480 pixels, the same with twice the channels
-    race    until Dice 0.98 at 160 x 240, measured after each epoch, two on one thread
-            each, side by side: `library`, this library with its recipe, and `textbook`,
-            the loop of the textbooks: the same net, padded, with batch normalisation,
-            in 32 bits, contiguous, Adam with a rate of 0.001, decoding in each epoch
+    large   320 x 480 pixels, the same with half as many channels again
+    race    until Dice 0.98 at 160 x 240, measured after each epoch, two side by side on
+            one core of the processor each: `library`, this library with its recipe, and
+            `textbook`, the loop of the textbooks: the same net with the same first
+            weights, in 32 bits, contiguous, Adam with a rate of 0.001, no augmentation,
+            values divided by 255, every photograph decoded in each epoch. Measuring
+            counts as time for both
 
-Rows go into results/cars.csv and cars_race.csv (after each epoch), pictures into
-results/cars.jpg.
+Rows go into results/cars.csv, cars_curves.csv and cars_race.csv (after each epoch), the
+picture of the row `large` into results/cars.jpg.
 """
 
+import os
 import sys
 import time
 from dataclasses import replace
 from multiprocessing import get_context
+from queue import Empty
 
 import numpy as np
 import torch
 from learn import curve_of, learn
 from options import parser_of, read
-from PIL import Image
+from PIL import Image, ImageDraw
 from rows import Rows, about, peak_memory
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
@@ -37,7 +41,7 @@ from unet_tutorial.data.loader import Seeded
 from unet_tutorial.data.photos import ImagePairs
 from unet_tutorial.data.pipelines import car_pipeline
 from unet_tutorial.gpu import pick_device
-from unet_tutorial.metrics import dice, dice_of
+from unet_tutorial.metrics import count_pixels, dice, dice_of
 from unet_tutorial.model import UNet
 from unet_tutorial.predict import Predictor
 from unet_tutorial.runs.recipes import read_recipe
@@ -46,7 +50,7 @@ from unet_tutorial.show import differences
 KEYS = "row", "seed", "steps"
 SIZES = {"small": (160, 240), "large": (320, 480)}
 WIDTHS = {"small": 16, "large": 24}
-STEPS = {"small": 1200, "large": 900}
+STEPS = {"small": 800, "large": 700}
 GOAL, LONGEST = 0.98, 900.0  # Dice; seconds after which a race is over
 
 
@@ -76,23 +80,56 @@ def full_size_dice(net, source, size):  # float
     return dice(*(np.stack(part) for part in zip(*pairs, strict=True)))
 
 
+def truth_dice(source, size):  # float
+    "Dice of the truth itself, shrunk to a size and enlarged as an answer is."
+    counts = 0
+    for index in EVERY:
+        small = torch.from_numpy(source.labels(index, size)).float()[None, None]
+        true = torch.from_numpy(source.labels(index)).long()
+        large = nn.functional.interpolate(small, true.shape, mode="bilinear") > 0.5
+        counts = counts + count_pixels(large[0, 0].long(), true, 2)
+    return dice_of(counts)
+
+
 EVERY = range(0, 64, 4)  # of the held-out views: four of each car
 
 
+VIEWS = 1, 20, 39, 58  # of the held-out views: one of each car
+TITLES = "photograph", "truth", "answer", "differences", "differences, 4 x larger"
+PANEL = 128, 192  # pixels of a panel
+
+
+def worst_part(wrong):  # (H, W) bool -> slices of rows and columns, a quarter each
+    "The window of a quarter of the sides that has the most wrong pixels."
+    height, width = (n // 4 for n in wrong.shape)
+    sums = np.pad(wrong.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    inside = sums[height:, width:] - sums[:-height, width:]
+    inside = inside - sums[height:, :-width] + sums[:-height, :-width]
+    top, left = np.unravel_index(inside.argmax(), inside.shape)
+    return slice(top, top + height), slice(left, left + width)
+
+
+def panel(image):  # (H, W) or (H, W, 3), 0 to 255 -> (128, 192, 3)
+    "An image in the size of a panel; thin lines fade, but none is lost."
+    small = Image.fromarray(np.asarray(image).clip(0, 255).astype(np.uint8))
+    return np.asarray(small.convert("RGB").resize(PANEL[::-1], Image.Resampling.BOX))
+
+
 def save_picture(path, net, source, size):
-    "Four held-out cars: photograph, truth, answer and differences, one car per row."
+    "Four held-out cars, one per row: see TITLES; all of them at full size."
     predictor, rows = Predictor(net.eval(), size=size), []
-    for index in (1, 20, 39, 58):
-        small = source.image(index, (128, 192))
-        true = source.labels(index, (128, 192)) == 1
-        mask = predictor(source.image(index))
-        mask = np.asarray(Image.fromarray(mask).resize((192, 128), 0)) == 1
-        wrong = 255 * differences(small, mask, true)
-        panels = [small, 255 * true, 255 * mask, wrong]
-        panels = [np.broadcast_to(np.atleast_3d(x), (128, 192, 3)) for x in panels]
-        rows.append(np.concatenate(panels, axis=1))
-    strip = np.concatenate(rows).clip(0, 255).astype(np.uint8)
-    Image.fromarray(strip).save(path, quality=75)
+    for index in VIEWS:
+        image, true = source.image(index), source.labels(index) == 1
+        mask = predictor(image) == 1
+        wrong = 255 * differences(image, mask, true)
+        part = wrong[worst_part(mask != true)]
+        panels = [image, 255 * true, 255 * mask, wrong, part]
+        rows.append(np.concatenate([panel(x) for x in panels], axis=1))
+    head = Image.new("RGB", (len(TITLES) * PANEL[1], 16), "white")
+    for number, title in enumerate(TITLES):
+        ImageDraw.Draw(head).text((number * PANEL[1] + 4, 2), title, fill="black")
+    strip = Image.fromarray(np.concatenate([np.asarray(head), *rows]))
+    strip.save(path, quality=70, subsampling=0, optimize=True)
 
 
 def run(options, source, device, row):
@@ -117,13 +154,15 @@ def run(options, source, device, row):
     values = {"size": "{}x{}".format(*size), "width": WIDTHS[row]}
     values |= {"dice": f"{training.history['dice'][-1]:.4f}"}
     values |= {"dice_full_size": f"{full_size_dice(training.net, checked, size):.4f}"}
+    values |= {"truth_full_size": f"{truth_dice(checked, size):.4f}"}
     values |= {"minutes": f"{training.seconds / 60:.1f}"}
-    table.add({**key, **values, "memory_mb": peak_memory(device), **about(device)})
-    print(key, values)
     curves = Rows(options.out / "cars_curves.csv", (*KEYS, "step"))
     for point in curve_of(training, recipe, len(changed), **key):
         curves.add(point)
-    save_picture(options.out / "cars.jpg", training.net, checked, size)
+    if row == "large" and options.seed == 0:
+        save_picture(options.out / "cars.jpg", training.net, checked, size)
+    table.add({**key, **values, "memory_mb": peak_memory(device), **about(device)})
+    print(key, values)
 
 
 class Textbook(Dataset):
@@ -184,54 +223,85 @@ def library(source, seed, report, start):
         STEPS["small"],
         seed,
         metrics={"dice": dice_of},
+        device="cpu",
         stop=stop,
     )
 
 
 def race_one(who, options, queue, gate):
-    "Run one side of the race on one thread."
+    "Run one side of the race on one thread, and tell how it ended, however it does."
     torch.set_num_threads(1)
-    source = open_carvana(options.data)
-    gate.wait()
-    start = time.monotonic()
+    try:
+        source = open_carvana(options.data)
+        side = {"textbook": textbook, "library": library}[who]
+        gate.wait(timeout=300)
+        start = time.monotonic()
 
-    def report(epoch, seconds, value):
-        queue.put((who, epoch, seconds, value))
-        over = value >= GOAL or seconds > LONGEST
-        if over:
-            queue.put((who, None, seconds, value))
-        return over
+        def report(epoch, seconds, value):
+            queue.put((who, epoch, seconds, value))
+            return value >= GOAL or seconds > LONGEST
 
-    {"textbook": textbook, "library": library}[who](source, options.seed, report, start)
+        side(source, options.seed, report, start)
+        queue.put((who, "done", time.monotonic() - start, None))
+    except BaseException as error:
+        queue.put((who, "failed", 0, repr(error)))
+        raise
+
+
+def next_report(queue, sides):
+    "Wait for a report; a side that was killed is an error, not a reason to wait on."
+    while True:
+        dead = [name for name, side in sides.items() if side.exitcode]
+        try:
+            who, epoch, seconds, value = queue.get(timeout=5)
+        except Empty:
+            if dead:
+                raise RuntimeError(f"{dead[0]} was killed, no row is written") from None
+            continue
+        if epoch == "failed":
+            raise RuntimeError(f"{who} failed, no row is written: {value}")
+        return who, epoch, seconds, value
+
+
+def start_apart(sides):
+    "Start processes on a core each, helping threads included, where the system can."
+    every = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
+    cores = sorted(every)
+    for number, side in enumerate(sides):
+        if len(cores) >= len(sides):
+            os.sched_setaffinity(0, {cores[number]})  # the new process inherits it
+        side.start()
+    if every:
+        os.sched_setaffinity(0, every)
 
 
 def race(options):
-    "Both sides at once, each on a thread of its own; a row per epoch."
+    "Both sides at once, each on a core of its own; a row per epoch."
     out = Rows(options.out / "cars_race.csv", ("who", "seed", "epoch"))
     if any(row["seed"] == str(options.seed) for row in out.rows):
         return
     context = get_context("spawn")
-    queue, gate = context.Queue(), context.Barrier(2)
-    names = ["textbook", "library"]
-    sides = [
-        context.Process(target=race_one, args=(name, options, queue, gate))
+    queue, gate, names = context.Queue(), context.Barrier(2), ["textbook", "library"]
+    given = options, queue, gate
+    sides = {
+        name: context.Process(target=race_one, args=(name, *given), daemon=True)
         for name in names
-    ]
-    for side in sides:
-        side.start()
+    }
+    start_apart(sides.values())
     torch.set_num_threads(1)
     described, rows = about(pick_device("cpu")), []
     while len(names):
-        who, epoch, seconds, value = queue.get()
-        if epoch is None:
+        who, epoch, seconds, value = next_report(queue, sides)
+        if epoch == "done":
             names.remove(who)
-            print(f"{who}: Dice {value:.4f} after {seconds:.0f} s")
+            print(f"{who}: over after {seconds:.0f} s", flush=True)
             continue
+        print(f"{who}: epoch {epoch}, Dice {value:.4f}, {seconds:.0f} s", flush=True)
         row = {"who": who, "seed": options.seed, "epoch": epoch}
-        rows.append({**row, "seconds": f"{seconds:.1f}", "dice": f"{value:.4f}"})
-    for row in rows:
-        out.add(row | described)
-    for side in sides:
+        row |= {"seconds": f"{seconds:.1f}", "dice": f"{value:.4f}"}
+        rows.append(row | described)
+    out.add_all(rows)
+    for side in sides.values():
         side.join()
 
 

@@ -94,7 +94,8 @@ def learn(
                 text = f"stopped after {training.step} steps; the same command goes on"
                 raise KeyboardInterrupt(text)
 
-        while training.step < steps and not enough:
+        # a batch of an epoch that was cut off by the last step: it is not yet measured
+        while (training.step < steps or training.batch) and not enough:
             go_on(
                 training,
                 loader,

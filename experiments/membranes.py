@@ -45,7 +45,7 @@ from unet_tutorial.sizes import output_size
 
 KEYS = "row", "held_out", "seed", "steps", "views"
 LAST = (24, 30)  # the block that is held out unless a row says otherwise
-STEPS = {"modern": 2800, "paper": 250, "block": 200}  # an hour of a processor each
+STEPS = {"modern": 2800, "paper": 150, "block": 200}  # an hour of a processor each
 GPU_STEPS = {"modern": 20000, "paper": 30000}  # what a processor would need days for
 THRESHOLDS = np.arange(0.1, 0.91, 0.05).round(2)
 

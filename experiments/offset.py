@@ -129,7 +129,8 @@ def measure(options, device):
     up = np.roll(p["turned by 180 degrees"], -1, axis=1)
     p["upright and turned, that moved up, averaged"] = (p["upright"] + up) / 2
     shared = {"steps": steps, "seed": options.seed, **about(device)}
-    table.add({**key, "mask": "labels", "moved_down": 0, **best_moves(images, truth)})
+    row = {**key, "mask": "labels", "moved_down": 0}
+    table.add({**row, **best_moves(images, truth), **shared})
     for name, some in p.items():
         values = best_moves(images, some > 0.5)
         for move in MOVES:

@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import product
 from multiprocessing import get_context
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from learn import learn
@@ -181,7 +182,7 @@ def since_2015():  # name -> Change
     }
 
 
-TABLES = {"ablation": (ablation, 600), "since_2015": (since_2015, 1200)}
+TABLES = {"ablation": (ablation, 400), "since_2015": (since_2015, 800)}
 
 
 def begin_net(change, seed):
@@ -227,7 +228,7 @@ def in_tiles(net, examples, overlap):  # (N, H, W)
         mean, std = mean_and_std(image[None])
         x = torch.tensor((image[None] - mean) / std).float()
         found.append(predict_blended(net, x, 128, overlap).softmax(0)[1].cpu().numpy())
-    return found
+    return np.stack(found)
 
 
 def train_row(table, name, seed, tiles, data, device, runs):  # dict

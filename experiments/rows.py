@@ -65,6 +65,10 @@ class Rows:
     ):
         self.path, self.keys = Path(path), tuple(keys)
         self.rows = []
+        self.read()
+
+    def read(self):
+        "Read what is in the file now: another process may have added to it."
         if self.path.is_file():
             with open(self.path, newline="", encoding="utf-8") as file:
                 self.rows = list(csv.DictReader(file))
@@ -80,9 +84,14 @@ class Rows:
 
     def add(self, row):
         "Put a row into the file; an open one with the same key makes room for it."
-        row = {name: str(value) for name, value in row.items()}
-        self.rows = [old for old in self.rows if self.key(old) != self.key(row)]
-        self.rows.append(row)
+        self.add_all([row])
+
+    def add_all(self, rows):
+        "Put several rows into the file, all or none."
+        rows = [{name: str(value) for name, value in row.items()} for row in rows]
+        new = {self.key(row) for row in rows}
+        self.read()
+        self.rows = [old for old in self.rows if self.key(old) not in new] + rows
         self.write()
 
     def write(self):
@@ -99,6 +108,7 @@ class Rows:
 
     def leave_open(self, why, **key):
         "Note a row that cannot be measured here, unless it is there."
+        self.read()
         wanted = tuple(str(key[name]) for name in self.keys)
         if wanted not in [self.key(row) for row in self.rows]:
             self.add({**key, "note": f"not yet measured: {why}"})
