@@ -1,11 +1,13 @@
 """What `19_ablation` says about its rows is what the rows say."""
 
 import ast
+import importlib
 import re
 from pathlib import Path
 
 import notebooks as files
 import pytest
+import torch
 
 from unet_tutorial.runs.results import mean_interval, measured, read_results
 
@@ -47,6 +49,13 @@ def script_names(function):
     return [key.value for key in table.keys]
 
 
+def script():
+    """The experiment's script as a module."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "experiments")
+        return importlib.import_module("one_change")
+
+
 def invented(mine, other):
     """Rows of three seeds as the functions of the notebooks hold them."""
     return {
@@ -67,6 +76,35 @@ def test_every_row_of_the_script_is_in_the_table_and_told():
     assert names[1:] == space["ORDER"] and {*space["PARTNER"].values()} < {*names}
     for name in names[1:]:
         assert sum(f'tell("{name}")' in part for part in text.values()) == 1, name
+
+
+def test_the_base_is_the_one_of_the_prose():
+    """Channels, tile, batch, optimizer and learning rates of the rows."""
+    changes, text = script().ablation(), prose(NOTEBOOK)
+    recipe = changes["the paper in small"].recipe
+    assert f"`UNet(base_channels={recipe.net.base_channels})`" in text
+    assert recipe.batch == 1 and recipe.schedule == "cosine"
+    assert f"with one tile of {recipe.tile} pixels per step instead of 572" in text
+    assert recipe.optimizer.name == "AdamW" and recipe.clip is None
+    assert f"rises briefly to {recipe.optimizer.lr} and falls as a cosine" in text
+    rates = [
+        changes[f"SGD, momentum {momentum}"].recipe.optimizer.lr
+        for momentum in (0.99, 0.9)
+    ]
+    said = f"{recipe.optimizer.lr} for AdamW, {rates[0]} and {rates[1]} for the two"
+    assert said in text and rates[1] == 10 * rates[0]
+    assert f"The rate of {recipe.net.dropout} is ours" in text
+    inner = f"inner = output_size({recipe.tile})"
+    assert inner in cells(NOTEBOOK)["same-count"]
+
+
+def test_pairs_begin_with_the_same_weights_where_the_layers_are_the_same():
+    changes, begin_net = script().ablation(), script().begin_net
+    base = begin_net(changes["the paper in small"], 0)
+    others = {"torch's first weights", "same, bilinear"}
+    for name in {*changes} - others:
+        net = begin_net(changes[name], 0)
+        assert all(map(torch.equal, base.parameters(), net.parameters())), name
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,14 @@
 import re
 
 import pytest
+import torch
 from test_results_19 import (
     ROOT,
     cells,
     invented,
     prose,
     run,
+    script,
     script_names,
     script_text,
 )
@@ -32,6 +34,25 @@ def test_every_row_of_the_script_is_in_the_figure_and_told():
     assert names == [*partner] and {*partner.values()} <= {first, *names}
     for name in names:
         assert sum(f'tell("{name}")' in part for part in text.values()) == 1, name
+
+
+def test_the_base_is_the_one_of_the_prose():
+    changes, text = script().since_2015(), prose(NOTEBOOK)
+    recipe = changes["no norm"].recipe
+    assert f"The net has {recipe.net.base_channels} channels at the top" in text
+    assert recipe.batch == 4 and f"four tiles of {recipe.tile} pixels per step" in text
+    assert recipe.optimizer.name == "AdamW" and recipe.schedule == "cosine"
+    assert f"every window of {recipe.tile} pixels holds some" in text
+
+
+def test_pairs_begin_with_the_same_weights_where_the_prose_says_so():
+    changes, begin_net = script().since_2015(), script().begin_net
+    base = begin_net(changes["batch norm"], 0)
+    for name, change in changes.items():
+        net = begin_net(change, 0)
+        first = [getattr(x, "net", x).contracting.first.conv1 for x in (base, net)]
+        same = torch.equal(*(layer.weight for layer in first))
+        assert same == (name not in ("no norm", "batch norm, residual")), name
 
 
 @pytest.mark.parametrize(
