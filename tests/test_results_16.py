@@ -9,6 +9,7 @@ import csv
 import re
 import sys
 from collections import Counter
+from itertools import product
 from pathlib import Path
 
 import notebooks as files
@@ -226,7 +227,7 @@ def test_what_the_prose_says_of_the_rows(rows):
         assert moving > moved and moving > (half["background"] - half["none"]) / 2
         assert seg["equation"] - seg["none"] > both_sides
         assert seg["background"] - seg["none"] > line_only
-    assert {row["seed"] for row in rows} == {"0"}  # "one seed per direction"
+    assert {row["seed"] for row in rows} == {"0", "1"}  # "two trainings per direction"
     assert {row["steps"] for row in rows} == {"400"}
 
 
@@ -239,12 +240,35 @@ def test_the_values_beside_the_paper_are_those_of_the_rows(rows):
             assert mean(rows, sequence, kind, "seg") == pytest.approx(value, abs=0.005)
 
 
+def test_how_far_two_trainings_are_apart(rows):
+    text = " ".join(cells()["compare-seen"].split())
+    near, far = (
+        float(x)
+        for x in re.search(
+            r"differ by less than (\d\.\d+), at 0.5.*?differ by up to (\d\.\d+):", text
+        ).groups()
+    )
+    apart = {"near": [], "far": []}
+    for sequence in ("01", "02"):
+        for kind, name in product(KINDS, ("seg_half", "seg")):
+            some = [
+                float(row[name])
+                for row in rows
+                if (row["trained_on"], row["weights"]) == (sequence, kind)
+            ]
+            group = "near" if kind in ("background", "later") else "far"
+            apart[group].append(max(some) - min(some))
+    assert max(apart["near"]) < near < 2 * max(apart["near"])
+    assert max(apart["far"]) == pytest.approx(far, abs=0.005)
+
+
 def test_what_the_prose_says_of_the_data(rows, real_data):
     text = cells()["real-why"]
     assert "the 84 silver frames" in text and "the nine gold frames" in text
     assert {row["frames"] for row in rows} == {"9"}
     (steps,) = {row["steps"] for row in rows}
-    assert f'make results-16 DATA=folder ARGS="--steps {steps}"' in text
+    assert "make results-16 DATA=folder\n" in text and "400 steps" in text
+    assert steps == "400"  # what that command does
     silver = open_ctc(real_data / "DIC-C2DH-HeLa", "silver")
     assert Counter(silver.groups) == {"01": 84, "02": 84}
     assert silver.size(0) == (512, 512) and "halved to 256x256" in text
