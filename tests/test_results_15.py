@@ -139,6 +139,10 @@ def test_blocks_differ_and_their_thresholds_are_low():
     pixel = [float(row["pixel_error"]) for row in blocks]
     assert max(pixel) - min(pixel) > error[int(step)] - min(error.values())
     assert all(float(row["threshold_rand"]) < 0.5 for row in blocks)
+    rand = [float(row["rand_error"]) for row in blocks]
+    (ours,) = [place for place, row in enumerate(blocks) if row["held_out"] == "24-29"]
+    assert "one of the two easiest blocks, by Rand" in said("spread-seen")
+    assert pixel[ours] in sorted(pixel)[:2] and rand[ours] in sorted(rand)[-2:]
     better = [float(r["rand_error"]) < float(r["rand_error_half"]) for r in blocks]
     count = "none", "one", "two", "three", "four", "five"
     assert f"in {count[sum(better)]} of five" in said("spread-seen")
@@ -195,7 +199,7 @@ def test_two_views_help_and_eight_hurt_where_the_notebook_says_so():
         gain = numbers(r"a little: by ([\d.]+) after 2,800 steps", said("offset"))
         assert gain == [pytest.approx(errors[1] - errors[0], abs=5e-5)]
     assert "All eight positions **hurt**" in said("offset")
-    assert "In Rand error even the mirror image hurts" in said("offset")
+    assert "In Rand error, at one half, even the mirror image hurts" in said("offset")
     rand = [float(row["rand_error_half"]) for row in (one, two, eight)]
     assert rand == sorted(rand)
 
