@@ -208,8 +208,10 @@ def run(options, source, device, row):
         values |= {"memory_mb": peak_memory(device), **about(device)}
         table.add({**key, "views": view, **values})
         print(", ".join(f"{k} {v}" for k, v in list(values.items())[:7]))
-    if name == "modern":
-        save_picture(options.out / "membranes.jpg", training.net, checked[2])
+    picture = options.out / "membranes.jpg"
+    longest = row[2] >= STEPS["modern"] or not picture.is_file()
+    if name == "modern" and longest:
+        save_picture(picture, training.net, checked[2])
 
 
 def read_options():
