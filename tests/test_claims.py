@@ -32,7 +32,7 @@ BROKEN = [
         "test_model.py::test_nothing",
         "no test test_model.py::test_nothing",
     ),
-    ("E1", "reason", "", "E1: not here, but without a reason"),
+    ("E4", "reason", "", "E4: not here, but without a reason"),
     ("E6", "notebook", "", "E6: shown, but in no notebook"),
     ("E6", "notebook", "99_none", "there is no notebook 99_none"),
     ("B2", "status", "sure", "B2: status 'sure'"),
