@@ -9,7 +9,6 @@ import csv
 import re
 import sys
 from collections import Counter
-from itertools import product
 from pathlib import Path
 
 import notebooks as files
@@ -252,28 +251,6 @@ def test_the_printed_gains_are_those_of_the_rows(rows):
             values = trainings(rows).values()
             found = mean_interval([v[name][kind] - v[name]["none"] for v in values])
             assert (float(middle), float(half)) == pytest.approx(found, abs=0.0051)
-
-
-def test_how_far_two_trainings_are_apart(rows):
-    text = " ".join(cells()["compare-seen"].split())
-    near, far = (
-        float(x)
-        for x in re.search(
-            r"differ by less than (\d\.\d+), at 0.5.*?differ by up to (\d\.\d+):", text
-        ).groups()
-    )
-    apart = {"near": [], "far": []}
-    for sequence in ("01", "02"):
-        for kind, name in product(KINDS, ("seg_half", "seg")):
-            some = [
-                float(row[name])
-                for row in rows
-                if (row["trained_on"], row["weights"]) == (sequence, kind)
-            ]
-            group = "near" if kind in ("background", "later") else "far"
-            apart[group].append(max(some) - min(some))
-    assert max(apart["near"]) < near < 2 * max(apart["near"])
-    assert max(apart["far"]) == pytest.approx(far, abs=0.005)
 
 
 def test_what_the_prose_says_of_the_data(rows, real_data):
