@@ -140,14 +140,17 @@ def measure(net, learned, checked, size):  # dict
     }
 
 
-def train_row(options, key):  # dict, and the answer about one frame
-    "Train one net on one sequence, and measure it on the other."
+def folder_of(options, key):  # Path
+    "Where the training of a row is kept."
+    return options.runs / " ".join(["cells", *map(str, key.values())])
+
+
+def train(options, key):  # Training, gold frames (trained on, other), size, device
+    "Train the net of a row, go on with it, or only read it if it is done."
     torch.set_num_threads(options.threads)
     device = pick_device(options.device)
-    silver, gold = (
-        open_ctc(options.data, "silver"),
-        open_ctc(options.data, partial=True),
-    )
+    silver = open_ctc(options.data, "silver")
+    gold = open_ctc(options.data, partial=True)
     size = tuple(n // 2 for n in silver.size(0))
     name, seed = key["trained_on"], key["seed"]
     other = next(group for group in sorted(set(gold.groups)) if group != name)
@@ -158,8 +161,7 @@ def train_row(options, key):  # dict, and the answer about one frame
     recipe = replace(recipe, net=replace(recipe.net, base_channels=key["width"]))
     torch.manual_seed(seed)
     training = learn(
-        options.runs
-        / "cells {data} {trained_on} {weights} {width} {steps} {seed}".format(**key),
+        folder_of(options, key),
         recipe,
         UNet(**vars(recipe.net)),
         windows,
@@ -169,12 +171,25 @@ def train_row(options, key):  # dict, and the answer about one frame
         weighted_cross_entropy,
         device=device,
     )
-    net = training.net.eval()
-    checked = of_sequence(gold, other)
-    values = measure(net, of_sequence(gold, name), checked, size)
+    both = of_sequence(gold, name), of_sequence(gold, other)
+    return training, both, size, device
+
+
+def train_row(options, key):  # dict
+    "Train one net on one sequence, and measure it on the other."
+    training, (learned, checked), size, device = train(options, key)
+    values = measure(training.net.eval(), learned, checked, size)
     values |= {"minutes": f"{training.seconds / 60:.1f}"}
-    row = {**key, **values, "memory_mb": peak_memory(device), **about(device)}
-    return row, answer(net, checked, size)
+    return {**key, **values, "memory_mb": peak_memory(device), **about(device)}
+
+
+def draw(options, keys, path):
+    "Ask the nets of all weights about one frame; nothing is trained."
+    answers = []
+    for key in keys:
+        training, (_, checked), size, _ = train(options, key)
+        answers.append(answer(training.net.eval(), checked, size))
+    save_picture(path, checked, answers)
 
 
 def answer(net, source, size):  # (H, W) float32
@@ -238,22 +253,22 @@ def main():
     table = Rows(options.out / "cells.csv", KEYS)
     if pick_device(options.device).type != "cuda":
         leave_open(table)
-    keys, answers = [key for key in wanted(options, gold) if not table.find(**key)], {}
+    keys = wanted(options, gold)
+    rest = [key for key in keys if not table.find(**key)]
     with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
-        for done in as_completed(
-            [pool.submit(train_row, options, key) for key in keys]
-        ):
-            row, p = done.result()
+        tasks = [pool.submit(train_row, options, key) for key in rest]
+        for done in as_completed(tasks):
+            row = done.result()
             table.add(row)
-            answers[row["trained_on"], row["weights"]] = p
             print(*list(row.values())[:15], sep=", ", flush=True)
     for sequence in sorted(set(gold.groups)):
-        done = all((sequence, kind) in answers for kind in KINDS)
-        if done and options.seed == 0:
-            other = next(name for name in sorted(set(gold.groups)) if name != sequence)
-            picture = options.out / f"cells_{sequence}.png"
-            some = [answers[sequence, kind] for kind in KINDS]
-            save_picture(picture, of_sequence(gold, other), some)
+        own = [key for key in keys if key["trained_on"] == sequence]
+        kept = [
+            (folder_of(options, key) / "state.safetensors").is_file() for key in own
+        ]
+        path = options.out / f"cells_{sequence}.png"
+        if options.seed == 0 and len(own) == len(KINDS) and all(kept) and rest:
+            draw(options, own, path)
     return 0
 
 

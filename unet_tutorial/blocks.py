@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# %% ../nbs/03_blocks.ipynb #03a8fda1
+# %% ../nbs/03_blocks.ipynb #switches
 def _check_switches(padding: int, norm: str | None) -> None:
     if padding not in (0, 1):
         raise ValueError(f"padding is {padding!r}; 0 (the paper) or 1 would work")
@@ -26,7 +26,7 @@ def _norm(name: str | None, channels: int) -> nn.Module:
         return nn.InstanceNorm2d(channels, affine=True)
     return nn.Identity()
 
-
+# %% ../nbs/03_blocks.ipynb #03a8fda1
 class DoubleConv(nn.Module):
     """Two 3x3 convolutions, each followed by a ReLU (two blue arrows of Figure 1)."""
 

@@ -99,6 +99,19 @@ def _is_release(net: nn.Module) -> bool:
             raise ValueError(f"{name} is {count!r}; 1 or more would work")
     return variant == "release"
 
+# %% ../nbs/05_model.ipynb #paths
+def _both_paths(net: nn.Module) -> tuple[ContractingPath, ExpansivePath]:
+    """Return the two halves of a net with these switches."""
+    release, padding, norm = _is_release(net), net.padding, net.norm
+    widths = [net.base_channels * 2**level for level in range(net.depth + 1)]
+    contracting = ContractingPath(
+        net.in_channels, widths, padding, norm, net.dropout, release, net.residual
+    )
+    expansive = ExpansivePath(
+        widths, padding, norm, release, net.residual, net.upsampling
+    )
+    return contracting, expansive
+
 # %% ../nbs/05_model.ipynb #2c11bb83
 class UNet(nn.Module):
     """The U-Net; by default that of Figure 1: 31,030,658 parameters, 572 -> 388."""
@@ -119,17 +132,9 @@ class UNet(nn.Module):
         super().__init__()
         self.in_channels, self.num_classes = in_channels, num_classes
         self.base_channels, self.depth = base_channels, depth
-        self.padding, self.norm = padding, norm
-        self.dropout, self.variant = dropout, variant
-        self.residual, self.upsampling = residual, upsampling
-        release = _is_release(self)
-        widths = [base_channels * 2**level for level in range(depth + 1)]
-        self.contracting = ContractingPath(
-            in_channels, widths, padding, norm, dropout, release, residual
-        )
-        self.expansive = ExpansivePath(
-            widths, padding, norm, release, residual, upsampling
-        )
+        self.padding, self.norm, self.dropout = padding, norm, dropout
+        self.variant, self.residual, self.upsampling = variant, residual, upsampling
+        self.contracting, self.expansive = _both_paths(self)
         self.last = nn.Conv2d(base_channels, num_classes, 1)
         init_weights(self)
 

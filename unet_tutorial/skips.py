@@ -54,7 +54,7 @@ def _common_size(x: Tensor, skip: Tensor, padding: int) -> tuple[int, int]:
             )
     return min(x.shape[-2], skip.shape[-2]), min(x.shape[-1], skip.shape[-1])
 
-# %% ../nbs/04_skips.ipynb #c5391ef0
+# %% ../nbs/04_skips.ipynb #upsampling
 def _upsampling(name: str, in_channels: int, channels: int, padding: int) -> nn.Module:
     """Return a layer that maps (B, in, h, w) to (B, channels, 2 h, 2 w)."""
     if name == "transposed":
@@ -65,7 +65,7 @@ def _upsampling(name: str, in_channels: int, channels: int, padding: int) -> nn.
     enlarge = nn.Upsample(scale_factor=2, mode="bilinear")
     return nn.Sequential(enlarge, nn.Conv2d(in_channels, channels, 1))
 
-
+# %% ../nbs/04_skips.ipynb #c5391ef0
 class Up(nn.Module):
     """One step of the expansive path: up-convolution, copy and crop, double conv."""
 

@@ -42,7 +42,7 @@ def read_results(
 
 def measured(
     row: dict[str, str],  # of read_results
-) -> bool:
+) -> bool:  # False: there is no value yet
     """Tell whether a row has been measured; if not, its note says why."""
     return not row.get("note")
 
