@@ -26,7 +26,7 @@ class ContractingPath(nn.Module):
         norm: str | None,  # None: the paper; "batch", "instance"
         dropout: float,  # rate, 0 to 1
         release: bool,  # False: the paper; True: the authors' published net
-        residual: bool,  # False: the paper
+        residual: bool = False,  # False: the paper
     ):
         super().__init__()
         bottom = len(widths) - 1
@@ -54,8 +54,8 @@ class ExpansivePath(nn.Module):
         padding: int,  # 0: the paper; 1
         norm: str | None,  # None: the paper; "batch", "instance"
         release: bool,  # False: the paper; True: the authors' published net
-        residual: bool,  # False: the paper
-        upsampling: str,  # "transposed": the paper; "bilinear"
+        residual: bool = False,  # False: the paper
+        upsampling: str = "transposed",  # the paper; "bilinear"
     ):
         super().__init__()
         steps = []
