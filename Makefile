@@ -5,7 +5,7 @@
 # JOBS=1          for course and outputs: so many at a time, instead of one per core
 # NET="runs/cars" for app: the folder of a run, or a .safetensors file
 # DATA=dir        for results: the folder of the real data (or UNET_DATA)
-# ARGS="..."      for results: more options, such as "--device cuda --steps modern=9000"
+# ARGS="..."      for results: more options, such as "--device cuda --out mine --runs mine"
 # COLAB_VENV=dir  another environment for make colab; COLAB_PYTHON=its Python 3.13
 
 VENV ?= .venv
@@ -73,6 +73,7 @@ results: results-15 results-16 results-17 results-19 results-20 ## the experimen
 results-15: setup ## the rows of 15_membranes that are not in results/ yet; DATA=folder
 	@$(PY) experiments/membranes.py --data "$(DATA)" $(ARGS)
 	@$(PY) experiments/offset.py --data "$(DATA)"
+	@$(PY) experiments/one_image.py
 
 results-16: setup ## those of 16_touching_cells
 	@$(PY) experiments/cells.py --data "$(DATA)" $(ARGS)

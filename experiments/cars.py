@@ -138,6 +138,7 @@ def run(options, source, device, row):
     table, steps = Rows(options.out / "cars.csv", KEYS), options.steps or STEPS[row]
     key = {"row": row, "seed": options.seed, "steps": steps}
     if table.find(**key):
+        print(f"{row}, {steps} steps: already in {table.path}")
         return
     recipe, size = recipe_of(row), SIZES[row]
     changed, whole, checked = data_sets(source, row, options.seed)

@@ -255,6 +255,7 @@ def main():
         leave_open(table)
     keys = wanted(options, gold)
     rest = [key for key in keys if not table.find(**key)]
+    print(f"{len(rest)} rows to measure, the others are in {table.path}")
     with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
         tasks = [pool.submit(train_row, options, key) for key in rest]
         for done in as_completed(tasks):

@@ -196,6 +196,7 @@ def run(options, source, device, row):
     name, _, steps, views, _ = row
     table, key = Rows(options.out / "membranes.csv", KEYS), key_of(row)
     if all(table.find(**key, views=view) for view in views):
+        print(f"{name}, {key['held_out']}, {steps} steps: already in {table.path}")
         return
     print(f"membranes: {name}, slices {key['held_out']} held out, {steps} steps")
     training, windows, learned, checked = train(options, source, device, row)
@@ -218,7 +219,7 @@ def read_options():
     "Read the command line."
     parser = parser_of(__doc__)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", nargs="*", help="names of rows")
+    parser.add_argument("--only", nargs="*", choices=STEPS, help="rows")
     parser.add_argument(
         "--steps",
         nargs="*",

@@ -118,7 +118,8 @@ def measure(options, device):
     steps = options.steps or membranes.STEPS["modern"]
     row = "modern", membranes.LAST, steps, (1,), options.seed
     if not (membranes.state_folder(options, row) / "state.safetensors").is_file():
-        print(f"no net of {steps} steps in {options.runs}: run membranes.py first")
+        text = "membranes.py with --out and --runs of your own trains it"
+        print(f"no net of {steps} steps in {options.runs}: {text}")
         return
     training, _, _, checked = membranes.train(options, source, device, row)
     net = training.net.eval()

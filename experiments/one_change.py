@@ -269,7 +269,8 @@ def read_options():
     parser = parser_of(__doc__)
     parser.add_argument("table", choices=TABLES)
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
-    parser.add_argument("--only", nargs="*", help="names of rows")
+    names = sorted({name for changes, _ in TABLES.values() for name in changes()})
+    parser.add_argument("--only", nargs="*", choices=names, metavar="ROW", help="rows")
     parser.add_argument("--tiles", type=int, help="the budget of each row")
     parser.add_argument("--jobs", type=int, default=2, help="rows side by side")
     return read(parser)
@@ -288,6 +289,7 @@ def main():
         for seed, name in product(options.seeds, names)
         if not table.find(change=name, seed=seed, tiles=tiles)
     ]
+    print(f"{len(wanted)} rows to measure, the others are in {table.path}")
     wanted.sort(key=lambda row: bool(changes()[row[1]].trained_as))  # those come last
     with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
         for done in as_completed([pool.submit(train_row, *row) for row in wanted]):

@@ -28,12 +28,18 @@ def main():
     parser.add_argument("--device", default="auto", help="cuda, mps or cpu")
     options = parser.parse_args()
     device = pick_device(options.device)
+    table, row = (
+        Rows(options.out / "one_image.csv", ("device", "threads")),
+        about(device),
+    )
+    if table.find(**row):
+        print(f"{row['device']}, {row['threads']} threads: already in {table.path}")
+        return 0
     torch.manual_seed(0)
     predictor = Predictor(UNet().eval(), device)
     image, _ = draw_membranes(size=512, seed=0)
     seconds = median_seconds(lambda: predictor(image), device, warm_up=1)
-    row = about(device) | {"seconds": f"{seconds:.3f}"}
-    table = Rows(options.out / "one_image.csv", ("device", "threads"))
+    row |= {"seconds": f"{seconds:.3f}"}
     table.add(row | {"memory_mb": peak_memory(device)})
     print(f"{seconds:.3f} s on {row['device']}")
     return 0

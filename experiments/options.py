@@ -30,6 +30,6 @@ def read(
     "What was said on the command line; without data there is nothing to do."
     options = parser.parse_args()
     if not options.data:
-        text = "make results-15 DATA=folder, --data folder, or the variable UNET_DATA"
-        parser.error(f"where are the data? {text} would work")
+        text = "DATA=folder for make, --data folder here, or the variable UNET_DATA"
+        parser.error(f"where are the data? {text} (unet-tutorial get fetches them)")
     return options

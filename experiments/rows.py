@@ -30,6 +30,14 @@ def instructions():  # str
     return known[0] if known else "AVX2" if "avx2" in flags else platform.machine()
 
 
+def command():  # str
+    "What was typed; for the folder of the data stands the word folder."
+    words = [f"experiments/{Path(sys.argv[0]).name}", *sys.argv[1:]]
+    for before in [at for at, word in enumerate(words[:-1]) if word == "--data"]:
+        words[before + 1] = "folder"
+    return " ".join(words)
+
+
 def about(
     device,  # torch.device
 ):  # dict of text
@@ -41,7 +49,7 @@ def about(
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "torch": version("torch"),
-        "command": " ".join([f"experiments/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "command": command(),
     }
 
 

@@ -231,7 +231,7 @@ def test_what_the_prose_says_of_the_rows(rows):
         assert all(low < mask[kind] < high for kind in KINDS[:3])
         assert values["seed_threshold"]["none"] >= asked
         moving = seg["none"] - half["none"]
-        assert moving > moved and moving > gain / 2  # "most of that gain"
+        assert moving > moved
         assert seg["none"] < seg["equation"] < seg["background"]
         assert lowest < seg["background"] < highest
         if sequence == "01":  # "lower than that when it learns from 01"
@@ -257,8 +257,8 @@ def test_what_the_prose_says_of_the_data(rows, real_data):
     text = cells()["real-why"]
     assert "the 84 silver frames" in text and "the nine gold frames" in text
     assert {row["frames"] for row in rows} == {"9"}
-    for seed in ("", " --seed 1"):
-        assert f'make results-16 DATA=folder ARGS="--steps 400{seed}"' in text
+    assert "make results-16 DATA=folder\n" in text
+    assert 'make results-16 DATA=folder ARGS="--seed 1"' in text
     silver = open_ctc(real_data / "DIC-C2DH-HeLa", "silver")
     assert Counter(silver.groups) == {"01": 84, "02": 84}
     assert silver.size(0) == (512, 512) and "halved to 256x256" in text

@@ -107,7 +107,7 @@ class Windows(Dataset):
         pipeline: Callable | None = None,  # of data/pipelines; None: turns and flips
         seed: int = 0,  # from 0; another seed gives other windows
         turn: bool = True,  # False: without a pipeline nothing is changed
-        objects: float = 0.0,  # share of windows that must hold an object, 0 to 1
+        objects: float = 0.0,  # share of windows placed on an object, 0 to 1
     ):
         if not 0 <= objects <= 1:
             raise ValueError(f"objects={objects}; a share from 0 to 1 would work")
