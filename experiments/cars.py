@@ -52,6 +52,7 @@ SIZES = {"small": (160, 240), "large": (320, 480)}
 WIDTHS = {"small": 16, "large": 16}
 STEPS = {"small": 800, "large": 400}
 GOAL, LONGEST = 0.98, 900.0  # Dice; seconds after which a race is over
+EVERY = range(0, 64, 4)  # of the held-out views: four of each car
 RACE_STEPS = 1200  # of the library, whose cosine has to have an end
 
 
@@ -90,9 +91,6 @@ def truth_dice(source, size):  # float
         large = nn.functional.interpolate(small, true.shape, mode="bilinear") > 0.5
         counts = counts + count_pixels(large[0, 0].long(), true, 2)
     return dice_of(counts)
-
-
-EVERY = range(0, 64, 4)  # of the held-out views: four of each car
 
 
 VIEWS = 1, 20, 39, 58  # of the held-out views: one of each car

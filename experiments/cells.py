@@ -24,9 +24,7 @@ Rows go into results/cells.csv, pictures of seed 0 into results/cells_<sequence>
 """
 
 import sys
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
-from multiprocessing import get_context
 
 import numpy as np
 import torch
@@ -256,12 +254,8 @@ def main():
     keys = wanted(options, gold)
     rest = [key for key in keys if not table.find(**key)]
     print(f"{len(rest)} rows to measure, the others are in {table.path}")
-    with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
-        tasks = [pool.submit(train_row, options, key) for key in rest]
-        for done in as_completed(tasks):
-            row = done.result()
-            table.add(row)
-            print(*list(row.values())[:15], sep=", ", flush=True)
+    tasks = [(options, key) for key in rest]
+    table.measure(train_row, tasks, options.jobs, shown=15)
     for sequence in sorted(set(gold.groups)):
         own = [key for key in keys if key["trained_on"] == sequence]
         kept = [

@@ -18,10 +18,8 @@ one thread; --jobs says how many run side by side.
 """
 
 import sys
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from itertools import product
-from multiprocessing import get_context
 
 import numpy as np
 import torch
@@ -197,17 +195,22 @@ def begin_net(change, seed):
     return DeepSupervision(net) if change.kind == "DeepSupervision" else net
 
 
-def windows_of(change, windows, examples, seed):  # Windows
+def windows_of(change, windows, examples):  # Windows
     "The windows of a change: other weights, or more membranes."
     weighted = change.recipe.loss == "weighted cross-entropy"
     if weighted and change.weights == "classes":
         examples = [(x, y, weight_map(1 - y, w0=0)) for x, y, _ in examples]
     elif not change.objects:
         return windows
-    pipeline, seed = windows.pipeline, windows.seed
-    options = {"objects": change.objects}
-    side, margin, count = windows.side, windows.margin, windows.count
-    return Windows(examples, side, margin, count, pipeline, seed, **options)
+    return Windows(
+        examples,
+        windows.side,
+        windows.margin,
+        windows.count,
+        windows.pipeline,
+        windows.seed,
+        objects=change.objects,
+    )
 
 
 def criterion_of(change, net):
@@ -242,7 +245,7 @@ def train_row(table, name, seed, tiles, data, device, runs):  # dict
         runs / f"{table} {change.trained_as or name} {seed} {tiles}",
         recipe,
         net,
-        windows_of(change, windows, learned, seed),
+        windows_of(change, windows, learned),
         whole,
         tiles // recipe.batch,
         seed,
@@ -291,11 +294,7 @@ def main():
     ]
     print(f"{len(wanted)} rows to measure, the others are in {table.path}")
     wanted.sort(key=lambda row: bool(changes()[row[1]].trained_as))  # those come last
-    with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
-        for done in as_completed([pool.submit(train_row, *row) for row in wanted]):
-            row = done.result()
-            table.add(row)
-            print(*list(row.values())[:10], sep=", ", flush=True)
+    table.measure(train_row, wanted, options.jobs, shown=10)
     return 0
 
 

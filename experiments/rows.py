@@ -9,7 +9,9 @@ import csv
 import platform
 import resource
 import sys
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -101,6 +103,20 @@ class Rows:
         self.read()
         self.rows = [old for old in self.rows if self.key(old) not in new] + rows
         self.write()
+
+    def measure(
+        self,
+        work,  # a function of a module, which gives a row
+        tasks,  # tuples of its arguments
+        jobs,  # how many run at a time, each in a process
+        shown,  # how many columns are printed
+    ):
+        "Measure rows side by side, and add each as soon as it is there."
+        with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+            for done in as_completed([pool.submit(work, *task) for task in tasks]):
+                row = done.result()
+                self.add(row)
+                print(*list(row.values())[:shown], sep=", ", flush=True)
 
     def write(self):
         "Write all rows, whole or not at all."

@@ -131,8 +131,8 @@ def test_pairs_begin_with_the_same_weights_where_the_layers_are_the_same():
         assert all(map(torch.equal, base.parameters(), net.parameters())), name
 
 
-@pytest.mark.parametrize(
-    ("mine", "word"),
+verdicts = pytest.mark.parametrize(
+    ("mine", "word"),  # errors of three seeds beside 0.07, 0.071 and 0.072
     [
         ((0.09, 0.091, 0.092), "worse"),
         ((0.05, 0.051, 0.052), "better"),
@@ -140,6 +140,9 @@ def test_pairs_begin_with_the_same_weights_where_the_layers_are_the_same():
         ((0.05, 0.07), "not yet measured with three seeds"),
     ],
 )
+
+
+@verdicts
 def test_the_verdict_follows_the_interval(mine, word):
     found = invented(mine, (0.07, 0.071, 0.072))
     space = {"found": found, "BASE": "base", "mean_interval": mean_interval}

@@ -3,7 +3,6 @@
 import re
 
 import notebooks as files
-import pytest
 import torch
 from test_results_19 import (
     ROOT,
@@ -17,6 +16,7 @@ from test_results_19 import (
     script_names,
     script_text,
     table_of,
+    verdicts,
 )
 
 from unet_tutorial.runs.results import mean_interval
@@ -60,15 +60,7 @@ def test_pairs_begin_with_the_same_weights_where_the_prose_says_so():
         assert same == (name not in ("no norm", "batch norm, residual")), name
 
 
-@pytest.mark.parametrize(
-    ("mine", "word"),
-    [
-        ((0.09, 0.091, 0.092), "worse"),
-        ((0.05, 0.051, 0.052), "better"),
-        ((0.05, 0.07, 0.09), "not distinguishable with three seeds and this budget"),
-        ((0.05, 0.07), "not yet measured with three seeds"),
-    ],
-)
+@verdicts
 def test_the_verdict_follows_the_interval(mine, word):
     space = run(NOTEBOOK, "pairs", "verdict", mean_interval=mean_interval)
     space["found"] = invented(mine, (0.07, 0.071, 0.072))
