@@ -361,13 +361,26 @@ def test_probabilities_are_those_of_the_cpu(kind):
 
 
 @pytest.mark.parametrize("padding", [0, 1])
-def test_a_stack_comes_back_as_one_byte_per_pixel(padding):
+def test_a_stack_goes_and_comes_back_as_one_byte_per_pixel(padding):
     stack = RANDOM.integers(0, 256, (3, 70, 90), dtype=np.uint8)
     predictor = Predictor(small_net(padding=padding), device="fake")
     with second_device.watch() as seen:
         labels = predictor(stack)
     assert labels.shape == stack.shape and labels.dtype == np.uint8
     assert stack.size <= seen.to_host <= stack.size + 64, seen.returns
+    pictures = [shape for _, shape in seen.returns if len(shape) > 1]
+    assert len(pictures) == (1 if padding else 3)  # one copy for all that share a call
+    assert stack.size <= seen.to_device <= stack.size + 20_000 * (1 - padding) + 64
+
+
+def test_16_bits_on_the_device():
+    exact = Predictor(small_net(padding=1), device="fake")
+    short = Predictor(small_net(padding=1), device="fake", amp="bf16")
+    assert {x.dtype for x in short.model.parameters()} == {torch.bfloat16}
+    with second_device.watch() as seen:
+        p = short.probabilities(IMAGE)
+    assert p.dtype == np.float32 and seen.to_host <= p.nbytes + 64, seen.returns
+    assert np.abs(p - exact.probabilities(IMAGE)).mean() < 0.02
 
 
 # Elastic deformation
