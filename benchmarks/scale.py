@@ -11,14 +11,14 @@ is there; what is there already is not measured again (--again does). Kinds of r
   allowed 2 GB (dask kills a worker that takes more); sides up to 20,000 pixels
 - processes: the same image for 1, 2 and 4 of them
 - whole: one image in one piece, no tiles: what memory that takes
-- batch, channels: `predict_array` in one process, one thread
+- batch, channels: `predict_array` of one chunk, in one process
 
-The image is drawn membranes, one byte per pixel, repeated. The net is untrained, unpadded,
-of depth 3, with 4 channels at the top unless the row says otherwise. Each row keeps the
-seconds that passed (reading, measuring mean and deviation, and writing included), the
-seconds that cores computed for it, the peak of resident memory of the largest process,
-what was resident before the work began, and the number of tasks. On a machine that has
-other work to do only the seconds that cores computed can be compared. Needs Linux.
+The image is drawn membranes, one byte per pixel, repeated. The net is untrained and
+unpadded, of depth 3, with 4 channels at the top unless the row says otherwise. A row
+has the seconds that passed (reading, measuring mean and deviation, and writing
+included), the seconds that cores computed for it, the peak of resident memory of the
+largest process, what was resident before the work began, and the number of tasks. On a
+machine that has other work to do, compare the seconds that cores computed. Linux only.
 """
 
 import argparse
@@ -40,6 +40,7 @@ LIMIT = "2GB"  # of a worker
 DEPTH, TILE, SEED = 3, 388, 0
 DEFAULT = {"channels": 4, "batch": 1, "processes": 0}
 KEY = ("kind", "side", "channels", "batch", "processes")
+KINDS = ("side", "processes", "whole", "batch", "channels")
 SIDES = (1000, 2000, 5000, 10000, 20000)
 
 
@@ -48,11 +49,12 @@ def plan(largest):
     rows = [{"kind": "side", "side": side, "processes": 2} for side in SIDES]
     rows += [{"kind": "processes", "side": 5000, "processes": n} for n in (1, 2, 4)]
     rows += [{"kind": "whole", "side": side} for side in (500, 1000, 2000, 4000)]
-    rows += [{"kind": "batch", "side": 1552, "batch": n} for n in (1, 2, 4, 8, 16)]
+    rows += [{"kind": "batch", "side": 1536, "batch": n} for n in (1, 2, 4, 8, 16)]
     rows += [
-        {"kind": "channels", "side": 776, "channels": n} for n in (4, 8, 16, 32, 64)
+        {"kind": "channels", "side": 1536, "channels": n} for n in (4, 8, 16, 32, 64)
     ]
     rows = [{**DEFAULT, **row} for row in rows if row["side"] <= largest]
+    rows = [{name: row[name] for name in KEY} for row in rows]
     return sorted(rows, key=lambda row: row["side"] ** 2 * row["channels"] ** 1.5)
 
 
@@ -143,7 +145,7 @@ def alone(row, folder):
     torch.set_num_threads(1)
     net, tasks = new_net(row["channels"]), ""
     image = zarr.open_array(str(folder / "image.zarr"), mode="r")
-    predict_tiled(net, np.zeros((1, 1, 1), np.float32))  # loads what torch loads late
+    predict_array(net, np.zeros((9, 9))).compute()  # imports what is imported late
     before, start, spent = memory("VmRSS"), perf_counter(), used()[1]
     if row["kind"] == "whole":
         pixels = np.asarray(image[:], np.float32)
@@ -153,7 +155,9 @@ def alone(row, folder):
         predict_tiled(net, pixels, enough - margin)
     else:
         with dask.config.set(scheduler="synchronous"):
-            labels = predict_array(net, image, batch_size=row["batch"], chunk=768)
+            labels = predict_array(
+                net, image, batch_size=row["batch"], chunk=row["side"]
+            )
             labels.to_zarr(str(folder / "labels.zarr"))
         tasks = len(labels.__dask_graph__())
     return {
@@ -195,6 +199,11 @@ def read(path):
         return list(csv.DictReader(file))
 
 
+def place(row):
+    """Return where a row belongs in the file: by kind, then from small to large."""
+    return KINDS.index(row["kind"]), *[int(row[name]) for name in KEY[1:]]
+
+
 def run(row, about, path):
     """Measure a row in a new process and add it to the file."""
     from table import write
@@ -206,14 +215,14 @@ def run(row, about, path):
     if done.returncode:
         sys.exit(f"this row failed: {row}")
     found = json.loads(done.stdout.splitlines()[-1])
-    write(path, [*read(path), {**row, **found, **about}])
+    write(path, sorted([*read(path), {**row, **found, **about}], key=place))
     print(*[f"{key} {value}" for key, value in {**row, **found}.items()], sep=", ")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--largest", type=int, default=max(SIDES), help="side")
-    parser.add_argument("--only", help="side, processes, whole, batch or channels")
+    parser.add_argument("--only", choices=KINDS, help="one kind of row")
     parser.add_argument("--again", action="store_true", help="measure all rows anew")
     parser.add_argument("--out", type=Path, default=FILE, help="a CSV file")
     parser.add_argument("--row", type=json.loads, help=argparse.SUPPRESS)
