@@ -24,6 +24,7 @@ from unet_tutorial.predict import Predictor
 from unet_tutorial.runs.checkpoint import load_state, save_state
 from unet_tutorial.runs.engine import Training
 from unet_tutorial.runs.weights import load_net, save_net
+from unet_tutorial.scale import predict_array
 from unet_tutorial.train import Step, evaluate, train_one_epoch
 
 if not second_device.can_be_installed():
@@ -381,6 +382,19 @@ def test_16_bits_on_the_device():
         p = short.probabilities(IMAGE)
     assert p.dtype == np.float32 and seen.to_host <= p.nbytes + 64, seen.returns
     assert np.abs(p - exact.probabilities(IMAGE)).mean() < 0.02
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+def test_chunks_are_answered_on_the_device_of_the_workers(padding):
+    pytest.importorskip("dask.array")
+    net, options = small_net(padding=padding), {"tile": 36, "chunk": 32}
+    expected = predict_array(net, IMAGE, **options).compute(scheduler="synchronous")
+    promise = predict_array(net, IMAGE, **options, device="fake")
+    with second_device.watch() as seen:
+        labels = promise.compute(scheduler="synchronous")
+    assert next(net.parameters()).device.type == "cpu"
+    assert (labels == expected).mean() > 0.99 and labels.dtype == np.uint8
+    assert IMAGE.size <= seen.to_host <= IMAGE.size + 64, seen.returns
 
 
 # Elastic deformation

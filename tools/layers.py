@@ -19,6 +19,7 @@ LAYERS = {
     "runs": "runs.engine runs.checkpoint runs.recipes runs.report runs.results "
     "runs.logbook runs.run",
     "deploy": "deploy.folder deploy.live deploy.export",
+    "further": "scale",  # on the road; its notebook is in part IV
     "top": "doctor cli",
 }
 ORDER = [module for layer in LAYERS.values() for module in layer.split()]
