@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 from .loader import reseed
 from .photos import check_classes
 from .source import Source
+from .tissue import TissueChanges, change_window
 from ..sizes import output_size
 from ..tiles import lost_pixels, mean_and_std, read_window, tile_starts
 from ..weight_map import separate_cells, weight_map
@@ -51,14 +52,19 @@ def _on_object(labels, inner, rng):
     return corner.clip(0, np.maximum(np.array(labels.shape) - inner, 0)).tolist()
 
 
-def _cut(parts, side, margin, rng, objects=0.0):
-    """Cut a random window, whose middle lies in the image, out of all parts."""
+def _corner(labels, side, margin, rng, objects=0.0):
+    """Return a random corner of a window whose middle lies in the image."""
     inner, corner = side - 2 * margin, None
     if objects and rng.random() < objects:
-        corner = _on_object(parts[1], inner, rng)
+        corner = _on_object(labels, inner, rng)
     if corner is None:
-        corner = [int(rng.integers(max(n - inner, 0) + 1)) for n in parts[1].shape]
-    top, left = (at - margin for at in corner)
+        corner = [int(rng.integers(max(n - inner, 0) + 1)) for n in labels.shape]
+    return [at - margin for at in corner]
+
+
+def _cut(parts, side, margin, rng, objects=0.0):
+    """Cut a random window, whose middle lies in the image, out of all parts."""
+    top, left = _corner(parts[1], side, margin, rng, objects)
     return [read_window(part, top, left, side, side) for part in parts]
 
 # %% ../../nbs/workshop/data/crops.ipynb #6e10a122
@@ -78,15 +84,20 @@ def _bent(parts, pipeline, key):
     return [image, *(out[name] for name in given)]
 
 # %% ../../nbs/workshop/data/crops.ipynb #0ebfc605
-def _as_tensors(parts, scale, margin):
-    """Standardise an image, and cut the middle out of labels and weights."""
+def _middle(parts, margin):
+    """Cut the middle out of labels and weights."""
+    image, *maps = parts
+    height, width = maps[0].shape
+    middle = np.s_[margin : height - margin, margin : width - margin]
+    return [image, *(part[middle] for part in maps)]
+
+
+def _as_tensors(parts, scale):
+    """Standardise an image, and make tensors of it and of its maps."""
     (mean, std), (image, labels, *weights) = scale, parts
     x = torch.tensor((image.astype(np.float64) - mean) / std).float()
-    height, width = labels.shape
-    middle = np.s_[margin : height - margin, margin : width - margin]
-    maps = [torch.tensor(labels[middle].astype(np.int64))]
-    maps += [torch.tensor(w[middle].astype(np.float32)) for w in weights]
-    return x, *maps
+    maps = [torch.tensor(labels.astype(np.int64))]
+    return x, *maps, *(torch.tensor(part.astype(np.float32)) for part in weights)
 
 # %% ../../nbs/workshop/data/crops.ipynb #a9d89f81
 def _in_memory(examples):
@@ -104,7 +115,7 @@ class Windows(Dataset):
         side: int = 572,  # of what enters the net, in pixels
         margin: int = 92,  # pixels that the net loses on each side; padded: 0
         count: int = 100,  # windows per epoch
-        pipeline: Callable | None = None,  # of data/pipelines; None: turns and flips
+        pipeline: Callable | None = None,  # of data/tissue; None: turns and flips
         seed: int = 0,  # from 0; another seed gives other windows
         turn: bool = True,  # False: without a pipeline nothing is changed
         objects: float = 0.0,  # share of windows placed on an object, 0 to 1
@@ -128,7 +139,7 @@ class Windows(Dataset):
         rng = np.random.default_rng(key)
         page = rng.integers(len(self.parts))
         parts = _changed_window(self, self.parts[page], key, rng)
-        return _as_tensors(parts, self.scales[page], self.margin)
+        return _as_tensors(parts, self.scales[page])
 
 # %% ../../nbs/workshop/data/crops.ipynb #change-window
 def _changed_window(windows, parts, key, rng):
@@ -136,11 +147,17 @@ def _changed_window(windows, parts, key, rng):
     side, margin = windows.side, windows.margin
     if windows.pipeline is None:
         parts = _cut(parts, side, margin, rng, windows.objects)
-        return _turned(parts, int(rng.integers(8))) if windows.turn else parts
+        parts = _turned(parts, int(rng.integers(8))) if windows.turn else parts
+        return _middle(parts, margin)
     rim = side // 4
+    if isinstance(windows.pipeline, TissueChanges):
+        place = _corner(parts[1], side, margin, rng, windows.objects)
+        corner, size = [at - rim for at in place], [side + 2 * rim] * 2
+        return change_window(windows.pipeline, parts, rng, corner, size, rim, margin)
     parts = _cut(parts, side + 2 * rim, margin + rim, rng, windows.objects)
     parts = _bent(parts, windows.pipeline, key)
-    return [part[..., rim : rim + side, rim : rim + side] for part in parts]
+    parts = [part[..., rim : rim + side, rim : rim + side] for part in parts]
+    return _middle(parts, margin)
 
 # %% ../../nbs/workshop/data/crops.ipynb #9ff3a26e
 def _check_stack(parts, num_classes, inner):
@@ -210,9 +227,9 @@ class Whole(Dataset):
         page, *place = self.places[index]
         parts, scale = self.parts[page], self.scales[page]
         if self.side is None:
-            return _as_tensors(parts, scale, 0)
+            return _as_tensors(parts, scale)
         at = [start - self.margin for start in place]
         parts = [read_window(x, *at, self.side, self.side) for x in parts]
-        x, labels, *weights = _as_tensors(parts, scale, self.margin)
+        x, labels, *weights = _as_tensors(_middle(parts, self.margin), scale)
         labels[~_own(place, self.parts[page][1].shape, self.inner, self.step)] = -100
         return x, labels, *weights

@@ -26,8 +26,9 @@ from torch.utils.data import DataLoader
 from ..data.crops import Whole, Windows, read_example
 from ..data.loader import Seeded, make_loader
 from ..data.photos import ImagePairs
-from ..data.pipelines import car_pipeline, membrane_pipeline
+from ..data.pipelines import car_pipeline
 from ..data.source import Source
+from ..data.tissue import TissueChanges
 from ..gpu import amp_type, pick_device
 from ..losses import dice_bce_loss, weighted_cross_entropy
 from ..metrics import dice_of, iou_of, pixel_error_of
@@ -85,7 +86,7 @@ def _check_values(record):
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #parts-options
 _OPTIMIZERS = {"SGD": torch.optim.SGD, "AdamW": torch.optim.AdamW}
-_PIPELINES = {"membranes": membrane_pipeline, "photographs": car_pipeline}
+_PIPELINES = {"membranes": TissueChanges, "photographs": car_pipeline}
 
 
 def _options(choice):
