@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from .loader import reseed
-from .photos import check_classes
+from .photos import check_classes, byte_image
 from .source import Source
 from .tissue import TissueChanges, change_window
 from ..sizes import output_size
@@ -92,18 +92,24 @@ def _middle(parts, margin):
     return [image, *(part[middle] for part in maps)]
 
 
-def _as_tensors(parts, scale):
-    """Standardise an image, and make tensors of it and of its maps."""
-    (mean, std), (image, labels, *weights) = scale, parts
-    x = torch.tensor((image.astype(np.float64) - mean) / std).float()
-    maps = [torch.tensor(labels.astype(np.int64))]
+def _as_tensors(parts, scale, as_bytes=False):
+    """Standardise an image, now or on its way, and make tensors of it and its maps."""
+    image, labels, *weights = parts
+    if as_bytes and image.dtype == np.uint8:
+        x = byte_image(np.moveaxis(image, 0, 2), scale)
+        maps = [torch.tensor(labels.astype(np.int16))]
+    else:
+        mean, std = scale
+        x = torch.tensor((image.astype(np.float64) - mean) / std).float()
+        maps = [torch.tensor(labels.astype(np.int64))]
     return x, *maps, *(torch.tensor(part.astype(np.float32)) for part in weights)
 
 # %% ../../nbs/workshop/data/crops.ipynb #a9d89f81
-def _in_memory(examples):
-    """Return images as (C, H, W) with their maps, and mean and deviation of each."""
+def _in_memory(examples, as_bytes):
+    """Return images (C, H, W) with their maps, their scales, and if all are bytes."""
     parts = [(np.moveaxis(np.atleast_3d(x), 2, 0), *maps) for x, *maps in examples]
-    return parts, [mean_and_std(image) for image, *_ in parts]
+    as_bytes = as_bytes and all(x.dtype == y.dtype == np.uint8 for x, y, *_ in parts)
+    return parts, [mean_and_std(image) for image, *_ in parts], as_bytes
 
 # %% ../../nbs/workshop/data/crops.ipynb #windows
 class Windows(Dataset):
@@ -119,13 +125,13 @@ class Windows(Dataset):
         seed: int = 0,  # from 0; another seed gives other windows
         turn: bool = True,  # False: without a pipeline nothing is changed
         objects: float = 0.0,  # share of windows placed on an object, 0 to 1
+        as_bytes: bool = False,  # True: images are ByteImages where the examples allow
     ):
         if not 0 <= objects <= 1:
             raise ValueError(f"objects={objects}; a share from 0 to 1 would work")
-        self.parts, self.scales = _in_memory(examples)
-        self.side, self.margin, self.count = side, margin, count
-        self.pipeline, self.seed, self.turn = pipeline, seed, turn
-        self.objects = objects
+        self.parts, self.scales, self.as_bytes = _in_memory(examples, as_bytes)
+        self.side, self.margin, self.count, self.seed = side, margin, count, seed
+        self.pipeline, self.turn, self.objects = pipeline, turn, objects
         self.epoch = torch.zeros((), dtype=torch.long).share_memory_()
 
     def __len__(self) -> int:
@@ -139,7 +145,7 @@ class Windows(Dataset):
         rng = np.random.default_rng(key)
         page = rng.integers(len(self.parts))
         parts = _changed_window(self, self.parts[page], key, rng)
-        return _as_tensors(parts, self.scales[page])
+        return _as_tensors(parts, self.scales[page], self.as_bytes)
 
 # %% ../../nbs/workshop/data/crops.ipynb #change-window
 def _changed_window(windows, parts, key, rng):
@@ -210,8 +216,9 @@ class Whole(Dataset):
         examples: Iterable[tuple[np.ndarray, ...]],  # image, labels, perhaps weights
         side: int | None = None,  # of the input tile; None: the image in one piece
         depth: int = 4,  # steps down of the net
+        as_bytes: bool = False,  # True: images are ByteImages where the examples allow
     ):
-        self.parts, self.scales = _in_memory(examples)
+        self.parts, self.scales, self.as_bytes = _in_memory(examples, as_bytes)
         self.side, self.margin = side, lost_pixels(depth) if side else 0
         inner, self.places = (side or 0) - 2 * self.margin, []
         self.step, self.inner = inner - inner % 2**depth, inner
@@ -227,9 +234,10 @@ class Whole(Dataset):
         page, *place = self.places[index]
         parts, scale = self.parts[page], self.scales[page]
         if self.side is None:
-            return _as_tensors(parts, scale)
+            return _as_tensors(parts, scale, self.as_bytes)
         at = [start - self.margin for start in place]
         parts = [read_window(x, *at, self.side, self.side) for x in parts]
-        x, labels, *weights = _as_tensors(_middle(parts, self.margin), scale)
+        parts = _middle(parts, self.margin)
+        x, labels, *weights = _as_tensors(parts, scale, self.as_bytes)
         labels[~_own(place, self.parts[page][1].shape, self.inner, self.step)] = -100
         return x, labels, *weights

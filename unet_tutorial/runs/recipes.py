@@ -398,7 +398,7 @@ def _training_set(plan, source):
     part, pipeline = split(plan, source)[0], _pipeline(plan, source)
     if _taken_whole(plan, source) and not _weighted(plan):
         size = plan.size or source.size(0)
-        whole = ImagePairs(part, size, transform=pipeline)
+        whole = ImagePairs(part, size, transform=pipeline, as_bytes=True)
         return Seeded(whole, plan.seed) if pipeline else whole
     margin, recipe = _margin(plan), plan.recipe
     return Windows(
@@ -408,6 +408,7 @@ def _training_set(plan, source):
         count=recipe.tiles,
         pipeline=pipeline,
         seed=plan.seed,
+        as_bytes=True,
     )
 
 
@@ -415,9 +416,10 @@ def _held_out_set(plan, source):
     """Return the data set to measure on."""
     part = split(plan, source)[1]
     if _taken_whole(plan, source) and not _weighted(plan):
-        return ImagePairs(part, plan.size or source.size(0))
+        return ImagePairs(part, plan.size or source.size(0), as_bytes=True)
     side = plan.recipe.tile if _margin(plan) else None
-    return Whole(_examples(plan, part), side, plan.recipe.net.depth)
+    examples, depth = _examples(plan, part), plan.recipe.net.depth
+    return Whole(examples, side, depth, as_bytes=True)
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #3e3840e0
 def train_loader(

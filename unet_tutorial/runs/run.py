@@ -22,14 +22,14 @@ from ..data.source import Source
 from ..gpu import amp_type, pick_device
 from . import logbook, recipes
 from . import report as pictures
-from .checkpoint import load_state, save_state
+from .checkpoint import load_state
 from .engine import go_on
 from .recipes import Plan, Recipe, read_plan, read_recipe
 from .weights import load_net
 from ..train import evaluate
 
 # %% ../../nbs/workshop/runs/run.ipynb #56bd9cdd
-def _callback(out, notes, draw, report, asked, save_every):
+def _callback(saver, draw, report, asked, save_every):
     """Return what the loop calls after each step and each epoch."""
     saved, drawn = time.monotonic(), -math.inf
 
@@ -38,15 +38,16 @@ def _callback(out, notes, draw, report, asked, save_every):
         report(training, row)
         stop = bool(asked)  # what comes later is seen after the next step
         if row is not None:
-            logbook.save_epoch(out, training, notes, row)
+            saver.keep(training, row)
+        if stop or time.monotonic() - saved >= save_every:
+            saver.save(training)
             saved = time.monotonic()
-        elif stop or time.monotonic() - saved >= save_every:
-            save_state(out / "state.safetensors", training, overwrite=True)
-            saved = time.monotonic()
-        if row is not None and saved - drawn >= 10:  # seconds
+        if row is not None and time.monotonic() - drawn >= 10:  # seconds
             draw()
             drawn = time.monotonic()
         if stop:
+            saver.wait()
+            out = saver.out
             raise KeyboardInterrupt(
                 f"stopped after {training.step} steps, all is saved. To go on: "
                 f"resume_run({str(out)!r}), or unet-tutorial train --out {out} --resume"
@@ -117,10 +118,12 @@ def _run(out, plan, source, device, workers, save_every, live, report, announce)
         logbook.interruptible() as asked,
         logbook.crash_file(out / "crash.txt"),
         _reporting(out, training.epoch, report) as tell,
+        logbook.saving(out, recipes.notes_for(plan, source)) as saver,
     ):
-        notes = recipes.notes_for(plan, source)
-        callback = _callback(out, notes, draw, tell, asked, save_every)
+        callback = _callback(saver, draw, tell, asked, save_every)
         _go_on(plan, source, training, train, valid, callback)
+        if saver.nets:  # of the last epoch
+            saver.save(training)
     draw()
     return training.history
 
@@ -214,7 +217,7 @@ def train_run(
     amp: bool | str | None = None,  # 16 bits, see gpu.amp_type; None: the recipe's
     workers: int = 0,  # processes that read the data
     held_out: int | list[int] | None = None,  # groups to hold out, or a list of images
-    save_every: float = 60.0,  # seconds between two saves within an epoch
+    save_every: float = 60.0,  # seconds between two saves; at the end is one
     live: bool = False,  # show a figure that changes, in a notebook
     report: Callable | None = None,  # report(training, row); row None: after a step
     options: dict | None = None,  # of open_source, such as {"masks": a folder}
@@ -274,7 +277,7 @@ def resume_run(
     data: str | Path | Source | None = None,  # where the data are now; None: as before
     device: str = "auto",  # cuda, mps or cpu
     workers: int = 0,  # processes that read the data
-    save_every: float = 60.0,  # seconds between two saves within an epoch
+    save_every: float = 60.0,  # seconds between two saves; at the end is one
     live: bool = False,  # show a figure that changes, in a notebook
     report: Callable | None = None,  # report(training, row); row None: after a step
     announce: Callable | None = None,  # announce(text): what is about to be done
