@@ -6,9 +6,11 @@
 Windows of 572 x 572 of a drawn slice of 512 x 512, their labels and the weights of
 Equation 2 for the middle of 388 x 388, are cut, mirrored, shifted, turned, bent and
 changed in their grey values: by `membrane_pipeline` of `data.pipelines`, which changes
-the window with its rim, and by `TissueChanges` of `data.tissue`. In each round both
-make the same number of windows on one core, one after the other. Printed and written:
-the median of the milliseconds per window, and the median of the rounds' ratios.
+the window with its rim, and by `TissueChanges` of `data.tissue`, as floats and as bytes
+that become floats where `to_device` sends them (here they stay on the CPU, which counts
+this as well). In each round all three make the same number of windows on one core, one
+after the other. Printed and written: the median of the milliseconds per window, the
+median of the rounds' ratios, and the megabytes that travel.
 """
 
 import argparse
@@ -27,6 +29,7 @@ from unet_tutorial.data.crops import Windows
 from unet_tutorial.data.pipelines import membrane_pipeline
 from unet_tutorial.data.tissue import TissueChanges
 from unet_tutorial.synthetic import draw_cells
+from unet_tutorial.train import to_device
 from unet_tutorial.weight_map import separate_cells, weight_map
 
 
@@ -42,20 +45,35 @@ def milliseconds(windows, first, count):
     """Return how long a window takes, over some windows."""
     start = perf_counter()
     for index in range(first, first + count):
-        windows[index % len(windows)]
+        to_device(windows[index % len(windows)], "cpu")
     return 1000 * (perf_counter() - start) / count
 
 
 def measure(weighted, rounds, count):
-    """Return the milliseconds of both per window, one pair per round."""
-    pipelines = membrane_pipeline(), TissueChanges()
-    data = [Windows(examples(weighted), pipeline=pipeline) for pipeline in pipelines]
+    """Return the milliseconds of all three per window and round, and their megabytes."""
+    ways = (
+        (membrane_pipeline(), False),
+        (TissueChanges(), False),
+        (TissueChanges(), True),
+    )
+    data = [
+        Windows(examples(weighted), pipeline=pipeline, as_bytes=as_bytes)
+        for pipeline, as_bytes in ways
+    ]
     for windows in data:
         milliseconds(windows, 0, 2)  # what happens at first use
-    return [
+    times = [
         [milliseconds(windows, number * count, count) for windows in data]
         for number in range(rounds)
     ]
+    return times, [megabytes(windows[0]) for windows in data]
+
+
+def megabytes(parts):
+    """Return how much the parts of an item, or a tensor, are on their way."""
+    if isinstance(parts, torch.Tensor):
+        return parts.nbytes / 1e6
+    return sum(megabytes(part) for part in parts)
 
 
 def processor():
@@ -75,17 +93,27 @@ def main():
     torch.set_num_threads(1)
     rows = []
     for weighted in (False, True):
-        pairs = measure(weighted, options.rounds, options.count)
-        old, new = (median(times) for times in zip(*pairs, strict=True))
-        factor = median(before / after for before, after in pairs)
+        times, sizes = measure(weighted, options.rounds, options.count)
+        old, new, light = (median(column) for column in zip(*times, strict=True))
+        factor = median(before / after for before, after, _ in times)
+        more = median(before / after for before, _, after in times)
         what = "image, labels, weights" if weighted else "image, labels"
         print(f"{what}: {old:.1f} ms, {new:.1f} ms, {factor:.1f} times")
+        print(
+            f"  as bytes {light:.1f} ms, {more:.1f} times; {sizes[0]:.2f} MB are",
+            end="",
+        )
+        print(f" {sizes[2]:.2f} MB")
         rows.append(
             {
                 "parts": what,
                 "albumentations ms": f"{old:.1f}",
                 "tissue ms": f"{new:.1f}",
                 "factor": f"{factor:.1f}",
+                "as bytes ms": f"{light:.1f}",
+                "factor as bytes": f"{more:.1f}",
+                "MB floats": f"{sizes[1]:.2f}",
+                "MB bytes": f"{sizes[2]:.2f}",
                 "rounds": options.rounds,
                 "command": " ".join(["benchmarks/augment.py", *sys.argv[1:]]),
                 "device": f"{processor()}, 1 thread",

@@ -536,6 +536,44 @@ def test_a_full_disk_at_the_end_is_not_overlooked(stack, tmp_path, monkeypatch):
         train_run("isbi", stack, tmp_path / "run", recipe(), epochs=1, report=report)
 
 
+# What feeds a run
+
+
+def test_beside_cuda_batches_are_pinned(stack):
+    source = open_source("isbi", stack)
+    for make in (recipes.train_loader, recipes.valid_loader):
+        assert make(plan(), source, device="cuda").pin_memory
+        assert not make(plan(), source).pin_memory
+        assert not make(plan(), source, device="mps").pin_memory
+    few = recipes.valid_loader(plan(), source, workers=8, device="cuda")
+    assert few.num_workers == len(few.dataset)
+
+
+@pytest.mark.parametrize("workers", [None, 2])
+def test_a_run_picks_its_workers_and_says_so(stack, tmp_path, monkeypatch, workers):
+    monkeypatch.setattr(runs, "pick_workers", lambda device: 1)
+    told, asked = [], []
+    honest = recipes.train_loader
+
+    def note(plan, source, workers, device):
+        asked.append((workers, device.type))
+        return honest(plan, source, workers, device)
+
+    monkeypatch.setattr(recipes, "train_loader", note)
+    how = {"announce": told.append, "workers": workers}
+    train_run("isbi", stack, tmp_path / "run", recipe(), epochs=1, **how)
+    count = workers or 1
+    assert asked == [(count, "cpu")]
+    assert f"read by {count} workers\n" in told[0]
+
+
+def test_a_run_sends_bytes(stack):
+    source = open_source("isbi", stack)
+    for make in (recipes.train_loader, recipes.valid_loader):
+        images, labels = next(iter(make(plan(), source)))
+        assert images.pixels.dtype == torch.uint8 and labels.dtype == torch.int16
+
+
 # What is copied, and what a thread writes
 
 

@@ -426,21 +426,27 @@ def train_loader(
     plan: Plan,  # of the run
     source: Source,  # all images
     workers: int = 0,  # processes that read the data
+    device: torch.device | str = "cpu",  # cuda: batches wait in pinned memory
 ) -> DataLoader:  # shuffled
     """Return the loader to train with."""
     learn, seed = _training_set(plan, source), plan.seed
-    return make_loader(learn, plan.recipe.batch, True, seed, workers)
+    pinned = torch.device(device).type == "cuda"
+    return make_loader(
+        learn, plan.recipe.batch, True, seed, workers, pin_memory=pinned
+    )
 
 
 def valid_loader(
     plan: Plan,  # of the run
     source: Source,  # all images
     workers: int = 0,  # processes that read the data
+    device: torch.device | str = "cpu",  # cuda: batches wait in pinned memory
 ) -> DataLoader:  # in order
     """Return the loader to measure with; nothing that is trained on is read."""
     check = _held_out_set(plan, source)
     batch = plan.recipe.batch if isinstance(check, ImagePairs) else 1
-    return make_loader(check, batch, False, plan.seed, workers)
+    pinned, workers = torch.device(device).type == "cuda", min(workers, len(check))
+    return make_loader(check, batch, False, plan.seed, workers, pin_memory=pinned)
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #0f12cc91
 def rate_factor(
@@ -566,6 +572,7 @@ def describe(
     source: Source,  # all images
     training: Training,  # about to begin, or to go on
     batches: int,  # per epoch
+    workers: int = 0,  # processes that read the data
 ) -> str:  # three lines
     """Say what a run is about to do: with which images, where, and for how long."""
     learn, check = split(plan, source)
@@ -573,9 +580,10 @@ def describe(
     size = "{} x {} pixels".format(*plan.size) if plan.size else "the size they have"
     weights = sum(weight.numel() for weight in training.model.parameters())
     bits = f"16 bits ({plan.amp})" if plan.amp else "32 bits"
+    read = f", read by {workers} workers" if workers else ""
     done = f", of which {training.step} steps are done" if training.step else ""
     return (
-        f"images: {len(learn)} to learn from, {len(check)} held out, in {size}\n"
+        f"images: {len(learn)} to learn from, {len(check)} held out, in {size}{read}\n"
         f"net: {weights:,} weights, on {training.device} in {bits}\n"
         f"length: {_length(plan, steps)}{done}; an epoch has {steps} steps"
     )

@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 from ..data.datasets import open_source
+from ..data.loader import pick_workers
 from ..data.source import Source
 from ..gpu import amp_type, pick_device
 from . import logbook, recipes
@@ -97,8 +98,9 @@ def _format_here(out, plan, device):
 # %% ../../nbs/workshop/runs/run.ipynb #c092cf5c
 def _run(out, plan, source, device, workers, save_every, live, report, announce):
     """Begin a run, or go on with one."""
-    train = recipes.train_loader(plan, source, workers)
-    valid = recipes.valid_loader(plan, source, workers)
+    workers = pick_workers(device) if workers is None else workers
+    train = recipes.train_loader(plan, source, workers, device)
+    valid = recipes.valid_loader(plan, source, workers, device)
     here = replace(plan, amp=_format_here(out, plan, device))
     training = recipes.begin_training(here, source, len(train), device)
     if (out / "state.safetensors").exists():
@@ -108,7 +110,7 @@ def _run(out, plan, source, device, workers, save_every, live, report, announce)
     logbook.write_json(out / "environment.json", logbook.environment(device, bits))
     logbook.write_history(out, training.history)
     if announce:
-        announce(recipes.describe(here, source, training, len(train)))
+        announce(recipes.describe(here, source, training, len(train), workers))
     show = pictures.live_figure() if live else lambda png: None
 
     def draw():
@@ -215,7 +217,7 @@ def train_run(
     seed: int = 0,  # of everything that is random
     device: str = "auto",  # cuda, mps or cpu
     amp: bool | str | None = None,  # 16 bits, see gpu.amp_type; None: the recipe's
-    workers: int = 0,  # processes that read the data
+    workers: int | None = None,  # that read the data; None: see loader.pick_workers
     held_out: int | list[int] | None = None,  # groups to hold out, or a list of images
     save_every: float = 60.0,  # seconds between two saves; at the end is one
     live: bool = False,  # show a figure that changes, in a notebook
@@ -276,7 +278,7 @@ def resume_run(
     out: str | Path,  # the folder of a run
     data: str | Path | Source | None = None,  # where the data are now; None: as before
     device: str = "auto",  # cuda, mps or cpu
-    workers: int = 0,  # processes that read the data
+    workers: int | None = None,  # that read the data; None: see loader.pick_workers
     save_every: float = 60.0,  # seconds between two saves; at the end is one
     live: bool = False,  # show a figure that changes, in a notebook
     report: Callable | None = None,  # report(training, row); row None: after a step
@@ -313,7 +315,7 @@ def evaluate_run(
     amp = _format_here(Path(run), plan, device)
     return evaluate(
         wrap(model) if wrap else model,
-        recipes.valid_loader(plan, source),
+        recipes.valid_loader(plan, source, device=device),
         recipes.criterion_for(plan.recipe),
         metrics=recipes.metrics_for(source.classes),
         device=device,
