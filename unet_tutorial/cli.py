@@ -265,8 +265,8 @@ def _add_train(parser):
 
 # %% ../nbs/workshop/cli.ipynb #length
 def _add_workers_and_length(parser):
-    text = "processes that read the data (0)"
-    parser.add_argument("--workers", type=_FROM_0, default=0, metavar="N", help=text)
+    text = "processes that read the data (CPU: 0, CUDA: up to 8)"
+    parser.add_argument("--workers", type=_FROM_0, metavar="N", help=text)
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--epochs", type=_count, metavar="N", help="how long: epochs,")
     length.add_argument("--steps", type=_count, metavar="N", help="steps,")

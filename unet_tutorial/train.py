@@ -29,10 +29,11 @@ from .tiles import eval_mode
 def to_device(
     batch: tuple[Tensor, ...],  # images (B, C, H, W), labels (B, h, w), maybe weights
     device: torch.device | str,  # where the net is
-) -> list[Tensor]:  # the same tensors there
+) -> list[Tensor]:  # the same tensors there, labels as int64
     """Send the parts of a batch to a device, without waiting where that is safe."""
     to_cuda = torch.device(device).type == "cuda"
-    return [part.to(device, non_blocking=to_cuda) for part in batch]
+    images, *maps = [part.to(device, non_blocking=to_cuda) for part in batch]
+    return [images, *(x if x.is_floating_point() else x.long() for x in maps)]
 
 # %% ../nbs/12_train.ipynb #1fdd7487
 def _remedy(labels, expected):
