@@ -32,6 +32,7 @@ from ..gpu import amp_type, pick_device
 from ..losses import dice_bce_loss, weighted_cross_entropy
 from ..metrics import dice_of, iou_of, pixel_error_of
 from ..model import UNet
+from .distributed import DealtSampler, dealt_batches, world_size
 from .engine import Training
 from ..sizes import output_size
 
@@ -263,6 +264,7 @@ class Plan:
     minutes: _Above0 | None  # or so long
     amp: Literal[False, "bf16", "fp16"]  # the format: 32 bits, or which 16
     options: dict | None  # of open_source
+    sync_batch_norm: bool = False  # over the batch of all processes
 
     def __post_init__(self):
         _check_values(self)
@@ -423,21 +425,23 @@ def train_loader(
     plan: Plan,  # of the run
     source: Source,  # all images
     workers: int = 0,  # processes that read the data
-) -> DataLoader:  # shuffled
+) -> DataLoader:  # shuffled; of several joined processes each gets its part of a batch
     """Return the loader to train with."""
     learn, seed = _training_set(plan, source), plan.seed
-    return make_loader(learn, plan.recipe.batch, True, seed, workers)
+    sampler = DealtSampler(len(learn), plan.recipe.batch, seed)
+    return make_loader(learn, sampler.own, True, seed, workers, sampler=sampler)
 
 
 def valid_loader(
     plan: Plan,  # of the run
     source: Source,  # all images
     workers: int = 0,  # processes that read the data
-) -> DataLoader:  # in order
+) -> DataLoader:  # in order; of several joined processes each gets some of the batches
     """Return the loader to measure with; nothing that is trained on is read."""
     check = _held_out_set(plan, source)
     batch = plan.recipe.batch if isinstance(check, ImagePairs) else 1
-    return make_loader(check, batch, False, plan.seed, workers)
+    ours = dealt_batches(len(check), batch)
+    return make_loader(check, batch, False, plan.seed, workers, sampler=ours)
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #0f12cc91
 def rate_factor(
@@ -475,6 +479,7 @@ def begin_training(
         accumulate=recipe.accumulate,
         clip=recipe.clip,
         ema=recipe.ema,
+        sync_batch_norm=plan.sync_batch_norm,
     )
     training.scheduler = LambdaLR(training.optimizer, _rate(plan, training, batches))
     return training
@@ -570,6 +575,7 @@ def describe(
     size = "{} x {} pixels".format(*plan.size) if plan.size else "the size they have"
     weights = sum(weight.numel() for weight in training.model.parameters())
     bits = f"16 bits ({plan.amp})" if plan.amp else "32 bits"
+    bits += f", in {world_size()} processes" if world_size() > 1 else ""
     done = f", of which {training.step} steps are done" if training.step else ""
     return (
         f"images: {len(learn)} to learn from, {len(check)} held out, in {size}\n"
