@@ -193,7 +193,8 @@ def _part(sampler, items):
 
 
 def _dealt(sampler, order):
-    batches = [order[i : i + sampler.batch] for i in range(0, len(order), sampler.batch)]
+    starts = range(0, len(order), sampler.batch)
+    batches = [order[start : start + sampler.batch] for start in starts]
     return [item for batch in batches for item in _part(sampler, batch)]
 
 
@@ -254,8 +255,9 @@ def average_buffers(
     if world_size() > 1 and buffers:
         flat = torch.cat([x.flatten() for x in buffers])
         dist.all_reduce(flat)  # one message for all layers
-        for x, mean in zip(buffers, flat.split([*map(Tensor.numel, buffers)]), strict=True):
-            x.copy_((mean / world_size()).view_as(x))
+        means = (flat / world_size()).split([x.numel() for x in buffers])
+        for x, mean in zip(buffers, means, strict=True):
+            x.copy_(mean.view_as(x))
 
 
 def own_numbers(

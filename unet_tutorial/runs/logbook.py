@@ -21,6 +21,7 @@ from pathlib import Path
 import torch
 
 from .checkpoint import save_state
+from .distributed import launched
 from .engine import Training
 from .files import new_file
 from .weights import save_net
@@ -89,7 +90,7 @@ def interruptible() -> Iterator[list]:  # empty; not empty when somebody has ask
     asked = []
 
     def note(number, frame):
-        if asked:
+        if asked and not launched():  # torchrun may pass on what was heard already
             raise KeyboardInterrupt("asked twice: stopped at once, nothing was saved")
         asked.append(number)
 
