@@ -76,6 +76,15 @@ def _is_lost(error):
     return isinstance(error, lost) or any(word in str(error) for word in words)
 
 
+def _meet(backend):
+    """Wait for the other processes, in the place that torchrun has named."""
+    store, number, size = next(dist.rendezvous("env://"))
+    if os.environ.get("GROUP_WORLD_SIZE") == "1":  # on one machine
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        store = dist.PrefixStore(f"attempt {attempt}", store)
+    dist.init_process_group(backend, store=store, rank=number, world_size=size)
+
+
 @contextmanager
 def joined(
     device: torch.device,  # of this process, see own_device
@@ -84,7 +93,7 @@ def joined(
     if not launched() or world_size() > 1:
         yield
         return
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    _meet("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     try:
         yield
     except RuntimeError as error:
