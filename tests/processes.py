@@ -12,7 +12,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import TensorDataset
@@ -98,10 +97,11 @@ def again(folder):
 
 def stopped(folder):
     "The last process is asked to stop; all of them do, after the same step."
+    last = distributed.rank() == distributed.world_size() - 1
     with interruptible() as asked:
 
         def callback(training, row):
-            if training.step == 2 and distributed.rank() == distributed.world_size() - 1:
+            if training.step == 2 and last:
                 os.kill(os.getpid(), signal.SIGTERM)
             if distributed.any_process(bool(asked)):
                 raise KeyboardInterrupt
@@ -135,9 +135,8 @@ def not_finite(folder):
     good = images_and_labels
     globals()["images_and_labels"] = broken
     training = begin(norm="batch", sync=True)
-    before = [x.clone() for x in training.model.state_dict().values()]
     try:
-        train(training, callback=lambda training, row: before.clear())
+        train(training)
     except FloatingPointError as error:
         note(folder, "not finite", [str(error), training.step])
     globals()["images_and_labels"] = good
@@ -181,7 +180,6 @@ def note(folder, name, value):
 def main(folder, *cases):
     "Join the others, and do the cases."
     faulthandler.dump_traceback_later(100, exit=True)
-    np.seterr(all="raise")
     with distributed.joined(distributed.own_device(CPU)):
         for case in cases:
             globals()[case](Path(folder))

@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
+from itertools import chain
 from pathlib import Path
 
 import processes
@@ -30,7 +32,7 @@ from unet_tutorial.runs.weights import load_net
 
 HERE = Path(__file__).resolve().parent
 QUIET = {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1", "GLOO_SOCKET_IFNAME": "lo"}
-TIMEOUT = 150  # seconds for anything; nothing here takes a tenth of it alone
+TIMEOUT = 240  # seconds for anything; nothing here takes a tenth of it alone
 
 
 def free_port():
@@ -135,7 +137,7 @@ def test_dealt_orders_go_by_seed_and_epoch():
 def test_whole_batches_are_dealt_once():
     for length, batch, count in ((7, 2, 2), (1, 2, 2), (0, 1, 3), (9, 1, 4)):
         parts = [dealt_batches(length, batch, count, number) for number in range(count)]
-        assert sorted(sum(parts, [])) == list(range(length))
+        assert sorted(chain(*parts)) == list(range(length))
 
 
 # Two processes, and one
@@ -256,7 +258,8 @@ def cars(tmp_path_factory):
 
 def train_command(out, epochs=2):
     text = f"--kind carvana --data carvana --out {out} --recipe small.json --size 32x48"
-    return [*text.split(), "--epochs", str(epochs), "--held-out", "1", "--device", "cpu"]
+    text += f" --epochs {epochs} --held-out 1 --device cpu"
+    return text.split()
 
 
 def test_the_command_is_restarted_and_goes_on(cars):
@@ -295,6 +298,21 @@ def deadly(asked):
 run._silent = deadly
 sys.exit(cli.main(sys.argv[1:]))
 """
+
+
+def test_ctrl_c_is_passed_on(cars):
+    "The launcher is interrupted, not a process; it gives them time to save."
+    words = ["-m", "unet_tutorial", "train", *train_command("asked", 10**6)]
+    launcher, end = torchrun(cars, *words), time.monotonic() + TIMEOUT
+    history = cars / "asked" / "best.safetensors"
+    while not history.exists() and time.monotonic() < end and launcher.poll() is None:
+        time.sleep(0.1)
+    launcher.send_signal(signal.SIGINT)
+    ((_, text),) = finish([launcher])
+    assert text.count("all is saved") == 1, text
+    step = int(re.search("stopped after ([0-9]+) steps", text)[1])
+    state = load_state(cars / "asked" / "state.safetensors")
+    assert state["progress"]["step"] == step > 0
 
 
 def test_two_machines(cars):

@@ -27,7 +27,7 @@ from ..gpu import pick_device
 _TOLD = "RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"
 
 
-def launched() -> bool:
+def launched() -> bool:  # by torchrun, or by anything that sets the same variables
     """Tell whether torchrun has started this process as one of several."""
     told = all(name in os.environ for name in _TOLD)
     return told and int(os.environ["WORLD_SIZE"]) > 1
@@ -44,7 +44,7 @@ def rank() -> int:
     return dist.get_rank() if world_size() > 1 else 0
 
 
-def is_first() -> bool:
+def is_first() -> bool:  # also before they are joined
     """Tell whether this is the process that writes and speaks, joined or not yet."""
     alone = world_size() == 1 and launched()
     return os.environ["RANK"] == "0" if alone else rank() == 0
