@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from torch.utils.data import TensorDataset
 
 from unet_tutorial.data.loader import make_loader
@@ -82,7 +83,7 @@ def halfway(folder):
 
     training = begin(norm="batch", dropout=0.5)
     train(training, callback=keep)
-    weights = [x.flatten() for x in training.model.parameters()]
+    weights = [x.flatten() for x in training.model.state_dict().values()]
     note(folder, "ended", torch.cat(weights).tolist())
 
 
@@ -91,8 +92,21 @@ def again(folder):
     training = begin(norm="batch", dropout=0.5)
     load_state(folder / "halfway.safetensors", into=training)
     train(training)
-    weights = [x.flatten() for x in training.model.parameters()]
+    weights = [x.flatten() for x in training.model.state_dict().values()]
     note(folder, "ended again", torch.cat(weights).tolist())
+
+
+def summed_at_home(folder):
+    "How often gradients travel, if two batches share a step."
+
+    def count(calls, bucket):
+        calls.append(1)
+        return default_hooks.allreduce_hook(None, bucket)
+
+    training, calls = begin(accumulate=2), []
+    training.parallel.register_comm_hook(calls, count)
+    train(training, epochs=2)
+    note(folder, "summed at home", [len(calls), training.step])
 
 
 def stopped(folder):

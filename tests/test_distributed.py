@@ -86,8 +86,8 @@ def torchrun(folder, *command, options=("--standalone", "--nproc-per-node=2")):
 def found(tmp_path_factory):
     "What two processes came to, all cases in one go; and one process alone."
     two, one = (tmp_path_factory.mktemp(name) for name in ("two", "one"))
-    cases = "equal", "halfway", "again", "late", "not_finite", "told", "dropped"
-    for status, text in together(two, *cases, "stopped"):
+    cases = "equal halfway again late not_finite told dropped summed_at_home stopped"
+    for status, text in together(two, *cases.split()):
         assert status == 0, text
     processes.equal(one)
     return two, one
@@ -175,6 +175,10 @@ def test_a_state_of_two_goes_on_alone(found, tmp_path):
     assert (training.epoch, training.batch) == (1, 2)
     history = processes.train(training)
     assert training.epoch == 2 and len(history["dice"]) == 2
+
+
+def test_gradients_travel_once_per_step(found):
+    assert notes(found[0], "summed at home") == [[4, 4]] * 2  # and not with 6 batches
 
 
 def test_all_stop_together(found):
