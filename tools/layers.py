@@ -16,7 +16,7 @@ LAYERS = {
     "data.pipelines data.tissue data.photos data.loader data.crops data.slides "
     "data.outputs data.download",
     "learning": "metrics train gpu predict",
-    "runs": "runs.engine runs.checkpoint runs.recipes runs.report runs.results "
+    "runs": "runs.distributed runs.engine runs.checkpoint runs.recipes runs.report runs.results "
     "runs.logbook runs.run",
     "deploy": "deploy.folder deploy.live deploy.export",
     "further": "scale",  # on the road; its notebook is in part IV

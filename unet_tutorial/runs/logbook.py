@@ -22,6 +22,7 @@ from pathlib import Path
 import torch
 
 from .checkpoint import pack_state
+from .distributed import launched
 from .engine import Training
 from .files import new_file
 from .weights import pack_net, write_tensors
@@ -143,7 +144,7 @@ def interruptible() -> Iterator[list]:  # empty; not empty when somebody has ask
     asked = []
 
     def note(number, frame):
-        if asked:
+        if asked and not launched():  # torchrun may pass on what was heard already
             raise KeyboardInterrupt("asked twice: stopped at once, nothing was saved")
         asked.append(number)
 

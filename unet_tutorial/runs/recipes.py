@@ -33,6 +33,7 @@ from ..gpu import amp_type, layout_rule, pick_device, pick_layout
 from ..losses import dice_bce_loss, weighted_cross_entropy
 from ..metrics import dice_of, iou_of, pixel_error_of
 from ..model import UNet
+from .distributed import DealtSampler, dealt_batches, world_size
 from .engine import Training
 from ..sizes import output_size
 
@@ -264,6 +265,7 @@ class Plan:
     minutes: _Above0 | None  # or so long
     amp: Literal[False, "bf16", "fp16"]  # the format: 32 bits, or which 16
     options: dict | None  # of open_source
+    sync_batch_norm: bool = False  # over the batch of all processes
 
     def __post_init__(self):
         _check_values(self)
@@ -427,13 +429,12 @@ def train_loader(
     source: Source,  # all images
     workers: int = 0,  # processes that read the data
     device: torch.device | str = "cpu",  # cuda: batches wait in pinned memory
-) -> DataLoader:  # shuffled
+) -> DataLoader:  # shuffled; of several joined processes each gets its part of a batch
     """Return the loader to train with."""
     learn, seed = _training_set(plan, source), plan.seed
-    pinned = torch.device(device).type == "cuda"
-    return make_loader(
-        learn, plan.recipe.batch, True, seed, workers, pin_memory=pinned
-    )
+    sampler = DealtSampler(len(learn), plan.recipe.batch, seed)
+    options = {"sampler": sampler, "pin_memory": torch.device(device).type == "cuda"}
+    return make_loader(learn, sampler.own, True, seed, workers, **options)
 
 
 def valid_loader(
@@ -441,12 +442,13 @@ def valid_loader(
     source: Source,  # all images
     workers: int = 0,  # processes that read the data
     device: torch.device | str = "cpu",  # cuda: batches wait in pinned memory
-) -> DataLoader:  # in order
+) -> DataLoader:  # in order; of several joined processes each gets some of the batches
     """Return the loader to measure with; nothing that is trained on is read."""
     check = _held_out_set(plan, source)
     batch = plan.recipe.batch if isinstance(check, ImagePairs) else 1
-    pinned, workers = torch.device(device).type == "cuda", min(workers, len(check))
-    return make_loader(check, batch, False, plan.seed, workers, pin_memory=pinned)
+    ours, workers = dealt_batches(len(check), batch), min(workers, len(check))
+    options = {"sampler": ours, "pin_memory": torch.device(device).type == "cuda"}
+    return make_loader(check, batch, False, plan.seed, workers, **options)
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #0f12cc91
 def rate_factor(
@@ -485,6 +487,7 @@ def begin_training(
         accumulate=recipe.accumulate,
         clip=recipe.clip,
         ema=recipe.ema,
+        sync_batch_norm=plan.sync_batch_norm,
     )
     training.scheduler = LambdaLR(training.optimizer, _rate(plan, training, batches))
     return training
@@ -584,6 +587,7 @@ def describe(
     form, why = layout_rule(training.device, plan.amp)
     order = "channels last" if form == torch.channels_last else "torch's own order"
     read = f", read by {workers} workers" if workers else ""
+    bits += f", in {world_size()} processes" if world_size() > 1 else ""
     done = f", of which {training.step} steps are done" if training.step else ""
     return (
         f"images: {len(learn)} to learn from, {len(check)} held out, in {size}{read}\n"
