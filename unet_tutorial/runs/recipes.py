@@ -561,7 +561,7 @@ def notes_for(
         notes["tile"] = output_size(plan.recipe.tile, net.depth)
     return notes
 
-# %% ../../nbs/workshop/runs/recipes.ipynb #describe
+# %% ../../nbs/workshop/runs/recipes.ipynb #length
 def _length(plan, steps):
     """Say how long a run is."""
     if plan.minutes:
@@ -570,7 +570,7 @@ def _length(plan, steps):
         return f"{plan.steps} steps"
     return f"{plan.epochs} epochs, {plan.epochs * steps} steps"
 
-
+# %% ../../nbs/workshop/runs/recipes.ipynb #describe
 def describe(
     plan: Plan,  # of the run
     source: Source,  # all images
