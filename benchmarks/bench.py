@@ -14,8 +14,8 @@ other (32 channels at the top). Each side runs as its user runs it, its loader i
     fit         `fit` with UNet(3, 2, 32, padding=1, norm="batch"), Adam, a loader
     fit, amp    the same with the number format of amp_type("auto")
     train_run   `train_run` with the recipe `modern`, 32 channels, batch 2
-    Predictor   for predictions: one image at a time, and a stack of 8; others take
-                these eight in batches of 2
+    Predictor   for predictions: one image at a time, and a stack of 8, which the
+                textbook takes in batches of 2
 
 and, for comparison, what the machine can do: products of matrices, copies of memory,
 decoding of a JPEG of 1918 x 1280. All take turns; a row holds the median. Nets of the
@@ -246,8 +246,8 @@ def trainings(case, limited):  # list of Side
 
 def predictions(case, together):  # list of Side
     "Who predicts: one image at a time, or all of a stack."
-    images = STACK if together else 1
-    sides = [Side(x, predict_other, (case, x, together), images) for x in OTHERS]
+    images, names = (STACK, [BASE]) if together else (1, OTHERS)
+    sides = [Side(x, predict_other, (case, x, together), images) for x in names]
     return [*sides, Side("Predictor", predict_ours, (case, together), images)]
 
 
@@ -292,15 +292,14 @@ def with_ratios(table, base):  # list of dict
 
 def with_shares(table, rates):  # list of dict
     "Rows with the share of the matrix rate in their format, in per cent."
-    return [
-        row
-        | {
-            "share": f"{100 * float(row['gflop']) / float(row['seconds']) / rate:.0f}"
-            for rate in [rates.get(row.get("format"))]
-            if rate and "seconds" in row and "gflop" in row
-        }
-        for row in table
-    ]
+    found = []
+    for row in table:
+        rate = rates.get(row.get("format"))
+        if rate and "seconds" in row:
+            share = float(row["gflop"]) / float(row["seconds"]) / rate
+            row = row | {"share": f"{100 * share:.0f}"}
+        found.append(row)
+    return found
 
 
 def limit_rows(sides, case, small, same):  # list of dict, {format: GFLOP/s}
@@ -446,7 +445,7 @@ class Bench:
         found = self.turns(limits(case, self.limited, small), 5, 7)
         table, rates = limit_rows(found, case, small, self.same)
         self.keep("speed.csv", table, BASE)
-        found = self.turns(trainings(case, self.limited), 3, 7)
+        found = self.turns(trainings(case, self.limited), 2, 7)
         table = [row_of(side, "training", self.same) for side in found]
         self.keep("speed.csv", table, BASE, rates, equal)
         for what, together in (("prediction, one image", 0), ("prediction, stack", 1)):
@@ -457,8 +456,8 @@ class Bench:
 
     def tricks(self):
         "Single changes of a plain step."
-        for what, steps in (("training", 3), ("prediction", 6)):
-            found = self.turns(tricks.sides(self.case, what, self.limited), steps, 7)
+        for what, steps in (("training", 2), ("prediction", 6)):
+            found = self.turns(tricks.sides(self.case, what, self.limited), steps, 5)
             table = [row_of(side, what, self.same) for side in found]
             self.keep("speed_tricks.csv", table, "plain")
 

@@ -47,7 +47,8 @@ class Plain(nn.Module):
         for up, conv in zip(self.ups[::2], self.ups[1::2], strict=True):
             x, skip = up(x), skips.pop()
             if self.pad:
-                down, right = (a - b for a, b in zip(skip.shape[2:], x.shape[2:]))
+                down = skip.shape[2] - x.shape[2]
+                right = skip.shape[3] - x.shape[3]
                 sides = right // 2, right - right // 2, down // 2, down - down // 2
                 x = F.pad(x, sides)
             x = conv(torch.cat([skip, x], dim=1))

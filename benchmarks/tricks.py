@@ -1,7 +1,7 @@
 """Single changes of a plain step: what each brings by itself, and some together.
 
-The plain step is a padded `UNet` with batch normalisation, in 32 bits and contiguous, on
-one and the same batch; trained with Adam, or asked about one image. `bench.py --what
+The plain step is a padded `UNet` with batch normalisation, in 32 bits and contiguous,
+on one and the same batch; trained with Adam, or asked about one image. `bench.py --what
 tricks` measures them in turns, each in a process of its own.
 """
 
@@ -13,7 +13,7 @@ from copy import deepcopy
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from turns import Side
+from turns import Missing, Side
 
 HUGE = {"THP_MEM_ALLOC_ENABLE": "1", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 TRAINING = [
@@ -49,6 +49,10 @@ PREDICTION = [
 def sides(case, what, limited):  # list of Side
     "All changes of a step of training or prediction."
     work, every = (train, TRAINING) if what == "training" else (predict, PREDICTION)
+    if limited:  # the first two would not differ; imitated bf16 is slow enough once
+        left_out = "torch.compile", "CUDA graph"
+        every = [parts for parts in every if not {*left_out} & {*parts}]
+        every = [parts for parts in every if "bf16" not in parts[1:]]
     found = []
     for parts in every:
         images = 8 if "stack of 8" in parts else 1
@@ -85,9 +89,9 @@ def change_process(parts, stack):
     if "bf16" in parts:
         stack.enter_context(torch.autocast("cpu", torch.bfloat16))
     if "CUDA graph" in parts:
-        raise RuntimeError("needs a GPU")
+        raise Missing("needs a GPU")
     if "torch.compile" in parts and not any(map(shutil.which, ("c++", "g++", "clang"))):
-        raise RuntimeError("torch.compile needs a C++ compiler, here is none")
+        raise Missing("torch.compile needs a C++ compiler")
 
 
 def net_and_images(turn, case, parts, count):

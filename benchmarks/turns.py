@@ -30,6 +30,10 @@ class Over(Exception):
     "No more turns: whatever was computed is left."
 
 
+class Missing(Exception):
+    "Something that this machine does not have."
+
+
 class Turn:
     "What a side calls before each of its steps; it returns when the step may begin."
 
@@ -136,6 +140,8 @@ def play(pipe, work, given, device, limited):
         work(turn, *given)
     except Over:
         pipe.send(turn.facts())
+    except Missing as error:
+        pipe.send(str(error))
     except Exception as error:
         text = " ".join(str(error).split())[:200]
         pipe.send(f"{type(error).__name__}: {text}")
