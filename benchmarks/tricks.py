@@ -49,7 +49,7 @@ PREDICTION = [
 def sides(case, what, limited):  # list of Side
     "All changes of a step of training or prediction."
     work, every = (train, TRAINING) if what == "training" else (predict, PREDICTION)
-    if limited:  # the first two would not differ; imitated bf16 is slow enough once
+    if limited:  # measured once, on the processor as it is; imitated bf16 is slow
         left_out = "torch.compile", "CUDA graph"
         every = [parts for parts in every if not {*left_out} & {*parts}]
         every = [parts for parts in every if "bf16" not in parts[1:]]
