@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
 from .metrics import count_pixels
+from .runs.memory import keep_memory
 from .tiles import eval_mode
 
 # %% ../nbs/12_train.ipynb #to-device
@@ -157,6 +158,7 @@ def _progress(loader, what):
     return tqdm(iter(loader), what, total=total, leave=False)
 
 # %% ../nbs/12_train.ipynb #892e8f23
+@keep_memory()
 def train_one_epoch(
     model: nn.Module,  # gives logits (B, K, h, w); is trained in place
     loader: DataLoader,  # of images (B, C, H, W), labels (B, h, w), maybe weights
