@@ -28,7 +28,7 @@ from ..data.loader import Seeded, make_loader
 from ..data.photos import ImagePairs
 from ..data.pipelines import car_pipeline, membrane_pipeline
 from ..data.source import Source
-from ..gpu import amp_type, pick_device
+from ..gpu import amp_type, layout_rule, pick_device, pick_layout
 from ..losses import dice_bce_loss, weighted_cross_entropy
 from ..metrics import dice_of, iou_of, pixel_error_of
 from ..model import UNet
@@ -465,7 +465,8 @@ def begin_training(
     recipe = plan.recipe
     torch.manual_seed(plan.seed)
     net = UNet(source.channels, len(source.classes), **asdict(recipe.net))
-    net.to(memory_format=torch.channels_last)
+    device = pick_device(device)
+    net.to(memory_format=pick_layout(device, plan.amp))
     optimizer = _OPTIMIZERS[recipe.optimizer.name]
     training = Training(
         net,
@@ -563,16 +564,19 @@ def describe(
     source: Source,  # all images
     training: Training,  # about to begin, or to go on
     batches: int,  # per epoch
-) -> str:  # three lines
+) -> str:  # four lines
     """Say what a run is about to do: with which images, where, and for how long."""
     learn, check = split(plan, source)
     steps = steps_per_epoch(plan.recipe, batches)
     size = "{} x {} pixels".format(*plan.size) if plan.size else "the size they have"
     weights = sum(weight.numel() for weight in training.model.parameters())
     bits = f"16 bits ({plan.amp})" if plan.amp else "32 bits"
+    form, why = layout_rule(training.device, plan.amp)
+    order = "channels last" if form == torch.channels_last else "torch's own order"
     done = f", of which {training.step} steps are done" if training.step else ""
     return (
         f"images: {len(learn)} to learn from, {len(check)} held out, in {size}\n"
         f"net: {weights:,} weights, on {training.device} in {bits}\n"
+        f"memory: {order}, because {why}\n"
         f"length: {_length(plan, steps)}{done}; an epoch has {steps} steps"
     )
