@@ -15,7 +15,7 @@ other (32 channels at the top). Each side runs as its user runs it, its loader i
     fit, amp    the same with the number format of amp_type("auto")
     train_run   `train_run` with the recipe `modern`, 32 channels, batch 2
     Predictor   for predictions: one image at a time, and a stack of 8, which the
-                textbook takes in batches of 2
+                textbook takes in batches of 2; Predictor, amp: with amp="auto"
 
 and, for comparison, what the machine can do: products of matrices, copies of memory,
 decoding of a JPEG of 1918 x 1280. All take turns; a row holds the median. Nets of the
@@ -186,12 +186,12 @@ def predict_other(turn, case, name, together):
             model(x.to(case.device)).argmax(1).cpu().numpy()
 
 
-def predict_ours(turn, case, together):
+def predict_ours(turn, case, together, amp):
     "A `Predictor`, asked about an image or about a stack."
     model, every = case.net().eval(), case.images()
     turn.watch(model, case.shape, trained=False)
-    predictor = Predictor(model, device=case.device, normalisation=(0, 255))
-    turn.model = predictor.model
+    predictor = Predictor(model, case.device, amp, normalisation=(0, 255))
+    turn.model = predictor.model  # a copy
     for at in count():
         turn()
         predictor(every if together else every[at % STACK])
@@ -244,11 +244,16 @@ def trainings(case, limited):  # list of Side
     return [*sides, Side("train_run", train_recipe, (case,), case.batch)]
 
 
-def predictions(case, together):  # list of Side
+def predictions(case, together, limited):  # list of Side
     "Who predicts: one image at a time, or all of a stack."
     images, names = (STACK, [BASE]) if together else (1, OTHERS)
     sides = [Side(x, predict_other, (case, x, together), images) for x in names]
-    return [*sides, Side("Predictor", predict_ours, (case, together), images)]
+    formats = {"Predictor": False}
+    if sixteen(case.device, limited):
+        formats["Predictor, amp"] = "auto"
+    for name, amp in formats.items():
+        sides.append(Side(name, predict_ours, (case, together, amp), images))
+    return sides
 
 
 def limit_sizes(small):  # side of a matrix, MiB, (H, W) of a photograph
@@ -378,15 +383,15 @@ def versions():  # dict
     return found
 
 
-def leave_open(table):
+def leave_open(table, base, tasks):
     "Say which machines are missing; a measured one needs no open row any more."
     measured = {row["instructions"] for row in table.rows if row.get("seconds")}
     old = [row for row in table.rows if row["processor"] == ANY]
     table.rows = [row for row in table.rows if row not in old]
     for kind, why in (("AMX", "needs a processor with AMX"), ("GPU", "needs a GPU")):
-        for what in ("training", "prediction, one image"):
+        for what in tasks:
             if kind not in measured:
-                row = {"what": what, "who": BASE, "processor": ANY}
+                row = {"what": what, "who": base, "processor": ANY}
                 row |= {"instructions": kind, "note": f"not yet measured: {why}"}
                 table.rows.append(row)
     table.write()
@@ -449,17 +454,19 @@ class Bench:
         table = [row_of(side, "training", self.same) for side in found]
         self.keep("speed.csv", table, BASE, rates, equal)
         for what, together in (("prediction, one image", 0), ("prediction, stack", 1)):
-            found = self.turns(predictions(case, together), 2 if together else 8, 7)
+            found = predictions(case, together, self.limited)
+            found = self.turns(found, 2 if together else 8, 7)
             table = [row_of(side, what, self.same) for side in found]
             out = self.keep("speed.csv", table, BASE, rates, equal)
-        leave_open(out)
+        leave_open(out, BASE, ("training", "prediction, one image"))
 
     def tricks(self):
         "Single changes of a plain step."
         for what, steps in (("training", 2), ("prediction", 6)):
             found = self.turns(tricks.sides(self.case, what, self.limited), steps, 5)
             table = [row_of(side, what, self.same) for side in found]
-            self.keep("speed_tricks.csv", table, "plain")
+            out = self.keep("speed_tricks.csv", table, "plain")
+        leave_open(out, "plain", ("training", "prediction"))
 
 
 def parse():

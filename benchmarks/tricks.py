@@ -8,12 +8,13 @@ tricks` measures them in turns, each in a process of its own.
 import os
 import shutil
 from contextlib import ExitStack
-from copy import deepcopy
 
 import torch
 from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 from turns import Missing, Side
+
+from unet_tutorial.predict import fold_batch_norm
+from unet_tutorial.runs.memory import keep_memory
 
 HUGE = {"THP_MEM_ALLOC_ENABLE": "1", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 TRAINING = [
@@ -58,29 +59,17 @@ def sides(case, what, limited):  # list of Side
         images = 8 if "stack of 8" in parts else 1
         images = case.batch if what == "training" else images
         environment = HUGE if "huge pages" in parts else {}
+        if "torch.compile" in parts:  # nothing that another run has compiled
+            cache = {"TORCHINDUCTOR_CACHE_DIR": os.path.join(case.folder, "compiled")}
+            environment = cache | {"TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1"}
         side = Side(", ".join(parts), work, (case, parts), images, environment)
         found.append(side)
     return found
 
 
-def fold(model):  # a copy without batch normalisation
-    "Put each normalisation into the convolution before it; for prediction only."
-    model = deepcopy(model).eval()
-    for block in model.modules():
-        for number in "12":
-            norm = getattr(block, f"norm{number}", None)
-            if isinstance(norm, nn.BatchNorm2d):
-                conv = getattr(block, f"conv{number}")
-                setattr(block, f"conv{number}", fuse_conv_bn_eval(conv, norm))
-                setattr(block, f"norm{number}", nn.Identity())
-    return model
-
-
 def change_process(parts, stack):
     "Whatever is changed for the process as a whole."
     if "keep_memory" in parts:
-        from unet_tutorial.runs.memory import keep_memory
-
         stack.enter_context(keep_memory())
     if "in-place ReLU" in parts:
         nn.functional.relu = torch.relu_
@@ -104,7 +93,7 @@ def net_and_images(turn, case, parts, count):
     if "torch.compile" in parts:
         return torch.compile(model), images
     turn.watch(model, case.shape, trained=count == case.batch)
-    return fold(model) if "folded" in parts else model, images
+    return fold_batch_norm(model) if "folded" in parts else model, images
 
 
 def train(turn, case, parts):

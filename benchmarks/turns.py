@@ -85,7 +85,7 @@ class Turn:
 
 def size_of(model, shape, trained):  # dict
     "Weights that are used, and 10^9 operations per image."
-    net = deepcopy(model).to("meta", torch.float32).train()
+    net = deepcopy(model).to("meta", torch.float32).train().requires_grad_(True)
     with FlopCounterMode(display=False) as counter:
         logits = net(torch.empty(shape, device="meta"))
         forward = counter.get_total_flops()

@@ -214,13 +214,13 @@ def test_a_row_holds_the_median_and_the_spread():
 
 def test_open_rows_make_room(tmp_path):
     table = bench.rows.Rows(tmp_path / "speed.csv", bench.KEYS)
-    bench.leave_open(table)
+    bench.leave_open(table, "textbook", ("training", "prediction"))
     kinds = [row["instructions"] for row in table.rows]
     assert kinds == ["AMX", "AMX", "GPU", "GPU"]
     assert all(row["note"].startswith("not yet measured: ") for row in table.rows)
     known = {"what": "training", "who": "textbook", "processor": "X", "seconds": "1"}
     table.add(known | {"instructions": "AMX"})
-    bench.leave_open(table)
+    bench.leave_open(table, "textbook", ("training", "prediction"))
     kinds = [row["instructions"] for row in table.rows]
     assert kinds == ["AMX", "GPU", "GPU"] and table.rows[0]["seconds"] == "1"
 
@@ -235,14 +235,6 @@ def test_rows_of_another_machine_stay(tmp_path):
 
 
 # Tricks
-
-
-def test_folding_changes_nothing_but_the_layers():
-    net = UNet(3, 2, 4, depth=2, padding=1, norm="batch", dropout=0.0)
-    net.train()(torch.rand(4, 3, 32, 32))
-    folded, x = tricks.fold(net), torch.rand(1, 3, 32, 32)
-    torch.testing.assert_close(folded(x), net.eval()(x), rtol=1e-4, atol=1e-5)
-    assert not any(isinstance(x, nn.BatchNorm2d) for x in folded.modules())
 
 
 def test_every_trick_has_its_row_and_the_first_is_plain():
@@ -281,5 +273,6 @@ def test_a_small_run_writes_rows_whose_ratios_are_right(tmp_path):
             assert float(row["ratio"]) == pytest.approx(ratio, abs=0.01)
             assert float(row["gflop"]) > 0 and row["parameters"]
     with open(tmp_path / "speed_tricks.csv", newline="") as file:
-        notes = {row["who"]: row.get("note") for row in csv.DictReader(file)}
+        here = [row for row in csv.DictReader(file) if row["processor"] != "any"]
+    notes = {row["who"]: row.get("note") for row in here}
     assert notes == {"plain": "", "CUDA graph": "not yet measured: needs a GPU"}
