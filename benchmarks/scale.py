@@ -10,6 +10,7 @@ is there; what is there already is not measured again (--again does). Kinds of r
 - side: `predict_array` from zarr to zarr in worker processes of a dask cluster, each
   allowed 2 GB (dask kills a worker that takes more); sides up to 20,000 pixels
 - processes: the same image for 1, 2 and 4 of them
+- kept: the same for 2 that keep freed memory (dask tells its workers to give it back)
 - whole: one image in one piece, no tiles: what memory that takes
 - batch, channels: `predict_array` of one chunk, in one process
 
@@ -40,7 +41,9 @@ LIMIT = "2GB"  # of a worker
 DEPTH, TILE, SEED = 3, 388, 0
 DEFAULT = {"channels": 4, "batch": 1, "processes": 0}
 KEY = ("kind", "side", "channels", "batch", "processes")
-KINDS = ("side", "processes", "whole", "batch", "channels")
+KINDS = ("side", "processes", "kept", "whole", "batch", "channels")
+WORKERS = "distributed.nanny.pre-spawn-environ"  # their environment in dask's settings
+KEEP = {f"{WORKERS}.MALLOC_TRIM_THRESHOLD_": 2**30, f"{WORKERS}.MALLOC_MMAP_MAX_": 0}
 SIDES = (1000, 2000, 5000, 10000, 20000)
 
 
@@ -48,6 +51,7 @@ def plan(largest):
     """Return what is to be measured, the short rows first."""
     rows = [{"kind": "side", "side": side, "processes": 2} for side in SIDES]
     rows += [{"kind": "processes", "side": 5000, "processes": n} for n in (1, 2, 4)]
+    rows += [{"kind": "kept", "side": 5000, "processes": 2}]
     rows += [{"kind": "whole", "side": side} for side in (500, 1000, 2000, 4000)]
     rows += [{"kind": "batch", "side": 1536, "batch": n} for n in (1, 2, 4, 8, 16)]
     rows += [
@@ -101,17 +105,19 @@ def new_net(channels):
 
 def on_cluster(row, folder):
     """Measure predict_array from zarr to zarr in processes of a local cluster."""
+    import dask
     from distributed import Client, LocalCluster
 
     from unet_tutorial.scale import predict_array
 
-    cluster = LocalCluster(
-        n_workers=row["processes"],
-        threads_per_worker=1,
-        memory_limit=LIMIT,
-        dashboard_address=None,
-        local_directory=str(folder),
-    )
+    with dask.config.set(KEEP if row["kind"] == "kept" else {}):
+        cluster = LocalCluster(
+            n_workers=row["processes"],
+            threads_per_worker=1,
+            memory_limit=LIMIT,
+            dashboard_address=":0",
+            local_directory=str(folder),
+        )
     with cluster, Client(cluster) as client:
         client.run(new_net, 1)  # imports torch
         before = client.run(used).values()

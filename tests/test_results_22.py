@@ -62,6 +62,18 @@ def test_the_prose_describes_the_net_of_the_rows(script, rows):
     assert all(400 < float(row["before_mb"]) < 700 for row in rows)
 
 
+def test_growth_is_as_told(rows):
+    text, side = prose(NOTEBOOK), of(rows, "side")
+    grown = float(side[-1]["peak_mb"]) / float(side[0]["peak_mb"])
+    assert 1.2 < grown < 1.3 and "rises by a quarter while the image grows 400" in text
+    narrow, *_, wide = [float(row["core_seconds"]) for row in of(rows, "channels")]
+    assert 27 < wide / narrow < 33 and "and the time some 30 times" in text
+    (kept,), processes = of(rows, "kept"), of(rows, "processes")
+    (two,) = [row for row in processes if row["processes"] == "2"]
+    assert 0.35 < float(kept["core_seconds"]) / float(two["core_seconds"]) < 0.6
+    assert "do with half the seconds, for some more MB" in text
+
+
 def test_weights_of_the_paper_travel_as_said():
     with torch.device("meta"):
         count = sum(weight.numel() for weight in UNet().parameters())
