@@ -263,17 +263,17 @@ def lived_in(**switches):
 
 @pytest.mark.parametrize("switches", SWITCHES)
 def test_a_folded_net_gives_the_same_logits(switches):
-    net = lived_in(**switches).train()
+    net = lived_in(**switches).double().train()
     before = {name: x.clone() for name, x in net.state_dict().items()}
     folded = fold_batch_norm(net)
-    x = torch.randn(2, 1, *2 * [nearest_valid_sizes(140, net.depth)[1]])
+    x = torch.randn(2, 1, *2 * [nearest_valid_sizes(140, net.depth)[1]]).double()
     assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in folded.modules())
     assert not any(layer.training for layer in folded.modules())
     assert all(layer.training for layer in net.modules())
     after = net.state_dict()
     assert all(torch.equal(after[name], x) for name, x in before.items())
     with torch.no_grad():
-        torch.testing.assert_close(folded(x), net.eval()(x), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(folded(x), net.eval()(x), rtol=1e-9, atol=1e-9)
 
 
 def test_a_folded_net_can_be_saved(tmp_path):
