@@ -69,7 +69,7 @@ links: setup ## write links, tables, times and the picture of the house
 gpu: setup ## measure this machine's GPU in 8 minutes; writes results/gpu_<card>.csv
 	@$(PY) benchmarks/gpu.py
 
-bench: setup ## measure this library beside others in 8 minutes; writes results/speed.csv
+bench: setup ## this library beside others, in about 10 minutes; writes results/speed.csv
 	@$(PY) tools/environment.py "$(VENV)" bench
 	@$(PY) benchmarks/bench.py $(ARGS)
 

@@ -7,7 +7,7 @@ them does to the memory, the threads or the settings of torch must not help anot
 
 import os
 import statistics
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -51,7 +51,10 @@ class Turn:
         "Say how long the turn took, and wait for the next one."
         wait_for(self.device)
         self.pipe.send(perf_counter() - self.begun if self.begun else 0.0)
-        self.left = self.pipe.recv()
+        try:
+            self.left = self.pipe.recv()
+        except EOFError:  # whoever asked is gone
+            self.left = 0
         if not self.left:
             raise Over
         self.begun = perf_counter()
@@ -136,15 +139,16 @@ def play(pipe, work, given, device, limited):
     if limited:  # what a processor without these instructions says of itself
         torch.cpu._is_avx512_bf16_supported = lambda: False
     turn = Turn(pipe, device)
-    try:
-        work(turn, *given)
-    except Over:
-        pipe.send(turn.facts())
-    except Missing as error:
-        pipe.send(str(error))
-    except Exception as error:
-        text = " ".join(str(error).split())[:200]
-        pipe.send(f"{type(error).__name__}: {text}")
+    with suppress(BrokenPipeError):  # whoever asked is gone
+        try:
+            work(turn, *given)
+        except Over:
+            pipe.send(turn.facts())
+        except Missing as error:
+            pipe.send(str(error))
+        except Exception as error:
+            text = " ".join(str(error).split())[:200]
+            pipe.send(f"{type(error).__name__}: {text}")
 
 
 @contextmanager
