@@ -11,6 +11,7 @@ import time
 import types
 import warnings
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -575,6 +576,18 @@ def test_a_run_sends_bytes(stack):
 
 
 # What is copied, and what a thread writes
+
+
+def test_what_the_notebook_says_of_saving_was_measured():
+    root = Path(__file__).parent.parent
+    with (root / "results" / "saving.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    book = json.loads((root / "nbs/workshop/runs/logbook.ipynb").read_text())
+    text = " ".join(" ".join("".join(cell["source"]) for cell in book["cells"]).split())
+    copy, both = float(row["copy s"]), float(row["copy s"]) + float(row["due save s"])
+    assert f"{row['MB']} MB" in text
+    assert f"for {float(row['before s']):.1f} seconds" in text
+    assert f"{both:.1f} seconds with both copies, for {copy:.1f} after an epoch" in text
 
 
 @pytest.mark.parametrize("every", [0, 1e9])

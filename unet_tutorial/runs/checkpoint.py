@@ -66,7 +66,7 @@ def _set(into, tree, path):
         what = f"{path} is a sound file, but its state is not one of this"
         raise ValueError(f"{what} {type(into).__name__}: {error}") from error
 
-# %% ../../nbs/workshop/runs/checkpoint.ipynb #520204b0
+# %% ../../nbs/workshop/runs/checkpoint.ipynb #pack-state
 def pack_state(
     state,  # as for save_state
 ) -> tuple[dict[str, str], dict[str, Tensor]]:  # texts and tensors, for write_tensors
@@ -75,7 +75,7 @@ def pack_state(
     tensors = {}
     return {"state": json.dumps(_pack(tree, tensors))}, tensors
 
-
+# %% ../../nbs/workshop/runs/checkpoint.ipynb #520204b0
 def save_state(
     path: str | Path,  # the .safetensors file to write
     state,  # nested dicts, lists and tuples of tensors, numbers and text; or an

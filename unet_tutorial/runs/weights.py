@@ -90,7 +90,7 @@ def read_tensors(
         raise ValueError("its checksum is wrong, so some byte of it has changed")
     return texts, tensors
 
-# %% ../../nbs/workshop/runs/weights.ipynb #6570b65f
+# %% ../../nbs/workshop/runs/weights.ipynb #pack-net
 def pack_net(
     model: UNet,  # its weights and its switches are kept
     **notes,  # anything json can hold
@@ -105,7 +105,7 @@ def pack_net(
     texts = {"unet": json.dumps(switches), "notes": json.dumps(notes)}
     return texts, model.state_dict()
 
-
+# %% ../../nbs/workshop/runs/weights.ipynb #6570b65f
 def save_net(
     path: str | Path,  # the .safetensors file to write
     model: UNet,  # its weights and its switches are kept
