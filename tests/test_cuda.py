@@ -1,6 +1,8 @@
 """What only an NVIDIA card can show; without one all of it is skipped."""
 
 import warnings
+from copy import deepcopy
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,7 +10,13 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from unet_tutorial.gpu import amp_type, pick_device, training_memory
+from unet_tutorial.gpu import (
+    amp_type,
+    peak_memory,
+    pick_device,
+    predict_memory,
+    recompute,
+)
 from unet_tutorial.model import UNet
 from unet_tutorial.predict import Predictor
 from unet_tutorial.runs.checkpoint import load_state, save_state
@@ -118,14 +126,27 @@ def test_a_prediction_is_that_of_the_processor(padding):
     assert (here == there).mean() > 0.99
 
 
-def test_the_prediction_of_memory_is_near_the_peak():
+@pytest.mark.parametrize("amp", [None, torch.float16])
+@pytest.mark.parametrize("again", [False, True])
+def test_the_prediction_of_memory_is_near_the_peak(amp, again):
     shape = (4, 1, 256, 256)
-    model = net(base_channels=32, depth=4).to(CUDA)
-    step = Step(model, adam(model))
-    images = torch.randn(shape, device=CUDA)
-    batch = images, (images[:, 0] > 0).long()
-    train_one_epoch(model, [batch] * 2, CRITERION, step, CUDA)
-    torch.cuda.reset_peak_memory_stats()
-    train_one_epoch(model, [batch], CRITERION, step, CUDA)
-    predicted = sum(training_memory(model, shape).values())
-    assert 0.7 < torch.cuda.max_memory_allocated() / predicted < 2
+    model = net(base_channels=32, depth=4).to(memory_format=torch.channels_last)
+    many = partial(torch.optim.AdamW, foreach=True)  # as on a card
+
+    def work():
+        mine, images = deepcopy(model).to(CUDA), torch.randn(shape, device=CUDA)
+        step = Step(recompute(mine, again), adam(mine), amp=amp)
+        batch = images, (images[:, 0] > 0).long()
+        train_one_epoch(mine, [batch] * 2, CRITERION, step, CUDA)
+
+    predicted = predict_memory(recompute(model, again), shape, amp, many)
+    assert 0.7 < peak_memory(work, CUDA) / sum(predicted.values()) < 2
+
+
+def test_a_net_that_recomputes_learns_the_same_on_the_card(loader):
+    losses = []
+    for again in (False, True):
+        model = recompute(net().to(CUDA), again)
+        step = Step(model, adam(model))
+        losses += [train_one_epoch(model, loader, CRITERION, step, CUDA)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)

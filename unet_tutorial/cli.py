@@ -276,8 +276,8 @@ def _add_train(parser):
 
 # %% ../nbs/workshop/cli.ipynb #length
 def _add_workers_and_length(parser):
-    text = "processes that read the data (0)"
-    parser.add_argument("--workers", type=_FROM_0, default=0, metavar="N", help=text)
+    text = "processes that read the data (CPU: 0, CUDA: up to 8)"
+    parser.add_argument("--workers", type=_FROM_0, metavar="N", help=text)
     text, unless = "over the batch of all processes of torchrun", None
     parser.add_argument(
         "--sync-batch-norm", action="store_true", default=unless, help=text

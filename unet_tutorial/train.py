@@ -23,16 +23,18 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
 from .metrics import count_pixels
+from .runs.memory import keep_memory
 from .tiles import eval_mode
 
 # %% ../nbs/12_train.ipynb #to-device
 def to_device(
     batch: tuple[Tensor, ...],  # images (B, C, H, W), labels (B, h, w), maybe weights
     device: torch.device | str,  # where the net is
-) -> list[Tensor]:  # the same tensors there
+) -> list[Tensor]:  # the same tensors there, labels as int64
     """Send the parts of a batch to a device, without waiting where that is safe."""
     to_cuda = torch.device(device).type == "cuda"
-    return [part.to(device, non_blocking=to_cuda) for part in batch]
+    images, *maps = [part.to(device, non_blocking=to_cuda) for part in batch]
+    return [images, *(x if x.is_floating_point() else x.long() for x in maps)]
 
 # %% ../nbs/12_train.ipynb #1fdd7487
 def _remedy(labels, expected):
@@ -160,6 +162,7 @@ def _progress(loader, what):
     return tqdm(iter(loader), what, total=total, leave=False)
 
 # %% ../nbs/12_train.ipynb #892e8f23
+@keep_memory()
 def train_one_epoch(
     model: nn.Module,  # gives logits (B, K, h, w); is trained in place
     loader: DataLoader,  # of images (B, C, H, W), labels (B, h, w), maybe weights

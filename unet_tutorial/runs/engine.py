@@ -27,6 +27,7 @@ from unet_tutorial.train import (
     evaluate,
     precision,
     set_epoch,
+    to_device,
     train_one_epoch,
     watched,
 )
@@ -239,6 +240,8 @@ def find_not_finite(
     amp: torch.dtype | None = None,  # see train.precision
 ) -> str | None:  # where it is, and what would help; None: all is finite
     """Look for the first thing that is NaN or infinite on the way to the logits."""
+    device = next(model.parameters()).device
+    batch = to_device(batch, device)
     for name, x in zip(["images", "labels", "weights"], batch, strict=False):
         if not x.isfinite().all():
             at = (~x.isfinite()).nonzero()[0].tolist()
@@ -246,9 +249,8 @@ def find_not_finite(
     for name, x in model.state_dict().items():
         if not x.isfinite().all():
             return f"{name} of the net was not finite before: start from older weights"
-    device = next(model.parameters()).device
     with precision(device, amp):
-        layer = _first_bad_layer(model, batch[0].to(device))
+        layer = _first_bad_layer(model, batch[0])
     if layer:
         return f"the first output that is not finite is that of {layer}: {_REMEDY}"
     return None

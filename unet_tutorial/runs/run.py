@@ -18,11 +18,12 @@ from pathlib import Path
 import torch
 
 from ..data.datasets import open_source
+from ..data.loader import pick_workers
 from ..data.source import Source
 from ..gpu import amp_type, pick_device
 from . import logbook, recipes
 from . import report as pictures
-from .checkpoint import load_state, save_state
+from .checkpoint import load_state
 from unet_tutorial.runs.distributed import (
     add_sums,
     any_process,
@@ -38,7 +39,7 @@ from .weights import load_net
 from ..train import evaluate
 
 # %% ../../nbs/workshop/runs/run.ipynb #56bd9cdd
-def _callback(out, notes, draw, report, asked, save_every):
+def _callback(saver, draw, report, asked, save_every):
     """Return what the loop calls after each step and each epoch."""
     saved, drawn = time.monotonic(), -math.inf
 
@@ -47,15 +48,16 @@ def _callback(out, notes, draw, report, asked, save_every):
         report(training, row)
         stop = any_process(bool(asked))  # what comes later is seen after the next step
         if row is not None:
-            logbook.save_epoch(out, training, notes, row)
+            saver.keep(training, row)
+        if stop or time.monotonic() - saved >= save_every:
+            saver.save(training)
             saved = time.monotonic()
-        elif stop or time.monotonic() - saved >= save_every:
-            save_state(out / "state.safetensors", training, overwrite=True)
-            saved = time.monotonic()
-        if row is not None and saved - drawn >= 10:  # seconds
+        if row is not None and time.monotonic() - drawn >= 10:  # seconds
             draw()
             drawn = time.monotonic()
         if stop:
+            saver.wait()
+            out = saver.out
             raise KeyboardInterrupt(
                 f"stopped after {training.step} steps, all is saved. To go on: "
                 f"resume_run({str(out)!r}), or unet-tutorial train --out {out} --resume"
@@ -131,8 +133,9 @@ def _format_here(out, plan, device):
 # %% ../../nbs/workshop/runs/run.ipynb #c092cf5c
 def _run(out, plan, source, device, workers, save_every, live, report, announce):
     """Begin a run, or go on with one."""
-    train = recipes.train_loader(plan, source, workers)
-    valid = recipes.valid_loader(plan, source, workers)
+    workers = pick_workers(device) if workers is None else workers
+    train = recipes.train_loader(plan, source, workers, device)
+    valid = recipes.valid_loader(plan, source, workers, device)
     here = replace(plan, amp=of_first(lambda: _format_here(out, plan, device)))
     training = recipes.begin_training(here, source, len(train), device)
     _load(out / "state.safetensors", training)
@@ -140,7 +143,7 @@ def _run(out, plan, source, device, workers, save_every, live, report, announce)
         return _follow(plan, source, training, train, valid)
     _write_plan(out, plan, training, here.amp)
     if announce:
-        announce(recipes.describe(here, source, training, len(train)))
+        announce(recipes.describe(here, source, training, len(train), workers))
     show = pictures.live_figure() if live else lambda png: None
 
     def draw():
@@ -150,10 +153,12 @@ def _run(out, plan, source, device, workers, save_every, live, report, announce)
         logbook.interruptible() as asked,
         logbook.crash_file(out / "crash.txt"),
         _reporting(out, training.epoch, report) as tell,
+        logbook.saving(out, recipes.notes_for(plan, source)) as saver,
     ):
-        notes = recipes.notes_for(plan, source)
-        callback = _callback(out, notes, draw, tell, asked, save_every)
+        callback = _callback(saver, draw, tell, asked, save_every)
         _go_on(plan, source, training, train, valid, callback)
+        if saver.nets:  # of the last epoch
+            saver.save(training)
     draw()
     return training.history
 
@@ -264,9 +269,9 @@ def train_run(
     seed: int = 0,  # of everything that is random
     device: str = "auto",  # cuda, mps or cpu
     amp: bool | str | None = None,  # 16 bits, see gpu.amp_type; None: the recipe's
-    workers: int = 0,  # processes that read the data
+    workers: int | None = None,  # that read the data; None: see loader.pick_workers
     held_out: int | list[int] | None = None,  # groups to hold out, or a list of images
-    save_every: float = 60.0,  # seconds between two saves within an epoch
+    save_every: float = 60.0,  # seconds between two saves; at the end is one
     live: bool = False,  # show a figure that changes, in a notebook
     report: Callable | None = None,  # report(training, row); row None: after a step
     options: dict | None = None,  # of open_source, such as {"masks": a folder}
@@ -323,8 +328,8 @@ def resume_run(
     out: str | Path,  # the folder of a run
     data: str | Path | Source | None = None,  # where the data are now; None: as before
     device: str = "auto",  # cuda, mps or cpu
-    workers: int = 0,  # processes that read the data
-    save_every: float = 60.0,  # seconds between two saves within an epoch
+    workers: int | None = None,  # that read the data; None: see loader.pick_workers
+    save_every: float = 60.0,  # seconds between two saves; at the end is one
     live: bool = False,  # show a figure that changes, in a notebook
     report: Callable | None = None,  # report(training, row); row None: after a step
     announce: Callable | None = None,  # announce(text): what is about to be done
@@ -383,7 +388,7 @@ def evaluate_run(
         amp = of_first(lambda: _format_here(run, plan, device))
         return evaluate(
             wrap(model) if wrap else model,
-            recipes.valid_loader(plan, source),
+            recipes.valid_loader(plan, source, device=device),
             recipes.criterion_for(plan.recipe),
             metrics=recipes.metrics_for(source.classes),
             device=device,
