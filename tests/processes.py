@@ -53,7 +53,7 @@ def begin(norm=None, sync=False, accumulate=1, clip=None, dropout=0.0):
 
 
 def train(training, epochs=2, length=9, callback=None, held_out=3, **limits):
-    "Nine images in batches of four: the last has one. Three are held out, two a batch."
+    "Nine images in batches of four: the last has one. Three are held out."
     data = TensorDataset(*images_and_labels(length))
     sampler = distributed.DealtSampler(length, 4)
     learn = make_loader(data, sampler.own, sampler=sampler)
@@ -69,7 +69,8 @@ def equal(folder):
     "Every kind of training; the first process keeps what came out."
     for name, switches in SWITCHES.items():
         training = begin(**switches)
-        train(training, held_out=1 if name == "instance" else 3)
+        length = 11 if name == "plain" else 9  # a last batch of 2 + 1 images, of 1 + 0
+        train(training, length=length, held_out=1 if name == "instance" else 3)
         if distributed.is_first():
             save_state(folder / f"{name}.safetensors", training)
 

@@ -335,12 +335,15 @@ def runs(monkeypatch):  # list of what train, resume and evaluate were asked
         assert options.pop("report") and options.pop("announce")
         asked.append(("resume", options))
 
+    def begin_or_resume(**options):
+        asked.append(("begin or resume", options))
+
     def evaluate_run(run, **options):
         given = {name: value for name, value in options.items() if value is not None}
         asked.append((run, given))
         return {"loss": 0.5, "dice": 0.98765}
 
-    functions = [train_run, resume_run, evaluate_run]
+    functions = [train_run, resume_run, begin_or_resume, evaluate_run]
     module(monkeypatch, "runs.run", **{each.__name__: each for each in functions})
     return asked
 
@@ -373,6 +376,13 @@ def test_train_asks_for_what_was_typed_and_no_more(runs, capsys):
 def test_train_with_mixed_precision(runs, typed, amp):
     assert main(f"train --kind isbi --data a --out b --amp {typed}".split()) == 0
     assert runs.pop()[1]["amp"] == amp
+
+
+def test_a_command_that_is_started_again(runs):
+    line = "train --kind isbi --data a --out b --resume-if-there --sync-batch-norm"
+    assert main(line.split()) == 0
+    name, options = runs.pop()
+    assert name == "begin or resume" and options["sync_batch_norm"] is True
 
 
 def test_resume_needs_nothing_but_the_folder(runs):

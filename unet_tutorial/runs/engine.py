@@ -102,6 +102,18 @@ def _check_accumulate(accumulate):
     if accumulate < 1:
         raise ValueError(f"accumulate is {accumulate}; 1 (no sum) would work")
 
+# %% ../../nbs/workshop/runs/engine.ipynb #beginning
+def _begin(training, sync_batch_norm):
+    """Give a training what it has before its first batch."""
+    if sync_batch_norm:
+        distributed.share_batch_norm(training.model)
+    training.average = deepcopy(training.model).eval() if training.ema else None
+    training.parallel = distributed.in_step(training.model, training.device)
+    training.share = 1.0  # of the present batch
+    training.seed = torch.initial_seed()  # for drop-out in other processes
+    training.group, training.waiting = training.accumulate, []  # batches; losses so far
+    vars(training).update(deepcopy(_BEGINNING))
+
 # %% ../../nbs/workshop/runs/engine.ipynb #2f8dca40
 class Training(Step):
     """A training and how far it has come: all that is needed to go on exactly."""
@@ -118,18 +130,12 @@ class Training(Step):
         ema: float = 0.0,  # decay of the averaged weights, such as 0.99; 0: none
         sync_batch_norm: bool = False,  # over the batch of all processes
     ):
-        if sync_batch_norm:
-            distributed.share_batch_norm(model)
         _check_accumulate(accumulate)
         device = pick_device(device)
         dtype = amp_type(amp, device)
         super().__init__(model.to(device), optimizer, scheduler, clip, dtype)
         self.device, self.accumulate, self.ema = device, accumulate, ema
-        self.average = deepcopy(model).eval() if ema else None
-        self.group, self.waiting = accumulate, []  # batches of a step, losses so far
-        self.parallel = distributed.in_step(model, device)  # what learns
-        self.share, self.seed = 1.0, torch.initial_seed()  # of a batch; of drop-out
-        vars(self).update(deepcopy(_BEGINNING))
+        _begin(self, sync_batch_norm)
 
     @property
     def net(self) -> nn.Module:  # to predict with: the averaged one, if there is one
