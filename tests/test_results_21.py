@@ -128,7 +128,9 @@ def test_ratios_of_the_rows_are_right():
     for table, base in ((space["everyone"], "textbook"), (space["tricks"], "plain")):
         for row in table:
             if row.get("ratio"):
-                same = {name: row[name] for name in ("what", "processor", "instructions")}
+                same = {
+                    name: row[name] for name in ("what", "processor", "instructions")
+                }
                 same |= {"who": base}
                 (first,) = [x for x in table if same.items() <= x.items()]
                 ratio = float(first["seconds"]) / float(row["seconds"])

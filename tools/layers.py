@@ -16,8 +16,8 @@ LAYERS = {
     "data.pipelines data.tissue data.photos data.loader data.crops data.slides "
     "data.outputs data.download",
     "learning": "metrics train gpu predict",
-    "runs": "runs.distributed runs.engine runs.checkpoint runs.recipes runs.report runs.results "
-    "runs.logbook runs.run",
+    "runs": "runs.distributed runs.engine runs.checkpoint runs.recipes runs.report "
+    "runs.results runs.logbook runs.run",
     "deploy": "deploy.folder deploy.live deploy.export",
     "further": "scale",  # on the road; its notebook is in part IV
     "top": "doctor cli",
@@ -44,6 +44,8 @@ SERVES = {  # which notebook of the road leads to a wing, or to a single room
     "data.tissue": "09_augment",
     "data.slides": "14_predict",
     "data.drawing": "01_synthetic",
+    "runs.distributed": "22_scale",
+    "runs.memory": "21_speed",
     "doctor": "23_debugging",
     "cli": "24_command_line",
 }

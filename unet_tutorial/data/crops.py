@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from .loader import reseed
-from .photos import check_classes, byte_image
+from .photos import byte_image, check_classes
 from .source import Source
 from .tissue import TissueChanges, change_window
 from ..sizes import output_size
