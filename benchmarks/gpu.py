@@ -306,7 +306,8 @@ def memory(bench, setting, size=None):
 
     def options():
         adam = partial(torch.optim.AdamW, foreach=bench.on_card)
-        return {"amp": format_of(setting, bench.device), "optimizer": adam}
+        amp = format_of(setting, bench.device)
+        return {"amp": amp, "optimizer": adam, "device": bench.device}
 
     with torch.device("meta"):
         net = UNet(padding=1, norm="batch", base_channels=bench.channels)

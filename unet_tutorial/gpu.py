@@ -150,8 +150,9 @@ def amp_type(
 class _LiveBytes(TorchDispatchMode):
     """Follow each block of memory from the operation that makes it to its end."""
 
-    def __init__(self):
+    def __init__(self, on_cpu):
         super().__init__()
+        self.on_cpu = on_cpu
         self.now = self.peak = 0
         self.blocks = set()
 
@@ -160,7 +161,8 @@ class _LiveBytes(TorchDispatchMode):
         for x in out if isinstance(out, tuple | list) else [out]:
             if isinstance(x, Tensor):
                 self.follow(x.untyped_storage())
-        self.peak = max(self.peak, self.now + _copied(operation, args))
+        inside = _copied(operation, args) if self.on_cpu else 0
+        self.peak = max(self.peak, self.now + inside)
         return out
 
     def follow(self, block):
@@ -180,14 +182,17 @@ _CONVOLUTIONS = _aten.convolution.default, _aten.convolution_backward.default
 
 
 def _copied(operation, args):
-    """Count the bytes that a convolution copies into another order."""
+    """Count the bytes that a convolution on a processor copies for itself."""
     if operation not in _CONVOLUTIONS:
         return 0
     *maps, weight = [x for x in args if isinstance(x, Tensor) and x.ndim == 4]
     if weight.shape[-1] == 1:  # a matrix product, in any order
         return 0
     last = torch.channels_last
-    return sum(x.nbytes for x in maps if not x.is_contiguous(memory_format=last))
+    copied = sum(x.nbytes for x in maps if not x.is_contiguous(memory_format=last))
+    if len(maps) == 2 and weight.element_size() == 2:  # the way back
+        copied += torch.get_num_threads() * sum(x[0].nbytes for x in maps)
+    return copied
 
 
 def _without_memory(model):
@@ -212,11 +217,14 @@ def predict_memory(
     amp: torch.dtype | None = None,  # of mixed precision; None: 32 bits
     optimizer: Callable = torch.optim.AdamW,  # called with the weights
     criterion: Callable = F.cross_entropy,  # called with logits and labels
+    device: torch.device | str = "cpu",  # of the step; else what libraries take is open
 ) -> dict[str, int]:  # bytes of weights, optimizer, batch, passing: together the peak
     """Predict the peak of a step of training without the memory that it needs."""
-    with FakeTensorMode(), _LiveBytes() as live:
+    on_cpu = torch.device(device).type == "cpu"
+    fake = FakeTensorMode(allow_non_fake_inputs=True)  # class weights, say
+    with fake, _LiveBytes(on_cpu) as live:
         net, images, labels = _without_memory(model), torch.empty(shape), None
-        amp = torch.bfloat16 if amp else None  # float16 is as long
+        amp = torch.bfloat16 if amp else None  # as long as float16
         step = Step(net, optimizer(net.parameters()), amp=amp)
         for _ in range(2):
             with step.precision():
@@ -262,7 +270,7 @@ def largest_batch(
     model: UNet,  # is left as it is
     side: int,  # H = W of the input tile, in pixels
     gib: float,  # memory in GiB, less what should stay free
-    **options,  # amp, optimizer and criterion of predict_memory
+    **options,  # of predict_memory: amp, optimizer, criterion, device
 ) -> int:  # images; 0: not even one fits
     """Find the largest batch whose step of training fits into some memory."""
 
