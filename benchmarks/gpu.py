@@ -257,11 +257,11 @@ def whole_step(net, step, batch):
     images, labels = batch
 
     def one():
-        step.optimizer.zero_grad()
         with step.precision():
             logits = net(images)
         CRITERION(logits.float(), labels).backward()
         step.optimizer.step()
+        step.optimizer.zero_grad()  # a graph must begin without old gradients
 
     return one
 
