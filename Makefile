@@ -5,7 +5,8 @@
 # JOBS=1          for course and outputs: so many at a time, instead of one per core
 # NET="runs/cars" for app: the folder of a run, or a .safetensors file
 # DATA=dir        for results: the folder of the real data (or UNET_DATA)
-# ARGS="..."      for results: more options, such as "--device cuda --out mine --runs mine"
+# ARGS="..."      for results: more options, such as "--device cuda --out mine --runs mine";
+#                 for bench: such as "--isa native --what sides"
 # COLAB_VENV=dir  another environment for make colab; COLAB_PYTHON=its Python 3.13
 
 VENV ?= .venv
@@ -24,7 +25,7 @@ export PYTHONPATH := $(CURDIR)
 PY = "$(VENV)/bin/python"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup course app lab test colab export outputs times links gpu clean
+.PHONY: help setup course app lab test colab export outputs times links gpu bench clean
 .PHONY: results results-15 results-16 results-17 results-19 results-20
 
 help: ## print this list
@@ -67,6 +68,10 @@ links: setup ## write links, tables, times and the picture of the house
 
 gpu: setup ## measure this machine's GPU in 8 minutes; writes results/gpu_<card>.csv
 	@$(PY) benchmarks/gpu.py
+
+bench: setup ## this library beside others, in about 10 minutes; writes results/speed.csv
+	@$(PY) tools/environment.py "$(VENV)" bench
+	@$(PY) benchmarks/bench.py $(ARGS)
 
 results: results-15 results-16 results-17 results-19 results-20 ## the experiments: hours; goes on where it stopped
 

@@ -182,6 +182,15 @@ class Textbook(Dataset):
         return x, torch.tensor(np.array(mask) > 0).long()
 
 
+def one_epoch(model, loader, criterion, optimizer, device="cpu"):
+    "The five lines that every textbook has."
+    model.train()
+    for images, labels in loader:
+        optimizer.zero_grad()
+        criterion(model(images.to(device)), labels.to(device)).backward()
+        optimizer.step()
+
+
 def textbook(source, seed, report, start):
     "The loop of the textbooks, until it is good enough."
     learned, checked = source.split(4, seed)
@@ -190,11 +199,7 @@ def textbook(source, seed, report, start):
     model, criterion = net_of(recipe_of("small"), seed), nn.CrossEntropyLoss()
     optimizer, epoch = torch.optim.Adam(model.parameters(), lr=0.001), 0
     while time.monotonic() - start < LONGEST:
-        model.train()
-        for images, labels in train:
-            optimizer.zero_grad()
-            criterion(model(images), labels).backward()
-            optimizer.step()
+        one_epoch(model, train, criterion, optimizer)
         model.eval()
         counts, epoch = 0, epoch + 1
         with torch.no_grad():

@@ -34,7 +34,8 @@ def instructions():  # str
 
 def command():  # str
     "What was typed; for the folder of the data stands the word folder."
-    words = [f"experiments/{Path(sys.argv[0]).name}", *sys.argv[1:]]
+    script = Path(sys.argv[0]).resolve()
+    words = [f"{script.parent.name}/{script.name}", *sys.argv[1:]]
     for before in [at for at, word in enumerate(words[:-1]) if word == "--data"]:
         words[before + 1] = "folder"
     return " ".join(words)

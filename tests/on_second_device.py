@@ -12,6 +12,9 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from unet_tutorial.augment import elastic_deform
+from unet_tutorial.data.crops import Whole, Windows
+from unet_tutorial.data.loader import make_loader
+from unet_tutorial.data.tissue import TissueChanges
 from unet_tutorial.gpu import median_seconds, pick_device, recompute
 from unet_tutorial.losses import (
     dice_bce_loss,
@@ -24,6 +27,7 @@ from unet_tutorial.predict import Predictor
 from unet_tutorial.runs.checkpoint import load_state, save_state
 from unet_tutorial.runs.engine import Training
 from unet_tutorial.runs.weights import load_net, save_net
+from unet_tutorial.scale import predict_array
 from unet_tutorial.train import Step, evaluate, train_one_epoch
 
 if not second_device.can_be_installed():
@@ -310,6 +314,66 @@ def test_a_net_is_saved_from_the_device(tmp_path):
     assert torch.equal(value(model.last.weight), loaded.last.weight)
 
 
+# Windows that travel as bytes
+
+
+def examples():
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (2, 80, 80), dtype=np.uint8)
+    labels = (images > 127).astype(np.uint8)
+    return [
+        (x, y, 1 + y.astype(np.float32)) for x, y in zip(images, labels, strict=True)
+    ]
+
+
+def windows(as_bytes=True):
+    "Four batches of two windows of 60 x 60, answered for in 20 x 20."
+    options = {"side": 60, "margin": 20, "count": 2 * BATCHES, "as_bytes": as_bytes}
+    return make_loader(Windows(examples(), pipeline=TissueChanges(), **options), 2)
+
+
+def epoch_on_the_device(loader):
+    model = small_net()
+    training = Training(model, adam(model), device="fake")
+    with second_device.watch() as seen:
+        loss = train_one_epoch(
+            model, loader, weighted_cross_entropy, training, training.device
+        )
+    return loss, seen
+
+
+def test_windows_cross_as_bytes_and_nothing_waits_for_them():
+    loss, seen = epoch_on_the_device(windows())
+    pixels, answers = 2 * BATCHES * 60**2, 2 * BATCHES * 20**2
+    sent = pixels + 2 * answers + 4 * answers + 2 * BATCHES * 2 * 4  # int16, float32
+    assert sent <= seen.to_device <= sent + 1024
+    assert seen.waits == BATCHES + 1, seen.places  # one per step, and the mean loss
+    floats, more = epoch_on_the_device(windows(as_bytes=False))
+    assert loss == pytest.approx(floats, rel=1e-3)
+    assert more.waits == seen.waits
+    assert more.to_device > 2.5 * seen.to_device
+
+
+def test_whole_images_are_measured_as_bytes():
+    metrics, model = {"error": pixel_error_of}, small_net()
+    rows = []
+    for device, flag in (("cpu", False), ("fake", True)):
+        data = Whole(examples(), side=60, depth=2, as_bytes=flag)
+        with second_device.watch() as seen:
+            loader, criterion = make_loader(data, 2), weighted_cross_entropy
+            rows.append(evaluate(model.to(device), loader, criterion, metrics))
+    assert rows[0] == pytest.approx(rows[1], rel=1e-3, abs=0.01)
+    assert seen.waits <= 2, seen.places
+    sent = len(data) * (60**2 + 6 * 20**2 + 8)
+    assert (
+        sent
+        <= seen.to_device
+        <= sent
+        + 2048
+        + sum(x.numel() * x.element_size() for x in model.state_dict().values())
+    )
+
+
 # Evaluation
 
 
@@ -377,13 +441,39 @@ def test_probabilities_are_those_of_the_cpu(kind):
 
 
 @pytest.mark.parametrize("padding", [0, 1])
-def test_a_stack_comes_back_as_one_byte_per_pixel(padding):
+def test_a_stack_goes_and_comes_back_as_one_byte_per_pixel(padding):
     stack = RANDOM.integers(0, 256, (3, 70, 90), dtype=np.uint8)
     predictor = Predictor(small_net(padding=padding), device="fake")
     with second_device.watch() as seen:
         labels = predictor(stack)
     assert labels.shape == stack.shape and labels.dtype == np.uint8
     assert stack.size <= seen.to_host <= stack.size + 64, seen.returns
+    pictures = [shape for _, shape in seen.returns if len(shape) > 1]
+    assert len(pictures) == (1 if padding else 3)  # one copy for all that share a call
+    assert stack.size <= seen.to_device <= stack.size + 20_000 * (1 - padding) + 64
+
+
+def test_16_bits_on_the_device():
+    exact = Predictor(small_net(padding=1), device="fake")
+    short = Predictor(small_net(padding=1), device="fake", amp="bf16")
+    assert {x.dtype for x in short.model.parameters()} == {torch.bfloat16}
+    with second_device.watch() as seen:
+        p = short.probabilities(IMAGE)
+    assert p.dtype == np.float32 and seen.to_host <= p.nbytes + 64, seen.returns
+    assert np.abs(p - exact.probabilities(IMAGE)).mean() < 0.02
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+def test_chunks_are_answered_on_the_device_of_the_workers(padding):
+    pytest.importorskip("dask.array")
+    net, options = small_net(padding=padding), {"tile": 36, "chunk": 32}
+    expected = predict_array(net, IMAGE, **options).compute(scheduler="synchronous")
+    promise = predict_array(net, IMAGE, **options, device="fake")
+    with second_device.watch() as seen:
+        labels = promise.compute(scheduler="synchronous")
+    assert next(net.parameters()).device.type == "cpu"
+    assert (labels == expected).mean() > 0.99 and labels.dtype == np.uint8
+    assert IMAGE.size <= seen.to_host <= IMAGE.size + 64, seen.returns
 
 
 # Elastic deformation

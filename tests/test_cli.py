@@ -347,7 +347,7 @@ def runs(monkeypatch):  # list of what train, resume and evaluate were asked
 
 def test_train_asks_for_what_was_typed_and_no_more(runs, capsys):
     assert main("train --kind isbi --data a --out b".split()) == 0
-    how = {"device": "auto", "workers": 0}
+    how = {"device": "auto", "workers": None}
     assert runs.pop() == ("train", {"out": "b", "kind": "isbi", "data": "a"} | how)
     told = capsys.readouterr().out
     lines = "images: 3\nepoch   3  train_loss 0.2500  dice 0.9877\nb is ready\n"
@@ -377,7 +377,7 @@ def test_train_with_mixed_precision(runs, typed, amp):
 
 def test_resume_needs_nothing_but_the_folder(runs):
     assert main("train --out b --resume".split()) == 0
-    assert runs.pop() == ("resume", {"out": "b", "device": "auto", "workers": 0})
+    assert runs.pop() == ("resume", {"out": "b", "device": "auto", "workers": None})
     assert main("train --out b --resume --data c --epochs 9".split()) == 0
     assert runs.pop()[1].items() >= {"data": "c", "epochs": 9}.items()
 

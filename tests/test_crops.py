@@ -12,8 +12,15 @@ from torch.utils.data import DataLoader
 
 from unet_tutorial.data.crops import Whole, Windows, random_windows
 from unet_tutorial.data.loader import make_loader
+from unet_tutorial.data.photos import ByteImage
+from unet_tutorial.data.tissue import TissueChanges
+from unet_tutorial.losses import weighted_cross_entropy
+from unet_tutorial.metrics import pixel_error_of
+from unet_tutorial.model import UNet
+from unet_tutorial.runs.engine import find_not_finite
 from unet_tutorial.sizes import output_size
 from unet_tutorial.tiles import lost_pixels
+from unet_tutorial.train import Step, evaluate, to_device, train_one_epoch
 
 # Windows of a stack
 
@@ -264,3 +271,72 @@ def test_without_objects_the_windows_are_those_of_before():
 def test_a_share_that_is_none_is_refused(share):
     with pytest.raises(ValueError, match="from 0 to 1 would work"):
         Windows(spot(), 48, 0, objects=share)
+
+
+# Bytes on the way
+
+
+def weighted_examples():
+    images, labels = stack(3, 70)
+    return list(zip(images, labels, 1 + 2.5 * labels.astype(np.float32), strict=True))
+
+
+def both(kind, **options):
+    "Loaders of floats and of bytes over the same windows, or whole images."
+    given = weighted_examples()
+    sets = [kind(given, **options, as_bytes=flag) for flag in (False, True)]
+    return [make_loader(data, 2, shuffle=True) for data in sets]
+
+
+KINDS = {
+    "windows": (Windows, {"side": 44, "margin": 20, "count": 5}),
+    "bent": (
+        Windows,
+        {"side": 44, "margin": 20, "pipeline": TissueChanges(), "count": 5},
+    ),
+    "whole": (Whole, {}),
+    "tiles": (Whole, {"side": 44, "depth": 2}),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bytes_bring_what_floats_bring(kind):
+    floats, sent = both(KINDS[kind][0], **KINDS[kind][1])
+    for batch, small in zip(floats, sent, strict=True):
+        assert isinstance(small[0], ByteImage) and small[1].dtype == torch.int16
+        images, labels, weights = to_device(small, "cpu")
+        assert images.dtype == torch.float32
+        assert torch.allclose(images, batch[0], atol=2e-6)
+        assert torch.equal(labels, batch[1]) and torch.equal(weights, batch[2])
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.float32])
+def test_other_numbers_travel_as_floats(kind):
+    examples = [(x.astype(kind), y, w) for x, y, w in weighted_examples()]
+    x, labels, _ = Windows(examples, 44, 20, as_bytes=True)[0]
+    assert x.dtype == torch.float32 and labels.dtype == torch.int64
+    mixed = Windows([weighted_examples()[0], examples[0]], 44, 20, as_bytes=True)
+    assert all(item[0].dtype == torch.float32 for item in mixed)
+
+
+def test_labels_over_one_byte_travel_as_they_are():
+    images, labels = stack(1, 50)
+    examples = [(images[0], labels[0].astype(int) + 40_000)]
+    _, found = Windows(examples, 44, 20, as_bytes=True)[0]
+    assert found.dtype == torch.int64 and found.min() >= 40_000
+
+
+def test_a_net_learns_from_bytes_what_it_learns_from_floats():
+    found = []
+    for loader in both(Windows, **KINDS["bent"][1]):
+        torch.manual_seed(0)
+        net = UNet(base_channels=2, depth=2, dropout=0)
+        step = Step(net, torch.optim.SGD(net.parameters(), 0.1))
+        loss = train_one_epoch(net, loader, weighted_cross_entropy, step, "cpu")
+        metrics = {"error": pixel_error_of}
+        row = evaluate(net, loader, weighted_cross_entropy, metrics)
+        found.append(
+            [loss, *row.values(), *(w.norm().item() for w in net.parameters())]
+        )
+        assert find_not_finite(net, next(iter(loader))) is None
+    assert found[0] == pytest.approx(found[1], rel=1e-4, abs=1e-6)

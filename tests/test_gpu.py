@@ -22,9 +22,11 @@ from unet_tutorial.blocks import DoubleConv
 from unet_tutorial.gpu import (
     amp_type,
     largest_batch,
+    layout_rule,
     median_seconds,
     peak_memory,
     pick_device,
+    pick_layout,
     predict_memory,
     recompute,
     wait_for,
@@ -506,3 +508,42 @@ def test_nothing_is_written_that_nobody_asked_for(monkeypatch, capsys):
     assert benchmark["main"]() == 0
     assert sorted((ROOT / "results").iterdir()) == before
     assert "written to" not in capsys.readouterr().out
+
+
+# In which order
+
+LAST, DEFAULT = torch.channels_last, torch.contiguous_format
+ORDERS = [
+    ("AVX512", CPU, False, True, LAST),
+    ("AVX2", CPU, False, True, DEFAULT),
+    ("DEFAULT", CPU, None, True, DEFAULT),
+    ("AVX2", CPU, "bf16", True, LAST),
+    ("AVX2", CPU, False, False, LAST),
+    ("AVX512", CPU, "bf16", False, LAST),
+    ("AVX2", CUDA, False, True, LAST),
+    ("AVX2", CUDA, "fp16", False, LAST),
+    ("DEFAULT", APPLE, False, True, DEFAULT),
+    ("DEFAULT", APPLE, False, False, DEFAULT),
+]
+
+
+@pytest.mark.parametrize(("level", "device", "amp", "training", "due"), ORDERS)
+def test_the_order_follows_what_computes(
+    monkeypatch, level, device, amp, training, due
+):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: level)
+    assert pick_layout(device, amp, training) == due
+    form, why = layout_rule(device, amp, training)
+    assert form == due and why
+    if device == CPU and training and not amp:
+        assert level in why
+
+
+def test_an_instruction_set_can_be_forbidden():
+    "As torch does it: the variable is read when torch is loaded."
+    code = "from unet_tutorial.gpu import pick_layout, torch; "
+    code += "print(pick_layout(torch.device('cpu')))"
+    env = os.environ | {"ATEN_CPU_CAPABILITY": "avx2"}
+    command = [sys.executable, "-c", code]
+    run = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True)
+    assert run.stdout.strip() == "torch.contiguous_format", run.stderr

@@ -16,7 +16,13 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from unet_tutorial.data import photos
 from unet_tutorial.data.datasets import find_carvana
-from unet_tutorial.data.loader import Seeded, SeededSampler, make_loader, reseed
+from unet_tutorial.data.loader import (
+    Seeded,
+    SeededSampler,
+    make_loader,
+    pick_workers,
+    reseed,
+)
 from unet_tutorial.data.photos import ImagePairs
 from unet_tutorial.data.pipelines import (
     ElasticDeform,
@@ -409,3 +415,31 @@ def test_a_killed_worker_of_another_data_set():
             os.kill(os.getpid(), signal.SIGKILL)
 
     failure(make_loader(Deadly(), **fork()), RuntimeError, says("exited unexpectedly"))
+
+
+# How many workers
+
+
+@pytest.mark.parametrize("device", ["cpu", "mps", torch.device("cpu")])
+def test_no_worker_takes_a_core_from_a_cpu_that_trains(device):
+    assert pick_workers(device) == 0
+
+
+@pytest.mark.parametrize(
+    ("cores", "processes", "workers"),
+    [(1, 1, 1), (2, 1, 2), (6, 1, 6), (64, 1, 8), (16, 4, 4), (2, 4, 1)],
+)
+def test_beside_cuda_the_cores_are_shared(monkeypatch, cores, processes, workers):
+    monkeypatch.setattr(
+        os, "sched_getaffinity", lambda pid: range(cores), raising=False
+    )
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+    assert pick_workers("cuda") == pick_workers(torch.device("cuda", 1)) == workers
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    assert pick_workers("cuda") == workers
+
+
+def test_a_loader_decides_nothing_by_itself():
+    loader = make_loader(Photos(A.Compose([ElasticDeform()])))
+    assert loader.num_workers == 0 and not loader.pin_memory

@@ -22,8 +22,10 @@ from torch.utils.data import DataLoader, Subset
 from unet_tutorial.data import photos
 from unet_tutorial.data.datasets import find_carvana
 from unet_tutorial.data.images import read_mask
+from unet_tutorial.data.loader import make_loader
 from unet_tutorial.data.pairs import Pair
-from unet_tutorial.data.photos import ImagePairs, to_tensor
+from unet_tutorial.data.photos import ByteImage, ImagePairs, byte_image, to_tensor
+from unet_tutorial.train import to_device
 
 # Tensors
 
@@ -41,6 +43,46 @@ def test_colours_are_standardised_together():
     x = to_tensor(image).movedim(0, -1)
     expected = (image - image.mean()) / image.std()
     assert np.allclose(x, expected, atol=1e-5)
+
+
+# Bytes on the way
+
+
+@pytest.mark.parametrize("shape", [(20, 30), (20, 30, 3), (1, 7)])
+def test_bytes_become_the_tensor_where_they_arrive(shape):
+    image = noise(*shape)
+    sent = byte_image(image)
+    assert sent.pixels.dtype == torch.uint8 and sent.scale.shape == (2,)
+    assert torch.allclose(sent.to("cpu"), to_tensor(image), atol=2e-6)
+    assert torch.allclose(byte_image(image, (3, 2)).to("cpu"), (sent.pixels - 3.0) / 2)
+
+
+@pytest.mark.parametrize("value", [0, 7, 201])
+def test_bytes_of_a_constant_image_give_zeros(value):
+    assert (byte_image(np.full((513, 777), value, np.uint8)).to("cpu") == 0).all()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_pairs_that_travel_as_bytes_are_the_same_pairs(tmp_path, workers):
+    pairs = find_carvana(carvana(tmp_path, ["a_01", "a_02", "b_01"]))
+    loaders = [
+        make_loader(ImagePairs(pairs, (32, 48), as_bytes=flag), 2, workers=workers)
+        for flag in (False, True)
+    ]
+    for floats, sent in zip(*loaders, strict=True):
+        assert isinstance(sent[0], ByteImage) and sent[1].dtype == torch.int16
+        images, labels = to_device(sent, "cpu")
+        assert images.dtype == torch.float32 and torch.equal(labels, floats[1])
+        assert torch.allclose(images, floats[0], atol=2e-6)
+
+
+def test_a_change_that_makes_floats_lets_floats_travel(tmp_path):
+    def halve(image, mask):
+        return {"image": image.astype(np.float32) / 2, "mask": mask}
+
+    pairs = find_carvana(carvana(tmp_path, ["a_01"]))
+    image, labels = ImagePairs(pairs, (32, 48), halve, as_bytes=True)[0]
+    assert image.dtype == torch.float32 and labels.dtype == torch.int64
 
 
 @pytest.mark.parametrize("value", [0, 7, 201, 0.1])

@@ -13,10 +13,12 @@ from unet_tutorial.model import UNet
 from unet_tutorial.predict import (
     Predictor,
     class_probabilities,
+    fold_batch_norm,
     label_map,
     labels_at,
 )
 from unet_tutorial.runs.weights import find_net, save_net
+from unet_tutorial.sizes import nearest_valid_sizes
 
 
 def thin(**switches):
@@ -235,6 +237,143 @@ def test_grey_saved_as_colours_is_grey():
     assert np.array_equal(ask(grey[..., None]), ask(grey))
 
 
+# Made ready for prediction
+
+SWITCHES = [
+    {"padding": 1, "norm": "batch"},
+    {"depth": 2, "norm": "batch", "residual": True},
+    {"padding": 1, "depth": 2, "norm": "batch", "upsampling": "bilinear"},
+    {"depth": 1, "norm": "batch", "variant": "release"},
+    {"padding": 1, "norm": "instance"},
+    {"depth": 2},
+]
+
+
+def lived_in(**switches):
+    """A net whose batch norms have seen something, and learned something."""
+    net = thin(**switches)
+    for layer in net.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.running_mean.normal_()
+            layer.running_var.uniform_(0.2, 3)
+            torch.nn.init.uniform_(layer.weight, 0.5, 2)
+            torch.nn.init.normal_(layer.bias)
+    return net
+
+
+@pytest.mark.parametrize("switches", SWITCHES)
+def test_a_folded_net_gives_the_same_logits(switches):
+    net = lived_in(**switches).double().train()
+    before = {name: x.clone() for name, x in net.state_dict().items()}
+    folded = fold_batch_norm(net)
+    x = torch.randn(2, 1, *2 * [nearest_valid_sizes(140, net.depth)[1]]).double()
+    assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in folded.modules())
+    assert not any(layer.training for layer in folded.modules())
+    assert all(layer.training for layer in net.modules())
+    after = net.state_dict()
+    assert all(torch.equal(after[name], x) for name, x in before.items())
+    with torch.no_grad():
+        torch.testing.assert_close(folded(x), net.eval()(x), rtol=1e-9, atol=1e-9)
+
+
+def test_a_folded_net_can_be_saved(tmp_path):
+    net, image = lived_in(padding=1, norm="batch"), picture(32, 48)
+    path = save_net(tmp_path / "folded.safetensors", fold_batch_norm(net))
+    assert np.array_equal(Predictor.load(path, "cpu")(image), Predictor(net)(image))
+
+
+def test_a_predictor_asks_a_copy_in_channels_last():
+    net, image = lived_in(padding=1, norm="batch").train(), picture(32, 48)
+    ask = Predictor(net)
+    before = ask.probabilities(image)
+    with torch.no_grad():
+        for weight in net.parameters():
+            weight.add_(0.1)  # a training that goes on
+    assert np.array_equal(ask.probabilities(image), before)
+    assert not np.allclose(Predictor(net).probabilities(image), before)
+    assert all(layer.training for layer in net.modules())
+    assert net.contracting.steps[0].conv.conv1.weight.is_contiguous()
+    copy = ask.model.contracting.steps[0].conv.conv1.weight
+    assert copy.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("switches", [*SWITCHES[:2], SWITCHES[4]])
+def test_16_bits_are_a_choice(switches):
+    net, image = lived_in(**switches), picture(64, 80)
+    exact, short = Predictor(net), Predictor(net, amp="bf16")
+    types = {x.dtype for x in exact.model.parameters()}
+    assert types == {torch.float32}
+    assert {x.dtype for x in short.model.parameters()} == {torch.bfloat16}
+    p = short.probabilities(image)
+    assert p.dtype == np.float32
+    assert np.abs(p - exact.probabilities(image)).mean() < 0.02
+    assert (short(image) == exact(image)).mean() > 0.95
+    assert short(image).dtype == np.uint8
+
+
+# Several at once
+
+
+def calls(monkeypatch):
+    """Write down the shape of what a net is asked."""
+    shapes, forward = [], UNet.forward
+    watched = lambda self, x: shapes.append(tuple(x.shape)) or forward(self, x)  # noqa: E731
+    monkeypatch.setattr(UNet, "forward", watched)
+    return shapes
+
+
+@pytest.mark.parametrize("options", [{}, {"views": 8}, {"views": 7}, {"size": (16, 24)}])
+def test_a_stack_is_asked_at_once_and_answers_as_one_by_one(monkeypatch, options):
+    ask = Predictor(lived_in(padding=1, norm="batch"), **options)
+    stack = picture(5, 33, 48)
+    one_by_one = [ask(image) for image in stack]
+    p = [ask.probabilities(image) for image in stack]
+    shapes = calls(monkeypatch)
+    assert (ask(stack) == np.stack(one_by_one)).mean() > 0.999
+    assert len(shapes) == options.get("views", 1)
+    assert {shape[0] for shape in shapes} == {5}
+    np.testing.assert_allclose(ask.probabilities(stack), np.stack(p), atol=1e-4)
+
+
+def test_a_batch_is_limited_by_its_pixels(monkeypatch):
+    ask = Predictor(thin(padding=1, depth=1))
+    monkeypatch.setattr(module, "_NUMBERS", 3 * 2 * 20 * 30)
+    shapes = calls(monkeypatch)
+    ask(picture(8, 20, 30))
+    assert [shape[0] for shape in shapes] == [3, 3, 2]
+    shapes.clear()
+    ask(picture(2, 200, 300))  # larger than the limit: one at a time
+    assert [shape[0] for shape in shapes] == [1, 1]
+
+
+def test_enlarged_answers_are_limited_too(monkeypatch):
+    ask = Predictor(thin(padding=1, depth=1), size=(8, 8))
+    monkeypatch.setattr(module, "_ENLARGED", 2 * 80 * 90)
+    shapes = calls(monkeypatch)
+    assert ask(picture(5, 80, 90)).shape == (5, 80, 90)
+    assert [shape[0] for shape in shapes] == [2, 2, 1]
+
+
+def test_a_list_may_hold_images_of_any_size(tmp_path, monkeypatch):
+    ask = predictor(padding=1, depth=1)
+    images = [picture(*size) for size in ((20, 30), (20, 30), (9, 7), (20, 30))]
+    Image.fromarray(images[2]).save(tmp_path / "small.png")
+    due = [ask(image) for image in images]
+    images[2] = tmp_path / "small.png"
+    shapes = calls(monkeypatch)
+    found = ask(images)
+    assert isinstance(found, list) and len(found) == 4
+    assert all(np.array_equal(a, b) for a, b in zip(found, due, strict=True))
+    assert [shape[0] for shape in shapes] == [2, 1, 1]
+    assert [p.shape for p in ask.probabilities(images)][2] == (2, 9, 7)
+    assert ask([]) == []
+
+
+def test_a_stack_in_a_list_is_refused():
+    with pytest.raises(ValueError, match="holds a stack"):
+        predictor(depth=1)([picture(9, 9), picture(2, 20, 30)])
+
+
 # What is refused
 
 
@@ -408,8 +547,8 @@ def test_predicting_leaves_no_gradients_and_the_mode_as_it_was(padding):
 
 
 def test_a_predictor_leaves_the_net_where_it_is(monkeypatch):
-    asked = []
-    monkeypatch.setattr(module, "pick_device", lambda d: asked.append(d) or "cpu")
+    asked, here = [], torch.device("cpu")
+    monkeypatch.setattr(module, "pick_device", lambda d: asked.append(d) or here)
     Predictor(thin(depth=1))
     assert not asked
     Predictor(thin(depth=1), "cpu")

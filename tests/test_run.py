@@ -25,7 +25,7 @@ from unet_tutorial.data.datasets import open_source
 from unet_tutorial.data.pipelines import membrane_pipeline
 from unet_tutorial.model import UNet
 from unet_tutorial.predict import Averaged, Predictor
-from unet_tutorial.runs import engine, recipes, report
+from unet_tutorial.runs import engine, logbook, recipes, report
 from unet_tutorial.runs import run as runs
 from unet_tutorial.runs.checkpoint import load_state
 from unet_tutorial.runs.recipes import (
@@ -522,6 +522,187 @@ def test_a_full_disk_keeps_the_last_state(stack, whole, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", honest)
     resume_run(out)
     assert_equal_runs(out, whole)
+
+
+def test_a_full_disk_at_the_end_is_not_overlooked(stack, tmp_path, monkeypatch):
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    def report(training, row):
+        if row is not None:
+            monkeypatch.setattr(os, "fsync", full)
+
+    with pytest.raises(OSError, match=says("No space", "run")):
+        train_run("isbi", stack, tmp_path / "run", recipe(), epochs=1, report=report)
+
+
+# What feeds a run
+
+
+def test_beside_cuda_batches_are_pinned(stack):
+    source = open_source("isbi", stack)
+    for make in (recipes.train_loader, recipes.valid_loader):
+        assert make(plan(), source, device="cuda").pin_memory
+        assert not make(plan(), source).pin_memory
+        assert not make(plan(), source, device="mps").pin_memory
+    few = recipes.valid_loader(plan(), source, workers=8, device="cuda")
+    assert few.num_workers == len(few.dataset)
+
+
+@pytest.mark.parametrize("workers", [None, 2])
+def test_a_run_picks_its_workers_and_says_so(stack, tmp_path, monkeypatch, workers):
+    monkeypatch.setattr(runs, "pick_workers", lambda device: 1)
+    told, asked = [], []
+    honest = recipes.train_loader
+
+    def note(plan, source, workers, device):
+        asked.append((workers, device.type))
+        return honest(plan, source, workers, device)
+
+    monkeypatch.setattr(recipes, "train_loader", note)
+    how = {"announce": told.append, "workers": workers}
+    train_run("isbi", stack, tmp_path / "run", recipe(), epochs=1, **how)
+    count = workers or 1
+    assert asked == [(count, "cpu")]
+    assert f"read by {count} workers\n" in told[0]
+
+
+def test_a_run_sends_bytes(stack):
+    source = open_source("isbi", stack)
+    for make in (recipes.train_loader, recipes.valid_loader):
+        images, labels = next(iter(make(plan(), source)))
+        assert images.pixels.dtype == torch.uint8 and labels.dtype == torch.int16
+
+
+# What is copied, and what a thread writes
+
+
+@pytest.mark.parametrize("every", [0, 1e9])
+def test_a_state_is_written_when_it_is_due_and_at_the_end(stack, tmp_path, every):
+    out, there = tmp_path / "run", []
+
+    def report(training, row):
+        if row is not None:
+            there.append((out / "state.safetensors").exists())
+
+    train_run("isbi", stack, out, recipe(), epochs=3, report=report, save_every=every)
+    assert there == [every == 0] * 3
+    assert load_state(out / "state.safetensors")["progress"]["epoch"] == 3
+
+
+def test_rare_saves_leave_what_frequent_ones_leave(stack, tmp_path):
+    for name, every in (("rare", 1e9), ("often", 0)):
+        values = recipe(optimizer=Optimizer("AdamW", lr=0.5))  # it gets worse
+        train_run("isbi", stack, tmp_path / name, values, epochs=4, save_every=every)
+    assert_equal_runs(tmp_path / "rare", tmp_path / "often")
+    _, notes = load_net(tmp_path / "rare" / "best.safetensors")
+    with (tmp_path / "rare" / "history.csv").open() as file:
+        errors = [float(row["pixel error"]) for row in csv.DictReader(file)]
+    assert notes["epoch"] == 1 + errors.index(min(errors))
+    assert notes["measured"]["pixel error"] == min(errors)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    "A training that can be saved, and the saver of its folder."
+    net = UNet(base_channels=1, depth=1)
+    optimizer = torch.optim.SGD(net.parameters(), 0.1, momentum=0.9)
+    training = engine.Training(net, optimizer, device="cpu")
+    training.history, training.epoch, training.best_epoch = {"error": [0.1]}, 1, 1
+    with logbook.saving(tmp_path, {"kind": "drawn"}) as saver:
+        yield training, saver
+
+
+@torch.no_grad()
+def fill(training, value):
+    for weight in training.model.parameters():
+        weight.fill_(value)
+
+
+def weights_of(path):
+    return {x for w in load_net(path)[0].parameters() for x in w.unique().tolist()}
+
+
+def test_the_best_net_is_that_of_its_epoch(saved):
+    training, saver = saved
+    fill(training, 1)
+    saver.keep(training, {"error": 0.1})
+    fill(training, 2)
+    training.epoch = 2
+    saver.keep(training, {"error": 0.2})
+    fill(training, 3)
+    saver.save(training)
+    saver.wait()
+    assert weights_of(saver.out / "best.safetensors") == {1}
+    assert weights_of(saver.out / "last.safetensors") == {2}
+    state = load_state(saver.out / "state.safetensors")
+    assert {x for w in state["model"].values() for x in w.unique().tolist()} == {3}
+
+
+@pytest.fixture
+def gate(monkeypatch):
+    "Writing waits until this event is set."
+    event, honest = threading.Event(), logbook._write
+
+    def late(*moment):
+        assert event.wait(20)
+        honest(*moment)
+
+    monkeypatch.setattr(logbook, "_write", late)
+    yield event
+    event.set()
+
+
+def test_what_is_copied_does_not_change_while_it_is_written(saved, gate):
+    training, saver = saved
+    fill(training, 1)
+    saver.keep(training, {"error": 0.1})
+    saver.save(training)
+    fill(training, 2)
+    training.history["error"].append(0.3)
+    gate.set()
+    saver.wait()
+    assert weights_of(saver.out / "best.safetensors") == {1}
+    state = load_state(saver.out / "state.safetensors")
+    assert {x for w in state["model"].values() for x in w.unique().tolist()} == {1}
+    assert len((saver.out / "history.csv").read_text().splitlines()) == 2
+
+
+def test_one_file_is_written_at_a_time(saved, gate):
+    training, saver = saved
+    saver.save(training)
+    first = saver.writing
+    opener = threading.Timer(0.2, gate.set)
+    opener.start()
+    start = time.monotonic()
+    saver.save(training)  # waits for the first
+    assert time.monotonic() - start > 0.15 and first.done()
+
+
+def test_what_went_wrong_in_the_thread_is_raised_by_the_next_save(saved, monkeypatch):
+    training, saver = saved
+
+    def full(*moment):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(logbook, "_write", full)
+    saver.save(training)
+    with pytest.raises(OSError, match="No space"):
+        saver.save(training)
+    saver.wait()  # it was raised once
+
+
+def test_a_run_that_fails_waits_for_what_is_being_written(stack, tmp_path, gate):
+    def report(training, row):
+        if training.step == 2:
+            threading.Timer(0.2, gate.set).start()
+            raise Stop
+
+    with pytest.raises(Stop):
+        how = {"report": report, "save_every": 0}
+        train_run("isbi", stack, tmp_path / "run", recipe(), epochs=3, **how)
+    assert load_state(tmp_path / "run" / "state.safetensors")["progress"]["step"] == 1
+    assert not list((tmp_path / "run").glob("*.part"))
 
 
 def folder_of_three_classes(folder):

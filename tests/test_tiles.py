@@ -310,3 +310,28 @@ def test_a_tile_smaller_than_the_step_is_named():
         words = f"output tile of {tile} is smaller than the step of {step}"
         with pytest.raises(ValueError, match=words):
             tile_starts(512, tile, depth)
+
+
+# No larger than needed
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (37, 91), (36, 36), (5, 80)])
+def test_no_smaller_tiles_would_do(monkeypatch, shape):
+    "As many tiles as before, each as small as it can be."
+    net, sides = thin(), []
+    ask = tiles.ask_net
+
+    def watched(model, windows, margin):
+        sides.extend(window.shape[-2:] for window in windows)
+        return ask(model, windows, margin)
+
+    monkeypatch.setattr(tiles, "ask_net", watched)
+    image = torch.rand(1, *shape, dtype=torch.float64)
+    predict_tiled(net, image, 36)
+    assert len(sides) == np.prod([len(tile_starts(n, 36, 2)) for n in shape])
+    [(high, wide)] = set(sides)
+    for side, size in ((high, shape[0]), (wide, shape[1])):
+        tile, count = side - 2 * lost_pixels(2), len(tile_starts(size, 36, 2))
+        assert tile <= 36
+        smaller = tile - 4
+        assert smaller < 4 or len(tile_starts(size, smaller, 2)) > count

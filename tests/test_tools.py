@@ -700,6 +700,24 @@ def test_an_interrupted_install_leaves_no_stamp(tmp_path, monkeypatch):
     environment.main()  # the stamp is right: nothing is installed
 
 
+def test_a_group_that_cannot_be_installed_stops_nothing(tmp_path, monkeypatch, capsys):
+    settings, asked = {"bench_requirements": "monai>=1.4 other"}, []
+
+    def pip_install(venv, log, wanted):
+        asked.append(wanted)
+        return 1 if len(asked) == 1 else 0
+
+    monkeypatch.setattr(environment, "pip_install", pip_install)
+    environment.install_group(tmp_path, settings, "bench")
+    assert "could not install monai>=1.4 other" in capsys.readouterr().out
+    environment.install_group(tmp_path, settings, "bench")  # it tries again
+    environment.install_group(tmp_path, settings, "bench")  # and then it is there
+    assert asked == 2 * [["monai>=1.4", "other"]]
+    settings["bench_requirements"] += " third"
+    environment.install_group(tmp_path, settings, "bench")
+    assert asked[2] == ["monai>=1.4", "other", "third"]
+
+
 def test_a_folder_of_other_things_is_no_environment(tmp_path, monkeypatch):
     (tmp_path / "thesis.tex").touch()
     monkeypatch.setattr(sys, "argv", ["environment.py", str(tmp_path)])

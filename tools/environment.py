@@ -99,11 +99,37 @@ def install(venv):
     "One pip command for everything, so that torch and torchvision fit together."
     print("Installing the course; the first time this downloads several GB", flush=True)
     print("(mostly torch) and takes some minutes.", flush=True)
-    log = venv / "install.log"
+    start, log = time.time(), venv / "install.log"
+    if pip_install(venv, log, ["-e", ".[dev]"]) != 0:
+        tail = log.read_text(encoding="utf-8").splitlines()[-15:]
+        print("\n".join(tail), flush=True)
+        stop(f"pip failed; all that it said is in {log}. Then run make again.")
+    print(f"Installed in {time.time() - start:.0f} s.", flush=True)
+
+
+def install_group(venv, settings, group):
+    "Install an optional group of packages; without a network, say what is missing."
+    needs = settings[group + "_requirements"]
+    stamp = venv / f"unet_tutorial.{group}.stamp"
+    if stamp.exists() and stamp.read_text() == needs:
+        return
+    print(f"Installing {needs}", flush=True)
+    log = venv / f"install.{group}.log"
+    if pip_install(venv, log, needs.split()) == 0:
+        stamp.write_text(needs)
+        return
+    print(
+        f"setup: pip could not install {needs}; what it said is in {log}. What needs "
+        "them is left open, all else is done.",
+        flush=True,
+    )
+
+
+def pip_install(venv, log, wanted):  # int: the exit status of pip
+    "Install what is wanted, tell what takes long, and keep what pip says."
     command = [str(python_of(venv)), "-m", "pip", "install", "--progress-bar", "off"]
-    command += ["-e", ".[dev]"]
+    command += wanted
     env = {name: os.environ[name] for name in os.environ if name != "PYTHONPATH"}
-    start = time.time()
     with log.open("w", encoding="utf-8") as file:
         pip = subprocess.Popen(
             command,
@@ -116,11 +142,7 @@ def install(venv):
             line = raw.decode("utf-8", "replace")
             file.write(line)
             tell(line)
-    if pip.wait() != 0:
-        tail = log.read_text(encoding="utf-8").splitlines()[-15:]
-        print("\n".join(tail), flush=True)
-        stop(f"pip failed; all that it said is in {log}. Then run make again.")
-    print(f"Installed in {time.time() - start:.0f} s.", flush=True)
+    return pip.wait()
 
 
 def tell(line):
@@ -137,6 +159,13 @@ def main():
     "Check, create, install, stamp; or nothing at all when the stamp is right."
     venv = Path(sys.argv[1])
     settings = read_settings()
+    set_up(venv, settings)
+    for group in sys.argv[2:]:
+        install_group(venv, settings, group)
+
+
+def set_up(venv, settings):
+    "Make the environment unless it is there, with all that the course needs."
     stamp = venv / "unet_tutorial.stamp"
     version = version_of(venv)
     if version and stamp.exists() and stamp.read_text() == key_of(settings, version):

@@ -11,14 +11,15 @@ LAYERS = {
     "drawing": "data.drawing",
     "paper": "show synthetic sizes blocks skips model tiles weight_map losses augment",
     # Writing a file whole and reading a net are needed by data and by learning.
-    "files": "runs.files runs.weights",
+    "files": "runs.files runs.memory runs.weights",
     "data": "data.images data.pairs data.check data.source data.datasets "
-    "data.pipelines data.photos data.loader data.crops data.slides data.outputs "
-    "data.download",
+    "data.pipelines data.tissue data.photos data.loader data.crops data.slides "
+    "data.outputs data.download",
     "learning": "metrics train gpu predict",
-    "runs": "runs.engine runs.checkpoint runs.recipes runs.report runs.results "
+    "runs": "runs.distributed runs.engine runs.checkpoint runs.recipes runs.report runs.results "
     "runs.logbook runs.run",
     "deploy": "deploy.folder deploy.live deploy.export",
+    "further": "scale",  # on the road; its notebook is in part IV
     "top": "doctor cli",
 }
 ORDER = [module for layer in LAYERS.values() for module in layer.split()]
@@ -40,6 +41,7 @@ SERVES = {  # which notebook of the road leads to a wing, or to a single room
     "runs": "12_train",
     "deploy": "14_predict",
     "data.pipelines": "09_augment",
+    "data.tissue": "09_augment",
     "data.slides": "14_predict",
     "data.drawing": "01_synthetic",
     "doctor": "23_debugging",

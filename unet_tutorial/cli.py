@@ -80,8 +80,16 @@ def _message(error):
     return text if text and expected else f"{kind}: {text} (--debug shows where)"
 
 
+def _process():
+    """Return which process of torchrun this is, unless it is the first or the only."""
+    several = os.environ.get("WORLD_SIZE", "1") != "1"
+    number = os.environ.get("RANK", "0")
+    return f"process {number}: " if several and number != "0" else ""
+
+
 def _show_warning(message, *rest):
-    print(f"warning: {_typed(' '.join(str(message).split()))}", file=sys.stderr)
+    text = f"warning: {_typed(' '.join(str(message).split()))}"
+    print(f"{_process()}{text}", file=sys.stderr)
 
 
 def _run(arguments):
@@ -108,7 +116,8 @@ def main(
         sys.stdout.flush()
         return status
     except KeyboardInterrupt as error:
-        print(str(error) or "stopped", file=sys.stderr)
+        if not _process():
+            print(str(error) or "stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -116,7 +125,7 @@ def main(
     except Exception as error:
         if "--debug" in (sys.argv if arguments is None else arguments):
             raise
-        print(f"error: {_message(error)}", file=sys.stderr)
+        print(f"{_process()}error: {_message(error)}", file=sys.stderr)
         return 1
 
 # %% ../nbs/workshop/cli.ipynb #args
@@ -248,6 +257,8 @@ def _add_train(parser):
     add = parser.add_argument
     add("--out", metavar="RUN", required=True, help="the folder of the run")
     add("--resume", action="store_true", help="go on where the run stopped")
+    text = "begin, or go on if the run has begun"
+    add("--resume-if-there", action="store_true", help=text)
     add("--kind", choices=_KINDS, help="of data set")
     add("--data", metavar="DIR", help="the folder of the data set")
     add("--masks", metavar="DIR", help="a folder's masks, if they are elsewhere")
@@ -265,8 +276,12 @@ def _add_train(parser):
 
 # %% ../nbs/workshop/cli.ipynb #length
 def _add_workers_and_length(parser):
-    text = "processes that read the data (0)"
-    parser.add_argument("--workers", type=_FROM_0, default=0, metavar="N", help=text)
+    text = "processes that read the data (CPU: 0, CUDA: up to 8)"
+    parser.add_argument("--workers", type=_FROM_0, metavar="N", help=text)
+    text, unless = "over the batch of all processes of torchrun", None
+    parser.add_argument(
+        "--sync-batch-norm", action="store_true", default=unless, help=text
+    )
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--epochs", type=_count, metavar="N", help="how long: epochs,")
     length.add_argument("--steps", type=_count, metavar="N", help="steps,")
@@ -296,6 +311,7 @@ def _announce(text):
 
 
 _ASKED = "kind data recipe size epochs steps minutes seed amp held_out".split()
+_ASKED.append("sync_batch_norm")
 _AMP = {"off": False, "on": True}
 
 # %% ../nbs/workshop/cli.ipynb #train
@@ -304,15 +320,18 @@ def _train(args):
         args.wrong("--kind and --data are needed, or --resume")
     if not args.resume and args.kind != "folder" and _options(args):
         args.wrong("--masks, --suffix, --classes and --range are for --kind folder")
-    from unet_tutorial.runs.run import resume_run, train_run
+    from unet_tutorial.runs.distributed import is_first
+    from unet_tutorial.runs.run import begin_or_resume, resume_run, train_run
 
     asked = {name: getattr(args, name) for name in _ASKED} | {"options": _options(args)}
     asked["amp"] = _AMP.get(args.amp, args.amp)
     asked = {name: value for name, value in asked.items() if value is not None}
     asked |= {"out": args.out, "device": args.device, "workers": args.workers}
-    begin_or_go_on = resume_run if args.resume else train_run
-    begin_or_go_on(**asked, report=_tell, announce=_announce)
-    print(f"{args.out} is ready")
+    carry_out = begin_or_resume if args.resume_if_there else train_run
+    carry_out = resume_run if args.resume else carry_out
+    carry_out(**asked, report=_tell, announce=_announce)
+    if is_first():  # of the processes of torchrun
+        print(f"{args.out} is ready")
     return 0
 
 

@@ -79,6 +79,8 @@ def check_finite(
     left: int = 0,  # its column
 ):
     """Raise a ValueError that names the first pixel that is NaN or infinite."""
+    if not torch.is_tensor(part) and part.dtype.kind in "iu":
+        return  # integers are always finite
     finite = part.isfinite() if torch.is_tensor(part) else np.isfinite(part)
     if not finite.all():
         *_, row, column = torch.as_tensor(~finite).nonzero()[0].tolist()
@@ -178,6 +180,13 @@ def _check_tiles(output_tile, depth, batch_size):
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size}; 1 or more would work")
 
+# %% ../nbs/06_tiles.ipynb #fitted-tile
+def _fitted_tile(size, output_tile, depth):
+    """Return the smallest output tile that needs no more tiles along an axis."""
+    count = len(tile_starts(size, output_tile, depth))
+    smaller = range(output_tile, 2**depth - 1, -(2**depth))
+    return min(n for n in smaller if len(tile_starts(size, n, depth)) == count)
+
 # %% ../nbs/06_tiles.ipynb #ask-tiles
 @torch.no_grad()
 def ask_tiles(
@@ -191,10 +200,10 @@ def ask_tiles(
     depth, (height, width) = getattr(model, "depth", 4), image.shape[-2:]
     _check_tiles(output_tile, depth, batch_size)
     margin = lost_pixels(depth)
-    side = output_tile + 2 * margin  # of the input tile
-    enough = (nearest_valid_sizes(n + 2 * margin, depth)[1] for n in (height, width))
-    high, wide = (min(side, n) for n in enough)
-    starts = (tile_starts(n, output_tile, depth) for n in (height, width))
+    tiles = [_fitted_tile(n, output_tile, depth) for n in (height, width)]
+    enough = [nearest_valid_sizes(n + 2 * margin, depth)[1] for n in (height, width)]
+    high, wide = (min(tile + 2 * margin, n) for tile, n in zip(tiles, enough))
+    starts = [tile_starts(n, tile, depth) for n, tile in zip((height, width), tiles)]
     places = list(product(*starts))
     bar = tqdm(total=len(places), desc="tiles", delay=2, leave=False)
     with eval_mode(model), bar:

@@ -9,6 +9,7 @@ __all__ = ['to_device', 'check_labels', 'check_arguments', 'precision', 'Step', 
 # %% ../nbs/12_train.ipynb #1c52b9a2
 import faulthandler
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -22,16 +23,18 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
 from .metrics import count_pixels
+from .runs.memory import keep_memory
 from .tiles import eval_mode
 
 # %% ../nbs/12_train.ipynb #to-device
 def to_device(
     batch: tuple[Tensor, ...],  # images (B, C, H, W), labels (B, h, w), maybe weights
     device: torch.device | str,  # where the net is
-) -> list[Tensor]:  # the same tensors there
+) -> list[Tensor]:  # the same tensors there, labels as int64
     """Send the parts of a batch to a device, without waiting where that is safe."""
     to_cuda = torch.device(device).type == "cuda"
-    return [part.to(device, non_blocking=to_cuda) for part in batch]
+    images, *maps = [part.to(device, non_blocking=to_cuda) for part in batch]
+    return [images, *(x if x.is_floating_point() else x.long() for x in maps)]
 
 # %% ../nbs/12_train.ipynb #1fdd7487
 def _remedy(labels, expected):
@@ -151,12 +154,15 @@ def _take_step(step, loss):
 # %% ../nbs/12_train.ipynb #progress
 def _progress(loader, what):
     """Give the batches, and show how many have been given."""
+    if os.environ.get("RANK", "0") != "0":
+        return iter(loader)  # of several processes only the first shows a bar
     total = None
     with suppress(TypeError):  # not every loader has a length
         total = len(loader)
     return tqdm(iter(loader), what, total=total, leave=False)
 
 # %% ../nbs/12_train.ipynb #892e8f23
+@keep_memory()
 def train_one_epoch(
     model: nn.Module,  # gives logits (B, K, h, w); is trained in place
     loader: DataLoader,  # of images (B, C, H, W), labels (B, h, w), maybe weights
@@ -190,13 +196,21 @@ def _to_host(losses, tables):  # (batches,), (batches, K, K)
     return losses.double(), packed[: counts.numel()].view(counts.shape)
 
 
-def _weighed(losses, known):  # (batches,) each
+def _sums(losses, tables):  # -> loss times known pixels, (K, K) counts
+    """Add up the batches; on the CPU, where the numbers are exact."""
+    losses, tables = _to_host(losses, tables)
+    known = tables.sum((1, 2))  # (batches,)
+    losses = torch.where(known > 0, losses, 0)  # torch's own is NaN without pixels
+    return (losses * known).sum().item(), tables.sum(0)
+
+
+def _per_pixel(total, counts):
     """Compute the mean loss per known pixel."""
-    if not known.any():
+    known = counts.sum().item()
+    if not known:
         text = "there is nothing to measure on"
         raise ValueError(f"no pixel of the loader has a label, all are -100: {text}")
-    losses = torch.where(known > 0, losses, 0)  # torch's own is NaN without pixels
-    return ((losses * known).sum() / known.sum()).item()
+    return total / known
 
 # %% ../nbs/12_train.ipynb #66ed2a9e
 @torch.no_grad()
@@ -207,6 +221,7 @@ def evaluate(
     metrics: dict[str, Callable] | None = None,  # name -> function of (K, K) counts
     device: torch.device | str | None = None,  # to move the model to; None: its own
     amp: torch.dtype | None = None,  # see precision
+    add: Callable | None = None,  # add(sums) of several processes; None: there is one
 ) -> dict[str, float]:  # "loss" (mean per known pixel) and the value of each metric
     """Measure a net on images that it is not trained on."""
     check_arguments(loader, criterion, metrics)
@@ -220,10 +235,11 @@ def evaluate(
             check_labels(batch[1], logits)
             losses.append(criterion(logits.float(), labels, *weights))
             tables.append(count_pixels(logits.argmax(1), labels, logits.shape[1]))
-    if not losses:
+    sums = _sums(losses, tables) if losses else None  # here the CPU waits for the GPU
+    sums = add(sums) if add else sums
+    if sums is None:
         raise ValueError("the loader gave no batch: is the set empty, or drop_last on?")
-    losses, tables = _to_host(losses, tables)  # the one time the CPU waits for the GPU
-    loss, counts = _weighed(losses, tables.sum((1, 2))), tables.sum(0)
+    loss, counts = _per_pixel(*sums), sums[1]
     return {"loss": loss, **{name: of(counts) for name, of in (metrics or {}).items()}}
 
 # %% ../nbs/12_train.ipynb #until

@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from .loader import reseed
-from .photos import check_classes
+from .photos import check_classes, byte_image
 from .source import Source
+from .tissue import TissueChanges, change_window
 from ..sizes import output_size
 from ..tiles import lost_pixels, mean_and_std, read_window, tile_starts
 from ..weight_map import separate_cells, weight_map
@@ -51,14 +52,19 @@ def _on_object(labels, inner, rng):
     return corner.clip(0, np.maximum(np.array(labels.shape) - inner, 0)).tolist()
 
 
-def _cut(parts, side, margin, rng, objects=0.0):
-    """Cut a random window, whose middle lies in the image, out of all parts."""
+def _corner(labels, side, margin, rng, objects=0.0):
+    """Return a random corner of a window whose middle lies in the image."""
     inner, corner = side - 2 * margin, None
     if objects and rng.random() < objects:
-        corner = _on_object(parts[1], inner, rng)
+        corner = _on_object(labels, inner, rng)
     if corner is None:
-        corner = [int(rng.integers(max(n - inner, 0) + 1)) for n in parts[1].shape]
-    top, left = (at - margin for at in corner)
+        corner = [int(rng.integers(max(n - inner, 0) + 1)) for n in labels.shape]
+    return [at - margin for at in corner]
+
+
+def _cut(parts, side, margin, rng, objects=0.0):
+    """Cut a random window, whose middle lies in the image, out of all parts."""
+    top, left = _corner(parts[1], side, margin, rng, objects)
     return [read_window(part, top, left, side, side) for part in parts]
 
 # %% ../../nbs/workshop/data/crops.ipynb #6e10a122
@@ -78,21 +84,32 @@ def _bent(parts, pipeline, key):
     return [image, *(out[name] for name in given)]
 
 # %% ../../nbs/workshop/data/crops.ipynb #0ebfc605
-def _as_tensors(parts, scale, margin):
-    """Standardise an image, and cut the middle out of labels and weights."""
-    (mean, std), (image, labels, *weights) = scale, parts
-    x = torch.tensor((image.astype(np.float64) - mean) / std).float()
-    height, width = labels.shape
+def _middle(parts, margin):
+    """Cut the middle out of labels and weights."""
+    image, *maps = parts
+    height, width = maps[0].shape
     middle = np.s_[margin : height - margin, margin : width - margin]
-    maps = [torch.tensor(labels[middle].astype(np.int64))]
-    maps += [torch.tensor(w[middle].astype(np.float32)) for w in weights]
-    return x, *maps
+    return [image, *(part[middle] for part in maps)]
+
+
+def _as_tensors(parts, scale, as_bytes=False):
+    """Standardise an image, now or on its way, and make tensors of it and its maps."""
+    image, labels, *weights = parts
+    if as_bytes and image.dtype == np.uint8:
+        x = byte_image(np.moveaxis(image, 0, 2), scale)
+        maps = [torch.tensor(labels.astype(np.int16))]
+    else:
+        mean, std = scale
+        x = torch.tensor((image.astype(np.float64) - mean) / std).float()
+        maps = [torch.tensor(labels.astype(np.int64))]
+    return x, *maps, *(torch.tensor(part.astype(np.float32)) for part in weights)
 
 # %% ../../nbs/workshop/data/crops.ipynb #a9d89f81
-def _in_memory(examples):
-    """Return images as (C, H, W) with their maps, and mean and deviation of each."""
+def _in_memory(examples, as_bytes):
+    """Return images (C, H, W) with their maps, their scales, and if all are bytes."""
     parts = [(np.moveaxis(np.atleast_3d(x), 2, 0), *maps) for x, *maps in examples]
-    return parts, [mean_and_std(image) for image, *_ in parts]
+    as_bytes = as_bytes and all(x.dtype == y.dtype == np.uint8 for x, y, *_ in parts)
+    return parts, [mean_and_std(image) for image, *_ in parts], as_bytes
 
 # %% ../../nbs/workshop/data/crops.ipynb #windows
 class Windows(Dataset):
@@ -104,17 +121,17 @@ class Windows(Dataset):
         side: int = 572,  # of what enters the net, in pixels
         margin: int = 92,  # pixels that the net loses on each side; padded: 0
         count: int = 100,  # windows per epoch
-        pipeline: Callable | None = None,  # of data/pipelines; None: turns and flips
+        pipeline: Callable | None = None,  # of data/tissue; None: turns and flips
         seed: int = 0,  # from 0; another seed gives other windows
         turn: bool = True,  # False: without a pipeline nothing is changed
         objects: float = 0.0,  # share of windows placed on an object, 0 to 1
+        as_bytes: bool = False,  # True: images are ByteImages where the examples allow
     ):
         if not 0 <= objects <= 1:
             raise ValueError(f"objects={objects}; a share from 0 to 1 would work")
-        self.parts, self.scales = _in_memory(examples)
-        self.side, self.margin, self.count = side, margin, count
-        self.pipeline, self.seed, self.turn = pipeline, seed, turn
-        self.objects = objects
+        self.parts, self.scales, self.as_bytes = _in_memory(examples, as_bytes)
+        self.side, self.margin, self.count, self.seed = side, margin, count, seed
+        self.pipeline, self.turn, self.objects = pipeline, turn, objects
         self.epoch = torch.zeros((), dtype=torch.long).share_memory_()
 
     def __len__(self) -> int:
@@ -128,7 +145,7 @@ class Windows(Dataset):
         rng = np.random.default_rng(key)
         page = rng.integers(len(self.parts))
         parts = _changed_window(self, self.parts[page], key, rng)
-        return _as_tensors(parts, self.scales[page], self.margin)
+        return _as_tensors(parts, self.scales[page], self.as_bytes)
 
 # %% ../../nbs/workshop/data/crops.ipynb #change-window
 def _changed_window(windows, parts, key, rng):
@@ -136,11 +153,17 @@ def _changed_window(windows, parts, key, rng):
     side, margin = windows.side, windows.margin
     if windows.pipeline is None:
         parts = _cut(parts, side, margin, rng, windows.objects)
-        return _turned(parts, int(rng.integers(8))) if windows.turn else parts
+        parts = _turned(parts, int(rng.integers(8))) if windows.turn else parts
+        return _middle(parts, margin)
     rim = side // 4
+    if isinstance(windows.pipeline, TissueChanges):
+        place = _corner(parts[1], side, margin, rng, windows.objects)
+        corner, size = [at - rim for at in place], [side + 2 * rim] * 2
+        return change_window(windows.pipeline, parts, rng, corner, size, rim, margin)
     parts = _cut(parts, side + 2 * rim, margin + rim, rng, windows.objects)
     parts = _bent(parts, windows.pipeline, key)
-    return [part[..., rim : rim + side, rim : rim + side] for part in parts]
+    parts = [part[..., rim : rim + side, rim : rim + side] for part in parts]
+    return _middle(parts, margin)
 
 # %% ../../nbs/workshop/data/crops.ipynb #9ff3a26e
 def _check_stack(parts, num_classes, inner):
@@ -193,8 +216,9 @@ class Whole(Dataset):
         examples: Iterable[tuple[np.ndarray, ...]],  # image, labels, perhaps weights
         side: int | None = None,  # of the input tile; None: the image in one piece
         depth: int = 4,  # steps down of the net
+        as_bytes: bool = False,  # True: images are ByteImages where the examples allow
     ):
-        self.parts, self.scales = _in_memory(examples)
+        self.parts, self.scales, self.as_bytes = _in_memory(examples, as_bytes)
         self.side, self.margin = side, lost_pixels(depth) if side else 0
         inner, self.places = (side or 0) - 2 * self.margin, []
         self.step, self.inner = inner - inner % 2**depth, inner
@@ -210,9 +234,10 @@ class Whole(Dataset):
         page, *place = self.places[index]
         parts, scale = self.parts[page], self.scales[page]
         if self.side is None:
-            return _as_tensors(parts, scale, 0)
+            return _as_tensors(parts, scale, self.as_bytes)
         at = [start - self.margin for start in place]
         parts = [read_window(x, *at, self.side, self.side) for x in parts]
-        x, labels, *weights = _as_tensors(parts, scale, self.margin)
+        parts = _middle(parts, self.margin)
+        x, labels, *weights = _as_tensors(parts, scale, self.as_bytes)
         labels[~_own(place, self.parts[page][1].shape, self.inner, self.step)] = -100
         return x, labels, *weights

@@ -49,12 +49,12 @@ def _check_plan(files, to, write, overwrite):
                     raise FileExistsError(f"{path} {text}")
 
 # %% ../../nbs/workshop/deploy/folder.ipynb #1585f3fc
-def _answers(predictor, image, write):
-    """Ask once: return labels, and probabilities where they will be written."""
+def _answers(predictor, images, write):
+    """Ask once: for each image labels, and probabilities where they will be written."""
     if "probabilities" not in write:
-        return predictor(image), None
-    p = predictor.probabilities(image)  # (K, H, W)
-    return p.argmax(0).astype(np.uint8), p
+        return [(labels, None) for labels in predictor(images)]
+    every = predictor.probabilities(images)  # each (K, H, W)
+    return [(p.argmax(0).astype(np.uint8), p) for p in every]
 
 
 def _write(kind, path, predictor, image, labels, p, overwrite):
@@ -71,18 +71,51 @@ def _write(kind, path, predictor, image, labels, p, overwrite):
         write_polygons(path, labels, overwrite, predictor.classes)
 
 # %% ../../nbs/workshop/deploy/folder.ipynb #9e5e8cd3
-def _predict_file(predictor, file, to, overwrite, write):
-    """Write all answers about one file, and return their paths."""
-    pages, stack = as_images(file)
-    paths = []
-    for page, image in enumerate(pages):
-        stem = f"{file.stem}_{page:03d}" if stack else file.stem
-        labels, p = _answers(predictor, image, write)
-        for kind in write:
-            path = to / (stem + ENDINGS[kind])
-            _write(kind, path, predictor, image, labels, p, overwrite)
-            paths.append(path)
-    return paths
+def _fault(failed, file, error):
+    """Remember what is wrong with a file, and not the error, which holds the image."""
+    said = str(error)
+    failed.setdefault(file, said if str(file) in said else f"{file}: {said}")
+
+
+def _pages(files, failed):
+    """Yield file, stem and image of each page of each file that can be read."""
+    for file in tqdm(files, "images", delay=2, leave=False):
+        try:
+            pages, stack = as_images(file)
+        except (ValueError, TypeError) as error:
+            _fault(failed, file, error)
+            continue
+        for page, image in enumerate(pages):
+            yield file, f"{file.stem}_{page:03d}" if stack else file.stem, image
+
+# %% ../../nbs/workshop/deploy/folder.ipynb #groups
+_PIXELS = 2**20  # read before the net is asked; an image may have more
+
+
+def _groups(pages):
+    """Yield lists of pages, together at most a million pixels, or a single page."""
+    group, pixels = [], 0
+    for page in pages:
+        more = page[-1].shape[0] * page[-1].shape[1]
+        if group and pixels + more > _PIXELS:
+            yield group
+            group, pixels = [], 0
+        group.append(page)
+        pixels += more
+    if group:
+        yield group
+
+# %% ../../nbs/workshop/deploy/folder.ipynb #answered
+def _answered(predictor, group, write, failed):
+    """Yield the pages of a group with their answers; those at fault are left out."""
+    try:
+        yield from zip(group, _answers(predictor, [x for *_, x in group], write))
+    except (ValueError, TypeError) as error:  # one of these images is at fault
+        if len(group) == 1:
+            _fault(failed, group[0][0], error)
+            return
+        for page in group:
+            yield from _answered(predictor, [page], write, failed)
 
 # %% ../../nbs/workshop/deploy/folder.ipynb #c54be22d
 def predict_files(
@@ -98,18 +131,18 @@ def predict_files(
     if ready and options:
         raise ValueError(f"{', '.join(options)}: say so to Predictor.load instead")
     predictor = net if ready else Predictor.load(net, **options)
-    files, to, written, failed = find_images(images), Path(to), [], []
+    files, to, written, failed = find_images(images), Path(to), [], {}
     write = [write] if isinstance(write, str) else list(write)
     _check_plan(files, to, write, overwrite)
-    for file in tqdm(files, "images", delay=2, leave=False):
-        try:
-            written += _predict_file(predictor, file, to, overwrite, write)
-        except (ValueError, TypeError) as error:  # this image is at fault
-            said = str(error)  # the error itself would keep the image in memory
-            failed.append(said if str(file) in said else f"{file}: {said}")
+    for group in _groups(_pages(files, failed)):
+        for (_, stem, image), answer in _answered(predictor, group, write, failed):
+            for kind in write:
+                path = to / (stem + ENDINGS[kind])
+                _write(kind, path, predictor, image, *answer, overwrite)
+                written.append(path)
     if failed:
         text = f"not all is written for {len(failed)} of {len(files)} images"
         if len(failed) < len(files):
             text += f"; the others are in {to}"
-        raise ValueError(f"{text}. {'; '.join(failed)}")
+        raise ValueError(f"{text}. {'; '.join(failed.values())}")
     return written

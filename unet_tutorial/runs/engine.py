@@ -6,6 +6,7 @@
 __all__ = ['Training', 'find_not_finite', 'rest_of_epoch', 'go_on']
 
 # %% ../../nbs/workshop/runs/engine.ipynb #imports
+import io
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -19,12 +20,14 @@ from torch.utils.data import DataLoader, RandomSampler
 from tqdm.auto import tqdm
 
 from ..gpu import amp_type, pick_device
+from . import distributed
 from unet_tutorial.train import (
     Step,
     check_arguments,
     evaluate,
     precision,
     set_epoch,
+    to_device,
     train_one_epoch,
     watched,
 )
@@ -113,7 +116,10 @@ class Training(Step):
         accumulate: int = 1,  # batches that share a step of the optimizer
         clip: float | None = None,  # the longest gradient; None: any length
         ema: float = 0.0,  # decay of the averaged weights, such as 0.99; 0: none
+        sync_batch_norm: bool = False,  # over the batch of all processes
     ):
+        if sync_batch_norm:
+            distributed.share_batch_norm(model)
         _check_accumulate(accumulate)
         device = pick_device(device)
         dtype = amp_type(amp, device)
@@ -121,6 +127,8 @@ class Training(Step):
         self.device, self.accumulate, self.ema = device, accumulate, ema
         self.average = deepcopy(model).eval() if ema else None
         self.group, self.waiting = accumulate, []  # batches of a step, losses so far
+        self.parallel = distributed.in_step(model, device)  # what learns
+        self.share, self.seed = 1.0, torch.initial_seed()  # of a batch; of drop-out
         vars(self).update(deepcopy(_BEGINNING))
 
     @property
@@ -157,6 +165,7 @@ def _look_at(training):  # -> losses, and whether the gradient is finite
     length = torch.stack([torch.linalg.vector_norm(grad) for grad in grads]).norm()
     numbers = torch.stack([x.float() for x in (*training.waiting, length)])
     *losses, length = numbers.tolist()
+    losses = distributed.add_up(losses)  # of all processes: they decide alike
     if not all(map(math.isfinite, losses)):
         raise FloatingPointError("the loss is NaN or infinite")
     scaler, finite = training.scaler, math.isfinite(length)
@@ -167,10 +176,13 @@ def _look_at(training):  # -> losses, and whether the gradient is finite
 
 def _add_loss(training, loss):
     """Add the gradients of a batch; after the last batch of a group take a step."""
-    training.scaler.scale(loss / training.group).backward()
+    loss = loss if training.share == 1 else loss * training.share
+    average = training.group / distributed.world_size()  # gradients are averaged
+    training.scaler.scale(loss / average).backward()
     training.waiting.append(loss.detach())
     if len(training.waiting) == training.group:
         losses, finite = _look_at(training)
+        distributed.average_buffers(training.model)
         training.scaler.unscale_(training.optimizer)
         if finite:
             _move(training)
@@ -222,6 +234,8 @@ def find_not_finite(
     amp: torch.dtype | None = None,  # see train.precision
 ) -> str | None:  # where it is, and what would help; None: all is finite
     """Look for the first thing that is NaN or infinite on the way to the logits."""
+    device = next(model.parameters()).device
+    batch = to_device(batch, device)
     for name, x in zip(["images", "labels", "weights"], batch, strict=False):
         if not x.isfinite().all():
             at = (~x.isfinite()).nonzero()[0].tolist()
@@ -229,9 +243,8 @@ def find_not_finite(
     for name, x in model.state_dict().items():
         if not x.isfinite().all():
             return f"{name} of the net was not finite before: start from older weights"
-    device = next(model.parameters()).device
     with precision(device, amp):
-        layer = _first_bad_layer(model, batch[0].to(device))
+        layer = _first_bad_layer(model, batch[0])
     if layer:
         return f"the first output that is not finite is that of {layer}: {_REMEDY}"
     return None
@@ -280,17 +293,18 @@ class _Rest:
             return True
 
     def note_time(self):
-        self.training.seconds = time.monotonic() - self.start
+        self.training.seconds = _clock(self)
 
     def is_over(self):
-        seconds = time.monotonic() - self.start
-        return seconds >= 60 * self.minutes or self.training.step >= self.steps
+        return _clock(self) >= 60 * self.minutes or self.training.step >= self.steps
 
     def __iter__(self):
         batches = rest_of_epoch(self.loader, self.training.epoch, self.training.batch)
         while group := list(islice(batches, self.training.accumulate)):
             _begin_group(self, group)
-            yield from group
+            for number, batch in enumerate(group):
+                with _turn(self, number):
+                    yield batch
             self.group = []  # its step is taken
             self.note_time()
             self.callback(self.training, None)
@@ -302,6 +316,7 @@ def _begin_group(rest, group):
     training = rest.training
     training.group, training.waiting = len(group), []
     training.optimizer.zero_grad()
+    distributed.own_numbers(training.seed, training.epoch, training.batch)
     rest.group = group
     rest.buffers = [buffer.clone() for buffer in training.model.buffers()]
     rest.note_time()  # a schedule may go by the clock
@@ -311,6 +326,23 @@ def _put_back(rest):
     buffers = rest.training.model.buffers()
     for buffer, old in zip(buffers, rest.buffers, strict=True):
         buffer.copy_(old)
+
+# %% ../../nbs/workshop/runs/engine.ipynb #turn-code
+def _clock(rest):  # -> seconds of work
+    seconds = time.monotonic() - rest.start
+    if rest.minutes == math.inf:
+        return seconds  # nobody decides by it
+    return distributed.add_up([seconds if distributed.is_first() else 0.0])[0]
+
+
+def _turn(rest, number):  # -> a context for the batch with this number in its group
+    training, sampler = rest.training, getattr(rest.loader, "sampler", None)
+    training.share = 1 / distributed.world_size()
+    if hasattr(sampler, "share"):
+        training.share = sampler.share(training.batch + number)
+    distributed.set_counts(training.model, training.share)
+    is_last = number + 1 == training.group
+    return distributed.exchange(training.parallel, now=is_last)
 
 # %% ../../nbs/workshop/runs/engine.ipynb #97e7c33e
 def _causes(rest):  # -> {number of the batch: cause}
@@ -327,6 +359,9 @@ def _stop(rest, error):
     training = rest.training
     _put_back(rest)
     causes = _causes(rest)
+    if isinstance(error, FloatingPointError):  # then all processes have come here
+        found = [item for part in distributed.gather(causes) for item in part.items()]
+        causes = dict(reversed(found))
     if not causes and isinstance(error, FloatingPointError):
         named = list(training.model.named_parameters())
         grads = {name: w.grad for name, w in named if w.grad is not None}
@@ -348,7 +383,7 @@ def _learn(rest, criterion):  # -> mean loss per batch, of the whole epoch
     training = rest.training
     enough = training.batch > 0 and rest.is_over()  # an epoch has at least one step
     if rest.has_more() and not enough:
-        model, device = training.model, training.device
+        model, device = training.parallel, training.device
         try:
             train_one_epoch(model, rest, criterion, training, device)
         except (FloatingPointError, ValueError) as error:
@@ -373,7 +408,8 @@ def _record(training, row, watch):
 def _epoch(rest, valid_loader, criterion, metrics, watch):  # -> what was measured
     training = rest.training
     loss = _learn(rest, criterion)
-    valid = evaluate(training.net, valid_loader, criterion, metrics, amp=training.amp)
+    amp, add = training.amp, distributed.add_sums
+    valid = evaluate(training.net, valid_loader, criterion, metrics, amp=amp, add=add)
     row = {"train_loss": loss, "valid_loss": valid.pop("loss"), **valid}
     _record(training, row, watch)
     rest.note_time()
@@ -403,7 +439,8 @@ def go_on(
         check_arguments(loader, criterion, metrics, watch)
     tell = callback or (lambda training, row: None)
     rest = _Rest(training, train_loader, minutes, steps, tell)
-    bar = tqdm(total=epochs, desc="epochs", initial=training.epoch)
+    place = None if distributed.is_first() else io.StringIO()  # the others show nothing
+    bar = tqdm(total=epochs, desc="epochs", initial=training.epoch, file=place)
     while training.batch or not (
         rest.is_over() or _is_done(training, epochs, patience)
     ):

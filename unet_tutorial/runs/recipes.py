@@ -26,12 +26,14 @@ from torch.utils.data import DataLoader
 from ..data.crops import Whole, Windows, read_example
 from ..data.loader import Seeded, make_loader
 from ..data.photos import ImagePairs
-from ..data.pipelines import car_pipeline, membrane_pipeline
+from ..data.pipelines import car_pipeline
 from ..data.source import Source
-from ..gpu import amp_type, pick_device
+from ..data.tissue import TissueChanges
+from ..gpu import amp_type, layout_rule, pick_device, pick_layout
 from ..losses import dice_bce_loss, weighted_cross_entropy
 from ..metrics import dice_of, iou_of, pixel_error_of
 from ..model import UNet
+from .distributed import DealtSampler, dealt_batches, world_size
 from .engine import Training
 from ..sizes import output_size
 
@@ -85,7 +87,7 @@ def _check_values(record):
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #parts-options
 _OPTIMIZERS = {"SGD": torch.optim.SGD, "AdamW": torch.optim.AdamW}
-_PIPELINES = {"membranes": membrane_pipeline, "photographs": car_pipeline}
+_PIPELINES = {"membranes": TissueChanges, "photographs": car_pipeline}
 
 
 def _options(choice):
@@ -263,6 +265,7 @@ class Plan:
     minutes: _Above0 | None  # or so long
     amp: Literal[False, "bf16", "fp16"]  # the format: 32 bits, or which 16
     options: dict | None  # of open_source
+    sync_batch_norm: bool = False  # over the batch of all processes
 
     def __post_init__(self):
         _check_values(self)
@@ -397,7 +400,7 @@ def _training_set(plan, source):
     part, pipeline = split(plan, source)[0], _pipeline(plan, source)
     if _taken_whole(plan, source) and not _weighted(plan):
         size = plan.size or source.size(0)
-        whole = ImagePairs(part, size, transform=pipeline)
+        whole = ImagePairs(part, size, transform=pipeline, as_bytes=True)
         return Seeded(whole, plan.seed) if pipeline else whole
     margin, recipe = _margin(plan), plan.recipe
     return Windows(
@@ -407,6 +410,7 @@ def _training_set(plan, source):
         count=recipe.tiles,
         pipeline=pipeline,
         seed=plan.seed,
+        as_bytes=True,
     )
 
 
@@ -414,30 +418,37 @@ def _held_out_set(plan, source):
     """Return the data set to measure on."""
     part = split(plan, source)[1]
     if _taken_whole(plan, source) and not _weighted(plan):
-        return ImagePairs(part, plan.size or source.size(0))
+        return ImagePairs(part, plan.size or source.size(0), as_bytes=True)
     side = plan.recipe.tile if _margin(plan) else None
-    return Whole(_examples(plan, part), side, plan.recipe.net.depth)
+    examples, depth = _examples(plan, part), plan.recipe.net.depth
+    return Whole(examples, side, depth, as_bytes=True)
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #3e3840e0
 def train_loader(
     plan: Plan,  # of the run
     source: Source,  # all images
     workers: int = 0,  # processes that read the data
-) -> DataLoader:  # shuffled
+    device: torch.device | str = "cpu",  # cuda: batches wait in pinned memory
+) -> DataLoader:  # shuffled; of several joined processes each gets its part of a batch
     """Return the loader to train with."""
     learn, seed = _training_set(plan, source), plan.seed
-    return make_loader(learn, plan.recipe.batch, True, seed, workers)
+    sampler = DealtSampler(len(learn), plan.recipe.batch, seed)
+    options = {"sampler": sampler, "pin_memory": torch.device(device).type == "cuda"}
+    return make_loader(learn, sampler.own, True, seed, workers, **options)
 
 
 def valid_loader(
     plan: Plan,  # of the run
     source: Source,  # all images
     workers: int = 0,  # processes that read the data
-) -> DataLoader:  # in order
+    device: torch.device | str = "cpu",  # cuda: batches wait in pinned memory
+) -> DataLoader:  # in order; of several joined processes each gets some of the batches
     """Return the loader to measure with; nothing that is trained on is read."""
     check = _held_out_set(plan, source)
     batch = plan.recipe.batch if isinstance(check, ImagePairs) else 1
-    return make_loader(check, batch, False, plan.seed, workers)
+    ours, workers = dealt_batches(len(check), batch), min(workers, len(check))
+    options = {"sampler": ours, "pin_memory": torch.device(device).type == "cuda"}
+    return make_loader(check, batch, False, plan.seed, workers, **options)
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #0f12cc91
 def rate_factor(
@@ -465,7 +476,8 @@ def begin_training(
     recipe = plan.recipe
     torch.manual_seed(plan.seed)
     net = UNet(source.channels, len(source.classes), **asdict(recipe.net))
-    net.to(memory_format=torch.channels_last)
+    device = pick_device(device)
+    net.to(memory_format=pick_layout(device, plan.amp))
     optimizer = _OPTIMIZERS[recipe.optimizer.name]
     training = Training(
         net,
@@ -475,6 +487,7 @@ def begin_training(
         accumulate=recipe.accumulate,
         clip=recipe.clip,
         ema=recipe.ema,
+        sync_batch_norm=plan.sync_batch_norm,
     )
     training.scheduler = LambdaLR(training.optimizer, _rate(plan, training, batches))
     return training
@@ -548,7 +561,7 @@ def notes_for(
         notes["tile"] = output_size(plan.recipe.tile, net.depth)
     return notes
 
-# %% ../../nbs/workshop/runs/recipes.ipynb #describe
+# %% ../../nbs/workshop/runs/recipes.ipynb #length
 def _length(plan, steps):
     """Say how long a run is."""
     if plan.minutes:
@@ -557,22 +570,28 @@ def _length(plan, steps):
         return f"{plan.steps} steps"
     return f"{plan.epochs} epochs, {plan.epochs * steps} steps"
 
-
+# %% ../../nbs/workshop/runs/recipes.ipynb #describe
 def describe(
     plan: Plan,  # of the run
     source: Source,  # all images
     training: Training,  # about to begin, or to go on
     batches: int,  # per epoch
-) -> str:  # three lines
+    workers: int = 0,  # processes that read the data
+) -> str:  # four lines
     """Say what a run is about to do: with which images, where, and for how long."""
     learn, check = split(plan, source)
     steps = steps_per_epoch(plan.recipe, batches)
     size = "{} x {} pixels".format(*plan.size) if plan.size else "the size they have"
     weights = sum(weight.numel() for weight in training.model.parameters())
     bits = f"16 bits ({plan.amp})" if plan.amp else "32 bits"
+    form, why = layout_rule(training.device, plan.amp)
+    order = "channels last" if form == torch.channels_last else "torch's own order"
+    read = f", read by {workers} workers" if workers else ""
+    bits += f", in {world_size()} processes" if world_size() > 1 else ""
     done = f", of which {training.step} steps are done" if training.step else ""
     return (
-        f"images: {len(learn)} to learn from, {len(check)} held out, in {size}\n"
+        f"images: {len(learn)} to learn from, {len(check)} held out, in {size}{read}\n"
         f"net: {weights:,} weights, on {training.device} in {bits}\n"
+        f"memory: {order}, because {why}\n"
         f"length: {_length(plan, steps)}{done}; an epoch has {steps} steps"
     )

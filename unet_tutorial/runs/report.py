@@ -20,6 +20,7 @@ from torch.utils.data import Dataset
 from .engine import Training
 from .files import new_file
 from ..show import OKABE_ITO, differences
+from ..train import to_device
 
 # %% ../../nbs/workshop/runs/report.ipynb #f6074e3d
 @torch.no_grad()
@@ -32,14 +33,14 @@ def sample_answers(
     device, found = next(net.parameters()).device, []
     chosen = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).astype(int)
     for index in sorted(set(chosen.tolist())):
-        x, labels, *_ = dataset[index]
-        pred = net.eval()(x[None].to(device))[0].argmax(0).cpu()  # (h, w)
+        x, labels, *_ = to_device(dataset[index], device)
+        pred = net.eval()(x[None])[0].argmax(0)  # (h, w)
         margin = (x.shape[-1] - labels.shape[-1]) // 2
         height, width = labels.shape
         middle = np.s_[margin : margin + height, margin : margin + width]
         known = labels >= 0
         parts = x.mean(0)[middle], labels * known, pred * known
-        found.append([np.asarray(part) for part in parts])
+        found.append([part.cpu().numpy() for part in parts])
     return found
 
 # %% ../../nbs/workshop/runs/report.ipynb #curve
