@@ -21,7 +21,6 @@ names a file. The exit status is 1 if something failed.
 
 import argparse
 import gc
-import os
 import platform
 import re
 import subprocess
@@ -39,8 +38,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from unet_tutorial.data.crops import Windows
-from unet_tutorial.data.loader import make_loader
-from unet_tutorial.data.pipelines import membrane_pipeline
+from unet_tutorial.data.loader import make_loader, pick_workers
+from unet_tutorial.data.tissue import TissueChanges
 from unet_tutorial.gpu import (
     amp_type,
     largest_batch,
@@ -57,7 +56,7 @@ from unet_tutorial.runs.checkpoint import load_state, save_state
 from unet_tutorial.runs.engine import Training
 from unet_tutorial.synthetic import draw_membranes
 from unet_tutorial.tiles import lost_pixels
-from unet_tutorial.train import Step, precision, train_one_epoch
+from unet_tutorial.train import Step, precision, to_device, train_one_epoch
 
 ROOT = Path(__file__).resolve().parent.parent
 CRITERION = nn.CrossEntropyLoss()
@@ -257,11 +256,11 @@ def whole_step(net, step, batch):
     images, labels = batch
 
     def one():
-        step.optimizer.zero_grad()
         with step.precision():
             logits = net(images)
         CRITERION(logits.float(), labels).backward()
         step.optimizer.step()
+        step.optimizer.zero_grad()  # a graph must begin without old gradients
 
     return one
 
@@ -306,7 +305,8 @@ def memory(bench, setting, size=None):
 
     def options():
         adam = partial(torch.optim.AdamW, foreach=bench.on_card)
-        return {"amp": format_of(setting, bench.device), "optimizer": adam}
+        amp = format_of(setting, bench.device)
+        return {"amp": amp, "optimizer": adam, "device": bench.device}
 
     with torch.device("meta"):
         net = UNet(padding=1, norm="batch", base_channels=bench.channels)
@@ -366,8 +366,8 @@ def windows(bench, count):
     depth, side, size = (2, 92, 128) if bench.small else (4, 572, 512)
     net = UNet(base_channels=bench.channels, depth=depth)
     drawn = [draw_membranes(size=size, seed=bench.seed + n) for n in range(4)]
-    changes = membrane_pipeline()
-    return net, Windows(drawn, side, lost_pixels(depth), count, changes, bench.seed)
+    options = {"pipeline": TissueChanges(), "seed": bench.seed, "as_bytes": True}
+    return net, Windows(drawn, side, lost_pixels(depth), count, **options)
 
 
 def pipeline(bench, setting):
@@ -377,10 +377,10 @@ def pipeline(bench, setting):
     net, data = windows(bench, (4 if bench.small else 32) * bench.batch)
     net = net.to(bench.device, memory_format=torch.channels_last)
     step = Step(net, adamw(net), amp=format_of("16 bits", bench.device))
-    workers = min(os.cpu_count() or 1, 8) if bench.on_card else 0
+    workers = pick_workers(bench.device)
     options = {"workers": workers, "pin_memory": bench.on_card, "shuffle": True}
     loader = make_loader(data, bench.batch, **options)
-    batch = [part.to(bench.device) for part in next(iter(loader))]
+    batch = to_device(next(iter(loader)), bench.device)
 
     def learn(batches):
         train_one_epoch(net, batches, CRITERION, step, bench.device)

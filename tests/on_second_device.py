@@ -15,7 +15,7 @@ from unet_tutorial.augment import elastic_deform
 from unet_tutorial.data.crops import Whole, Windows
 from unet_tutorial.data.loader import make_loader
 from unet_tutorial.data.tissue import TissueChanges
-from unet_tutorial.gpu import median_seconds, pick_device
+from unet_tutorial.gpu import median_seconds, pick_device, recompute
 from unet_tutorial.losses import (
     dice_bce_loss,
     soft_dice_loss,
@@ -212,6 +212,22 @@ def test_an_epoch_waits_once(kind, amp, batches):
     sent = sum(x.numel() * x.element_size() for x in (images, *targets))
     assert seen.to_device <= sent + 1024
     assert seen.to_host <= 64
+
+
+@pytest.mark.parametrize("amp", [None, torch.bfloat16])
+def test_recomputing_costs_kernels_and_no_wait(amp, batches):
+    seen, losses = [], []
+    for again in (False, True):
+        model = recompute(small_net().to(DEVICE), again)
+        step = Step(model, adam(model), amp=amp)
+        with second_device.watch() as traffic:
+            args = model, batches, CRITERIA["cross-entropy"], step, DEVICE
+            losses += [train_one_epoch(*args)]
+        seen.append(traffic)
+    assert losses[0] == losses[1]
+    assert seen[0].waits == seen[1].waits == 1, seen[1].places
+    count = [traffic.seen["convolution"] for traffic in seen]
+    assert count[1] == 2 * count[0] - BATCHES  # all but the last, of 1x1
 
 
 def test_float16_waits_once_per_step(batches):

@@ -139,7 +139,8 @@ def test_the_prediction_of_memory_is_near_the_peak(amp, again):
         batch = images, (images[:, 0] > 0).long()
         train_one_epoch(mine, [batch] * 2, CRITERION, step, CUDA)
 
-    predicted = predict_memory(recompute(model, again), shape, amp, many)
+    options = {"optimizer": many, "device": CUDA}
+    predicted = predict_memory(recompute(model, again), shape, amp, **options)
     assert 0.7 < peak_memory(work, CUDA) / sum(predicted.values()) < 2
 
 
