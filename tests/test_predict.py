@@ -267,7 +267,9 @@ def test_a_folded_net_gives_the_same_logits(switches):
     before = {name: x.clone() for name, x in net.state_dict().items()}
     folded = fold_batch_norm(net)
     x = torch.randn(2, 1, *2 * [nearest_valid_sizes(140, net.depth)[1]]).double()
-    assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in folded.modules())
+    assert not any(
+        isinstance(layer, torch.nn.BatchNorm2d) for layer in folded.modules()
+    )
     assert not any(layer.training for layer in folded.modules())
     assert all(layer.training for layer in net.modules())
     after = net.state_dict()
@@ -322,7 +324,9 @@ def calls(monkeypatch):
     return shapes
 
 
-@pytest.mark.parametrize("options", [{}, {"views": 8}, {"views": 7}, {"size": (16, 24)}])
+@pytest.mark.parametrize(
+    "options", [{}, {"views": 8}, {"views": 7}, {"size": (16, 24)}]
+)
 def test_a_stack_is_asked_at_once_and_answers_as_one_by_one(monkeypatch, options):
     ask = Predictor(lived_in(padding=1, norm="batch"), **options)
     stack = picture(5, 33, 48)
