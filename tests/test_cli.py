@@ -408,9 +408,8 @@ def test_a_folder_from_the_first_command_to_the_last(tmp_path, capsys):
     told = capsys.readouterr().out.splitlines()
     assert told[0] == "images: 3 to learn from, 1 held out, in 32 x 32 pixels"
     assert says("weights, on cpu in 32 bits").search(told[1])
-    assert says("memory: ", ", because ").search(told[2])
-    assert told[3] == "length: 1 steps; an epoch has 1 steps"
-    assert told[4].startswith("epoch   1  train_loss")
+    assert told[2] == "length: 1 steps; an epoch has 1 steps"
+    assert told[3].startswith("epoch   1  train_loss")
     (tmp_path / "masks").rename(tmp_path / "elsewhere")
     moved = f"--masks {tmp_path}/elsewhere --device cpu"
     assert main(f"evaluate {tmp_path}/run --device cpu".split()) == 1

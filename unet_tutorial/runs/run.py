@@ -104,7 +104,9 @@ def _run(out, plan, source, device, workers, save_every, live, report, announce)
         load_state(out / "state.safetensors", into=training)
     logbook.write_json(out / "recipe.json", recipes.as_dict(plan))
     bits = str(amp_type(here.amp, device) or torch.float32)
-    logbook.write_json(out / "environment.json", logbook.environment(device, bits))
+    layout = recipes.layout_note(here, device)
+    where = logbook.environment(device, bits) | {"layout": layout}
+    logbook.write_json(out / "environment.json", where)
     logbook.write_history(out, training.history)
     if announce:
         announce(recipes.describe(here, source, training, len(train)))
