@@ -177,3 +177,33 @@ def test_the_folder_of_the_images_can_take_the_answers(run, predictor):
 def test_options_of_a_predictor_that_is_ready_are_refused(run, predictor):
     with pytest.raises(ValueError, match=says("views", "Predictor.load")):
         predict_files(predictor, run / "images", run / "to", views=8)
+
+
+# Several at once
+
+
+def test_files_of_one_size_share_a_call_and_the_others_do_not_mind(tmp_path):
+    "The answers are those of one file at a time, whatever is between them."
+    net = Predictor(thin_net(padding=1, norm="batch"), torch.device("cpu"))
+    for number, size in enumerate([(20, 33), (20, 33), (9, 7), (20, 33)]):
+        save(tmp_path / "images" / f"{number}.png", noise(*size))
+    save_stack(tmp_path / "images" / "2_stack.tif", noise(3, 20, 33))
+    done = predict_files(net, tmp_path / "images", tmp_path / "to", write="labels")
+    assert len(done) == 7
+    for number in range(4):
+        labels = np.asarray(Image.open(tmp_path / "to" / f"{number}_labels.png"))
+        assert np.array_equal(labels, net(tmp_path / "images" / f"{number}.png"))
+    page = np.asarray(Image.open(tmp_path / "to" / "2_stack_001_labels.png"))
+    assert np.array_equal(page, net(tmp_path / "images" / "2_stack.tif")[1])
+
+
+def test_one_image_at_fault_does_not_cost_its_neighbours(tmp_path):
+    net = Predictor(thin_net(), torch.device("cpu"))
+    for number in range(3):
+        save(tmp_path / "images" / f"{number}.tif", noise(20, 33) / 255)
+    gap = np.ones((20, 33), np.float32)
+    gap[3, 4] = np.nan
+    save(tmp_path / "images" / "1.tif", gap)
+    with pytest.raises(ValueError, match=says("1 of 3 images", "1.tif", "row 3")):
+        predict_files(net, tmp_path / "images", tmp_path / "to")
+    assert names((tmp_path / "to").iterdir()) == ["0_mask.png", "2_mask.png"]

@@ -418,14 +418,24 @@ def test_workers_change_nothing(stack, whole, tmp_path):
     assert_equal_runs(out, whole)
 
 
-def test_a_state_in_channels_last_goes_on_exactly(stack, tmp_path):
+@pytest.mark.parametrize("level", ["AVX2", "AVX512"])
+def test_a_state_in_either_order_goes_on_exactly(stack, tmp_path, monkeypatch, level):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: level)
+    last = level == "AVX512"
     values = recipe(
         net=replace(NET, base_channels=4), optimizer=Optimizer("AdamW", lr=0.01)
     )
     train_run("isbi", stack, tmp_path / "a", values, epochs=2)
+    layout = json.loads((tmp_path / "a" / "environment.json").read_text())["layout"]
+    assert layout.startswith("channels last, because") == last and level in layout
     with pytest.raises(Stop):
         train_run("isbi", stack, tmp_path / "b", values, epochs=2, report=stop_at(1, 0))
-    resume_run(tmp_path / "b")
+
+    def check(training, row):
+        weight = training.model.contracting.steps[0].conv.conv1.weight
+        assert weight.is_contiguous(memory_format=torch.channels_last) == last
+
+    resume_run(tmp_path / "b", report=check)
     assert_equal_runs(tmp_path / "a", tmp_path / "b")
 
 

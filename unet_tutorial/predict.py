@@ -359,7 +359,7 @@ def _answers(model, notes, images, as_labels):
 # %% ../nbs/14_predict.ipynb #each
 def _groups(images, model, notes):
     """Yield lists of neighbours of one shape, as many as are asked about at once."""
-    group = []
+    group, most = [], 1
     for image in images:
         if group and (image.shape != group[0].shape or len(group) == most):
             yield group

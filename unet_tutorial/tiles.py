@@ -200,17 +200,19 @@ def ask_tiles(
     depth, (height, width) = getattr(model, "depth", 4), image.shape[-2:]
     _check_tiles(output_tile, depth, batch_size)
     margin = lost_pixels(depth)
-    tiles = [_fitted_tile(n, output_tile, depth) for n in (height, width)]
-    enough = [nearest_valid_sizes(n + 2 * margin, depth)[1] for n in (height, width)]
-    high, wide = (min(tile + 2 * margin, n) for tile, n in zip(tiles, enough))
-    starts = [tile_starts(n, tile, depth) for n, tile in zip((height, width), tiles)]
+    starts, sides = [], []  # of rows and of columns
+    for n in (height, width):
+        tile = _fitted_tile(n, output_tile, depth)
+        enough = nearest_valid_sizes(n + 2 * margin, depth)[1]
+        starts.append(tile_starts(n, tile, depth))
+        sides.append(min(tile + 2 * margin, enough))
     places = list(product(*starts))
     bar = tqdm(total=len(places), desc="tiles", delay=2, leave=False)
     with eval_mode(model), bar:
         for first in range(0, len(places), batch_size):
             batch = places[first : first + batch_size]
             corners = [(top - margin, left - margin) for top, left in batch]
-            windows = [read_window(image, *corner, high, wide) for corner in corners]
+            windows = [read_window(image, *corner, *sides) for corner in corners]
             answers = ask_net(model, windows, margin)  # (B, K, h, w)
             for (top, left), logits in zip(batch, answers, strict=True):
                 yield top, left, logits[:, : height - top, : width - left]

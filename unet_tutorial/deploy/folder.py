@@ -109,13 +109,23 @@ def _groups(pages):
 def _answered(predictor, group, write, failed):
     """Yield the pages of a group with their answers; those at fault are left out."""
     try:
-        yield from zip(group, _answers(predictor, [x for *_, x in group], write))
+        answers = _answers(predictor, [image for *_, image in group], write)
+        yield from zip(group, answers, strict=True)
     except (ValueError, TypeError) as error:  # one of these images is at fault
         if len(group) == 1:
             _fault(failed, group[0][0], error)
             return
         for page in group:
             yield from _answered(predictor, [page], write, failed)
+
+# %% ../../nbs/workshop/deploy/folder.ipynb #written
+def _written(predictor, page, answer, to, write, overwrite):
+    """Write all kinds of answers about one page, and return their paths."""
+    _, stem, image = page
+    paths = [to / (stem + ENDINGS[kind]) for kind in write]
+    for kind, path in zip(write, paths, strict=True):
+        _write(kind, path, predictor, image, *answer, overwrite)
+    return paths
 
 # %% ../../nbs/workshop/deploy/folder.ipynb #c54be22d
 def predict_files(
@@ -135,11 +145,11 @@ def predict_files(
     write = [write] if isinstance(write, str) else list(write)
     _check_plan(files, to, write, overwrite)
     for group in _groups(_pages(files, failed)):
-        for (_, stem, image), answer in _answered(predictor, group, write, failed):
-            for kind in write:
-                path = to / (stem + ENDINGS[kind])
-                _write(kind, path, predictor, image, *answer, overwrite)
-                written.append(path)
+        for page, answer in _answered(predictor, group, write, failed):
+            try:
+                written += _written(predictor, page, answer, to, write, overwrite)
+            except (ValueError, TypeError) as error:  # this image is at fault
+                _fault(failed, page[0], error)
     if failed:
         text = f"not all is written for {len(failed)} of {len(files)} images"
         if len(failed) < len(files):

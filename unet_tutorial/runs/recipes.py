@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Net', 'Optimizer', 'Augment', 'Recipe', 'recipe_names', 'read_recipe', 'Plan', 'usual_size', 'number_format',
            'as_dict', 'read_plan', 'split', 'train_loader', 'valid_loader', 'rate_factor', 'begin_training',
-           'steps_per_epoch', 'criterion_for', 'metrics_for', 'notes_for', 'describe']
+           'layout_note', 'steps_per_epoch', 'criterion_for', 'metrics_for', 'notes_for', 'describe']
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #cfc28a0b
 import json
@@ -492,6 +492,16 @@ def begin_training(
     training.scheduler = LambdaLR(training.optimizer, _rate(plan, training, batches))
     return training
 
+# %% ../../nbs/workshop/runs/recipes.ipynb #layout-said
+def layout_note(
+    plan: Plan,  # of the run
+    device: torch.device,  # where it is computed
+) -> str:  # such as "channels last, because ..."
+    """Say in which order a training keeps its net in memory, and why."""
+    form, why = layout_rule(device, plan.amp)
+    order = "channels last" if form == torch.channels_last else "torch's own order"
+    return f"{order}, because {why}"
+
 # %% ../../nbs/workshop/runs/recipes.ipynb #rate
 def steps_per_epoch(
     recipe: Recipe,  # how many batches share a step
@@ -577,21 +587,18 @@ def describe(
     training: Training,  # about to begin, or to go on
     batches: int,  # per epoch
     workers: int = 0,  # processes that read the data
-) -> str:  # four lines
+) -> str:  # three lines
     """Say what a run is about to do: with which images, where, and for how long."""
     learn, check = split(plan, source)
     steps = steps_per_epoch(plan.recipe, batches)
     size = "{} x {} pixels".format(*plan.size) if plan.size else "the size they have"
     weights = sum(weight.numel() for weight in training.model.parameters())
     bits = f"16 bits ({plan.amp})" if plan.amp else "32 bits"
-    form, why = layout_rule(training.device, plan.amp)
-    order = "channels last" if form == torch.channels_last else "torch's own order"
     read = f", read by {workers} workers" if workers else ""
     bits += f", in {world_size()} processes" if world_size() > 1 else ""
     done = f", of which {training.step} steps are done" if training.step else ""
     return (
         f"images: {len(learn)} to learn from, {len(check)} held out, in {size}{read}\n"
         f"net: {weights:,} weights, on {training.device} in {bits}\n"
-        f"memory: {order}, because {why}\n"
         f"length: {_length(plan, steps)}{done}; an epoch has {steps} steps"
     )

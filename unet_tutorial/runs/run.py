@@ -83,12 +83,13 @@ def _load(path, training):
         training.load_state_dict(state)
 
 
-def _write_plan(out, plan, training, amp):
+def _write_plan(out, plan, here, training):
     """Write what a run is about to do, and where."""
-    bits = str(amp_type(amp, training.device) or torch.float32)
-    here = logbook.environment(training.device, bits) | {"processes": world_size()}
+    bits = str(amp_type(here.amp, training.device) or torch.float32)
+    where = logbook.environment(training.device, bits) | {"processes": world_size()}
+    where["layout"] = recipes.layout_note(here, training.device)
     logbook.write_json(out / "recipe.json", recipes.as_dict(plan))
-    logbook.write_json(out / "environment.json", here)
+    logbook.write_json(out / "environment.json", where)
     logbook.write_history(out, training.history)
 
 # %% ../../nbs/workshop/runs/run.ipynb #be57a43e
@@ -141,7 +142,7 @@ def _run(out, plan, source, device, workers, save_every, live, report, announce)
     _load(out / "state.safetensors", training)
     if not is_first():
         return _follow(plan, source, training, train, valid)
-    _write_plan(out, plan, training, here.amp)
+    _write_plan(out, plan, here, training)
     if announce:
         announce(recipes.describe(here, source, training, len(train), workers))
     show = pictures.live_figure() if live else lambda png: None
