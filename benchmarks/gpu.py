@@ -56,7 +56,7 @@ from unet_tutorial.runs.checkpoint import load_state, save_state
 from unet_tutorial.runs.engine import Training
 from unet_tutorial.synthetic import draw_membranes
 from unet_tutorial.tiles import lost_pixels
-from unet_tutorial.train import Step, precision, to_device, train_one_epoch
+from unet_tutorial.train import Step, to_device, train_one_epoch
 
 ROOT = Path(__file__).resolve().parent.parent
 CRITERION = nn.CrossEntropyLoss()
@@ -407,11 +407,8 @@ def tiles(bench, setting):
     side = 96 if bench.small else 512
     image, _ = draw_membranes(size=side, seed=bench.seed)
     net, amp = UNet(base_channels=bench.channels), format_of(setting, bench.device)
-    if amp:
-        net = net.to(memory_format=torch.channels_last)
-    predictor = Predictor(net, device=bench.device)
-    with precision(bench.device, amp):
-        seconds = median_seconds(lambda: predictor(image), bench.device, rounds=20)
+    predictor = Predictor(net, device=bench.device, amp=amp is not None)
+    seconds = median_seconds(lambda: predictor(image), bench.device, rounds=20)
     note = f"{name_of(amp, setting)}; labels of the paper's net, in tiles of 388"
     bench.add(f"{side}x{side} image by tiles", setting, seconds, "s", note)
 

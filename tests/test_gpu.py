@@ -11,6 +11,7 @@ from copy import deepcopy
 from functools import partial
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -32,6 +33,7 @@ from unet_tutorial.gpu import (
     wait_for,
 )
 from unet_tutorial.model import UNet
+from unet_tutorial.predict import Predictor
 from unet_tutorial.runs.weights import load_net, save_net
 from unet_tutorial.train import Step, train_one_epoch
 
@@ -418,6 +420,15 @@ def test_a_net_that_recomputes_can_be_compiled_and_exported():
     x = torch.ones(1, 1, 44, 44)
     program = torch.export.export(again.eval(), (x,))
     torch.testing.assert_close(program.module()(x), plain.eval()(x))
+
+
+def test_a_net_that_recomputes_predicts_as_any_other():
+    torch.manual_seed(0)
+    plain = UNet(base_channels=2, depth=1, padding=1, norm="batch")
+    image = np.random.default_rng(0).integers(0, 256, (40, 50), dtype=np.uint8)
+    expected = Predictor(plain).probabilities(image)
+    again = Predictor(recompute(deepcopy(plain))).probabilities(image)
+    np.testing.assert_array_equal(again, expected)
 
 
 def test_only_a_unet_can_recompute():
