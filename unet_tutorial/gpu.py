@@ -107,7 +107,9 @@ def _is_faster(device):
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (7, 0)
     known = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # no public name
-    return device.type == "cpu" and known is not None and known()
+    level = torch.backends.cpu.get_cpu_capability()  # of torch, "AVX2" if held to that
+    allowed = device.type == "cpu" and level.startswith("AVX512")
+    return allowed and known is not None and known()
 
 # %% ../nbs/13_gpu.ipynb #check-format
 def _check_format(amp, device):

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Net', 'Optimizer', 'Augment', 'Recipe', 'recipe_names', 'read_recipe', 'Plan', 'usual_size', 'number_format',
-           'as_dict', 'read_plan', 'split', 'train_loader', 'valid_loader', 'rate_factor', 'begin_training',
-           'layout_note', 'steps_per_epoch', 'criterion_for', 'metrics_for', 'notes_for', 'describe']
+           'as_dict', 'read_plan', 'split', 'train_loader', 'valid_loader', 'rate_factor', 'layout_note',
+           'begin_training', 'steps_per_epoch', 'criterion_for', 'metrics_for', 'notes_for', 'describe']
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #cfc28a0b
 import json
@@ -465,6 +465,16 @@ def rate_factor(
     fallen = min(1.0, max(0.0, done - warmup) / (1 - warmup))
     return rise * (1 + math.cos(math.pi * fallen)) / 2
 
+# %% ../../nbs/workshop/runs/recipes.ipynb #layout-said
+def layout_note(
+    plan: Plan,  # of the run
+    device: torch.device,  # where it is computed
+) -> str:  # such as "channels last, because ..."
+    """Say in which order a training keeps its net in memory, and why."""
+    form, why = layout_rule(device, plan.amp)
+    order = "channels last" if form == torch.channels_last else "torch's own order"
+    return f"{order}, because {why}"
+
 # %% ../../nbs/workshop/runs/recipes.ipynb #bb65d934
 def begin_training(
     plan: Plan,  # of the run
@@ -491,16 +501,6 @@ def begin_training(
     )
     training.scheduler = LambdaLR(training.optimizer, _rate(plan, training, batches))
     return training
-
-# %% ../../nbs/workshop/runs/recipes.ipynb #layout-said
-def layout_note(
-    plan: Plan,  # of the run
-    device: torch.device,  # where it is computed
-) -> str:  # such as "channels last, because ..."
-    """Say in which order a training keeps its net in memory, and why."""
-    form, why = layout_rule(device, plan.amp)
-    order = "channels last" if form == torch.channels_last else "torch's own order"
-    return f"{order}, because {why}"
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #rate
 def steps_per_epoch(
