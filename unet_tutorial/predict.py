@@ -8,6 +8,7 @@ __all__ = ['labels_at', 'turn', 'turn_back', 'rotate', 'average_views', 'class_p
 
 # %% ../nbs/14_predict.ipynb #imports
 from collections.abc import Callable
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from math import ceil, cos, radians, sin
@@ -25,6 +26,7 @@ from .data.images import as_images, to_bytes
 from .data.slides import likeliest, predict_blended, predict_slide
 from .gpu import amp_type, pick_device, pick_layout
 from .model import UNet
+from .runs.memory import keep_memory
 from .runs.weights import find_net, load_net
 from unet_tutorial.tiles import (
     ask_net,
@@ -348,10 +350,11 @@ def _at_once(model, notes, shape):
 def _answers(model, notes, images, as_labels):
     """Return label maps, or probabilities, of images of one size asked in one call."""
     images = [_cut(image, notes.value_range) for image in images]
-    options = notes.size, notes.views, notes.tile, notes.normalisation
+    names = "size", "views", "tile", "normalisation"
+    options = {name: getattr(notes, name) for name in names}
     if as_labels and len(images) == 1:  # perhaps a slide
-        return [label_map(model, images[0], None, *options)]
-    p = _probabilities(model, images, *options)  # (B, K, H, W)
+        return [label_map(model, images[0], **options)]
+    p = _probabilities(model, images, **options)  # (B, K, H, W)
     if as_labels:
         p = torch.stack([likeliest(one) for one in p])  # (B, H, W)
     return list(p.cpu().numpy())
@@ -366,7 +369,8 @@ def _groups(images, model, notes):
             group = []
         most = _at_once(model, notes, image.shape)
         group.append(image)
-    yield group
+    if group:
+        yield group
 
 
 def _each(model, notes, image, as_labels):
@@ -377,9 +381,10 @@ def _each(model, notes, image, as_labels):
             raise ValueError("a list of images holds a stack; ask about it by itself")
     else:
         images, stack = as_images(image)
-    answers = []
-    for group in _groups(images, model, notes) if images else ():
-        answers += _answers(model, notes, group, as_labels)
+    answers, several = [], len(images) > 1
+    with keep_memory() if several else nullcontext():  # for one it takes longer
+        for group in _groups(images, model, notes):
+            answers += _answers(model, notes, group, as_labels)
     if listed:
         return answers
     return np.stack(answers) if stack else answers[0]

@@ -21,6 +21,7 @@ from unet_tutorial.data.outputs import (
     write_probabilities,
 )
 from ..predict import Predictor
+from ..runs.memory import keep_memory
 
 # %% ../../nbs/workshop/deploy/folder.ipynb #3031884b
 def _stems(file):
@@ -128,6 +129,7 @@ def _written(predictor, page, answer, to, write, overwrite):
     return paths
 
 # %% ../../nbs/workshop/deploy/folder.ipynb #c54be22d
+@keep_memory()
 def predict_files(
     net: str | Path | Predictor,  # a file that save_net wrote, or a run's folder
     images: str | Path | Iterable[str | Path],  # files, folders, and patterns
