@@ -13,13 +13,10 @@ from unet_tutorial.runs.results import read_results
 
 NOTEBOOK = ROOT / "nbs" / "22_scale.ipynb"
 sys.path.insert(0, str(ROOT / "benchmarks"))
-
-
-@pytest.fixture(scope="module")
-def script():
-    import scale
-
-    return scale
+try:
+    import scale as script
+finally:
+    sys.path.remove(str(ROOT / "benchmarks"))
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +28,7 @@ def of(rows, kind):
     return [row for row in rows if row["kind"] == kind]
 
 
-def test_every_row_of_the_script_is_there_once_and_in_order(script, rows):
+def test_every_row_of_the_script_is_there_once_and_in_order(rows):
     planned = script.plan(max(script.SIDES))
     keys = [script.place(row) for row in planned]
     assert [script.place(row) for row in rows] == sorted(keys)
@@ -41,7 +38,7 @@ def test_every_row_of_the_script_is_there_once_and_in_order(script, rows):
         assert float(row["before_mb"]) < float(row["peak_mb"])
 
 
-def test_the_largest_image_stays_within_two_gigabytes_a_worker(script, rows):
+def test_the_largest_image_stays_within_two_gigabytes_a_worker(rows):
     (row,) = [row for row in of(rows, "side") if row["side"] == "20000"]
     assert script.LIMIT == "2GB" and row["processes"] == row["workers_left"] == "2"
     assert float(row["peak_mb"]) < 2000
@@ -50,7 +47,7 @@ def test_the_largest_image_stays_within_two_gigabytes_a_worker(script, rows):
     )
 
 
-def test_the_prose_describes_the_net_of_the_rows(script, rows):
+def test_the_prose_describes_the_net_of_the_rows(rows):
     text = prose(NOTEBOOK)
     assert (
         f"an untrained net of depth {script.DEPTH} with 4 channels at the top" in text
@@ -82,7 +79,7 @@ def test_weights_of_the_paper_travel_as_said():
     )
 
 
-def test_a_row_is_measured_and_added(script, tmp_path):
+def test_a_row_is_measured_and_added(tmp_path):
     row = {"kind": "batch", "side": 384, "channels": 1, "batch": 2, "processes": 0}
     out = tmp_path / "scale.csv"
     script.run(row, {"device": "CPU, none"}, out)

@@ -571,7 +571,7 @@ def notes_for(
         notes["tile"] = output_size(plan.recipe.tile, net.depth)
     return notes
 
-# %% ../../nbs/workshop/runs/recipes.ipynb #length
+
 def _length(plan, steps):
     """Say how long a run is."""
     if plan.minutes:
