@@ -8,7 +8,6 @@ __all__ = ['labels_at', 'turn', 'turn_back', 'rotate', 'average_views', 'class_p
 
 # %% ../nbs/14_predict.ipynb #imports
 from collections.abc import Callable
-from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from math import ceil, cos, radians, sin
@@ -26,7 +25,7 @@ from .data.images import as_images, to_bytes
 from .data.slides import likeliest, predict_blended, predict_slide
 from .gpu import amp_type, pick_device, pick_layout
 from .model import UNet
-from .runs.memory import keep_memory
+from .runs.memory import keep_a_little
 from .runs.weights import find_net, load_net
 from unet_tutorial.tiles import (
     ask_net,
@@ -280,6 +279,8 @@ def _ready(model, device, amp):
     """Copy a net to where it is asked: folded, in its format and its order."""
     device = next(model.parameters()).device if device is None else pick_device(device)
     dtype, order = amp_type(amp, device), pick_layout(device, amp, training=False)
+    if device.type == "cpu":
+        keep_a_little()  # of its memory between two images
     return fold_batch_norm(model).to(device, dtype, memory_format=order)
 
 # %% ../nbs/14_predict.ipynb #notes
@@ -381,10 +382,9 @@ def _each(model, notes, image, as_labels):
             raise ValueError("a list of images holds a stack; ask about it by itself")
     else:
         images, stack = as_images(image)
-    answers, several = [], len(images) > 1
-    with keep_memory() if several else nullcontext():  # for one it takes longer
-        for group in _groups(images, model, notes):
-            answers += _answers(model, notes, group, as_labels)
+    answers = []
+    for group in _groups(images, model, notes):
+        answers += _answers(model, notes, group, as_labels)
     if listed:
         return answers
     return np.stack(answers) if stack else answers[0]

@@ -162,7 +162,9 @@ def likeliest(
     scores: torch.Tensor,  # (K, h, w) logits or probabilities
 ) -> torch.Tensor:  # (h, w) labels, one byte each where that is enough, on its device
     """Return the likeliest class of each pixel; of one logit, whether it is > 0."""
-    labels = scores.argmax(0) if len(scores) > 1 else scores[0] > 0
+    if len(scores) == 1:
+        return (scores[0] > 0).to(torch.uint8)
+    labels = scores.max(0).indices  # on a CPU argmax takes thirty times as long
     return labels.to(torch.uint8 if len(scores) <= 256 else torch.int32)
 
 # %% ../../nbs/workshop/data/slides.ipynb #predict-slide
