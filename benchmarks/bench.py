@@ -17,9 +17,9 @@ other (32 channels at the top). Each side runs as its user runs it, its loader i
     Predictor   for predictions: one image at a time, and a stack of 8, which the
                 textbook takes in batches of 2; Predictor, amp: with amp="auto"
 
-and, for comparison, what the machine can do: products of matrices, copies of memory,
-decoding of a JPEG of 1918 x 1280. All take turns; a row holds the median. Nets of the
-same architecture must give the same answer. `--isa avx2` lets torch use AVX2 and
+and, for comparison, what the machine can do: products of matrices, a large convolution,
+copies of memory, decoding of a JPEG of 1918 x 1280. All take turns; a row holds the
+median. Nets of the same architecture must give the same answer. `--isa avx2` lets torch use AVX2 and
 nothing newer. `--what tricks` measures single changes of a plain step, see tricks.py.
 
 Rows go into results/speed.csv and speed_tricks.csv: those of the same processor are
@@ -208,6 +208,17 @@ def multiply(turn, case, dtype, n):
         a @ a
 
 
+@torch.no_grad()
+def convolve(turn, case, dtype, n):
+    "A convolution of n maps of 64x64 to as many, which other code computes."
+    form = {"dtype": dtype, "memory_format": torch.channels_last}
+    layer = nn.Conv2d(n, n, 3, padding=1, bias=False).to(case.device, **form)
+    x = torch.randn(1, n, 64, 64, device=case.device).to(**form)
+    while True:
+        turn()
+        layer(x)
+
+
 def copy(turn, case, megabytes):
     "Copies of more memory than any cache holds."
     a = torch.zeros(megabytes * 2**20 // 4, device=case.device)
@@ -256,17 +267,19 @@ def predictions(case, together, limited):  # list of Side
     return sides
 
 
-def limit_sizes(small):  # side of a matrix, MiB, (H, W) of a photograph
-    return (64, 1, (64, 96)) if small else (1536, 256, (1280, 1918))
+def limit_sizes(small):  # side of a matrix, maps, MiB, (H, W) of a photograph
+    return (64, 8, 1, (64, 96)) if small else (1536, 256, 256, (1280, 1918))
 
 
 def limits(case, limited, small):  # list of Side
     "What the machine can do."
-    n, megabytes, size = limit_sizes(small)
+    n, maps, megabytes, size = limit_sizes(small)
     dtypes = {"fp32": torch.float32}
     if dtype := sixteen(case.device, limited):
         dtypes["bf16" if dtype == torch.bfloat16 else "fp16"] = dtype
     every = [Side(f"matmul {x}", multiply, (case, dtypes[x], n), 1) for x in dtypes]
+    given = {name: (case, dtype, maps) for name, dtype in dtypes.items()}
+    every += [Side(f"convolution {x}", convolve, given[x], 1) for x in dtypes]
     every.append(Side("memory copy", copy, (case, megabytes), 1))
     return [*every, Side("JPEG decoding", decode, (case, size), 1)]
 
@@ -296,7 +309,7 @@ def with_ratios(table, base):  # list of dict
 
 
 def with_shares(table, rates):  # list of dict
-    "Rows with the share of the matrix rate in their format, in per cent."
+    "Rows with the share of the best rate in their format, in per cent."
     found = []
     for row in table:
         rate = rates.get(row.get("format"))
@@ -308,15 +321,17 @@ def with_shares(table, rates):  # list of dict
 
 
 def limit_rows(sides, case, small, same):  # list of dict, {format: GFLOP/s}
-    "Rows of what the machine can do, and the rates of its matrix products."
-    n, megabytes, _ = limit_sizes(small)
+    "Rows of what the machine can do, and its best rate in each format."
+    n, maps, megabytes, _ = limit_sizes(small)
+    flops = {"matmul": 2 * n**3, "convolution": 2 * 9 * (maps * 64) ** 2}
     table, rates = [], {}
     for side in sides:
         row = row_of(side, "limit", same)
         kind, _, name = side.name.partition(" ")
-        if side.rounds and kind == "matmul":
-            rates[name] = 2 * n**3 / side.seconds() / 1e9
-            row |= {"value": f"{rates[name]:.4g}", "unit": "GFLOP/s"}
+        if side.rounds and kind in flops:
+            rate = flops[kind] / side.seconds() / 1e9
+            rates[name] = max(rate, rates.get(name, 0))
+            row |= {"value": f"{rate:.4g}", "unit": "GFLOP/s"}
         elif side.rounds and kind == "memory":
             both = 2 * megabytes / 1024 / side.seconds()  # read and written
             row |= {"value": f"{both:.3g}", "unit": "GiB/s"}
