@@ -72,7 +72,7 @@ def wait_for(
 
 
 def median_seconds(
-    work,  # a function without arguments
+    work: Callable,  # a function without arguments
     device: torch.device | str,  # where it computes
     rounds: int = 5,  # that are measured
     warm_up: int = 2,  # rounds before them that are not
@@ -161,14 +161,14 @@ def layout_rule(
     if device.type not in ("cpu", "cuda"):
         return default, f"nothing else was measured on {device.type}"
     if not training:
-        return last, "prediction is faster so"
+        return last, "prediction is faster that way"
     if device.type == "cuda":
         return last, "tensor cores sum over the channels of a pixel"
     if amp_type(amp, device) is not None:
         return last, "16-bit units sum over the channels of a pixel"
     if level.startswith("AVX512"):
-        return last, f"training in 32 bits is faster so with {level}"
-    return default, f"training in 32 bits is faster so with {level}"
+        return last, f"training in 32 bits is faster that way with {level}"
+    return default, f"training in 32 bits is faster that way with {level}"
 
 
 def pick_layout(
