@@ -72,7 +72,7 @@ def wait_for(
 
 
 def median_seconds(
-    work,  # a function without arguments
+    work: Callable,  # a function without arguments
     device: torch.device | str,  # where it computes
     rounds: int = 5,  # that are measured
     warm_up: int = 2,  # rounds before them that are not
@@ -90,9 +90,6 @@ def median_seconds(
     return median(times)
 
 # %% ../nbs/13_gpu.ipynb #formats
-_FORMATS = {"bf16": torch.bfloat16, "fp16": torch.float16}
-
-
 def _has_bfloat16(device):
     """Tell whether a device computes with bfloat16 itself."""
     if device.type == "cuda":
@@ -102,16 +99,6 @@ def _has_bfloat16(device):
     return True
 
 
-def _is_faster(device):
-    """Tell whether 16 bits are known to be faster than 32."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (7, 0)
-    known = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # no public name
-    level = torch.backends.cpu.get_cpu_capability()  # of torch, "AVX2" if held to that
-    allowed = device.type == "cpu" and level.startswith("AVX512")
-    return allowed and known is not None and known()
-
-# %% ../nbs/13_gpu.ipynb #check-format
 def _check_format(amp, device):
     """Raise a ValueError unless a net can be trained in a format on a device."""
     if device.type == "mps":
@@ -132,6 +119,19 @@ def _check_format(amp, device):
         raise ValueError(f"{text}; amp='fp16' would work")
 
 # %% ../nbs/13_gpu.ipynb #de4cfe5e
+_FORMATS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def _is_faster(device):
+    """Tell whether 16 bits are known to be faster than 32."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (7, 0)
+    known = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # no public name
+    level = torch.backends.cpu.get_cpu_capability()  # of torch, "AVX2" if held to that
+    allowed = device.type == "cpu" and level.startswith("AVX512")
+    return allowed and known is not None and known()
+
+
 def amp_type(
     amp: bool | str | None,  # False: 32 bits; True: 16; "auto", "bf16" or "fp16"
     device: torch.device,  # where it is computed
@@ -161,14 +161,14 @@ def layout_rule(
     if device.type not in ("cpu", "cuda"):
         return default, f"nothing else was measured on {device.type}"
     if not training:
-        return last, "prediction is faster so"
+        return last, "prediction is faster that way"
     if device.type == "cuda":
         return last, "tensor cores sum over the channels of a pixel"
     if amp_type(amp, device) is not None:
         return last, "16-bit units sum over the channels of a pixel"
     if level.startswith("AVX512"):
-        return last, f"training in 32 bits is faster so with {level}"
-    return default, f"training in 32 bits is faster so with {level}"
+        return last, f"training in 32 bits is faster that way with {level}"
+    return default, f"training in 32 bits is faster that way with {level}"
 
 
 def pick_layout(

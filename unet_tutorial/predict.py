@@ -376,7 +376,8 @@ def _groups(images, model, notes):
 
 def _each(model, notes, image, as_labels):
     """Ask about an image, about each of a stack, or about each of a list."""
-    if listed := isinstance(image, list):
+    listed = isinstance(image, list)
+    if listed:
         images = [one for part in image for one in as_images(part)[0]]
         if len(images) != len(image):
             raise ValueError("a list of images holds a stack; ask about it by itself")

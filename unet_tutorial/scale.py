@@ -202,25 +202,36 @@ def _first_answer(model, channels, tile, batch_size, standardise):
         if isinstance(layer, torch.nn.InstanceNorm2d | torch.nn.GroupNorm):
             text = "measures each tile by itself, so that tiles would not fit together"
             raise ValueError(f'{layer} {text}; norm="batch" would work')
-    black = np.zeros((channels, 1, 1))
-    black = Standardised(black, *((0, 1) if standardise is None else standardise))
+    mean, std = (0, 1) if standardise is None else standardise
+    black = Standardised(np.zeros((channels, 1, 1)), mean, std)
     if getattr(model, "padding", 0):
         return predict_blended(model, black, 2 ** getattr(model, "depth", 4), 0)
     return predict_tiled(model, black, tile, batch_size)
 
-
+# %% ../nbs/22_scale.ipynb #make-plan
 def _make_plan(model, image, tile, batch_size, chunk, standardise, logits):
     """Decide how to cut an image, and measure it unless mean and std are given."""
     padded, step = bool(getattr(model, "padding", 0)), 2 ** getattr(model, "depth", 4)
     before, behind = _overlap(model)
     chunk = chunk or (768 if padded else 3 * (tile - tile % step))
     _check_chunk(chunk, step, behind)
-    cut = [_sides(n, chunk, behind) for n in image.shape[-2:]]
     if standardise is None:
         standardise = array_mean_and_std(image, chunk)
-    mean, std = map(float, standardise)
-    net = padded, tile, batch_size
-    return _Plan(*cut, chunk, before, behind, *net, mean, std, logits)
+    height, width = image.shape[-2:]
+    mean, std = standardise
+    return _Plan(
+        rows=_sides(height, chunk, behind),
+        columns=_sides(width, chunk, behind),
+        chunk=chunk,
+        before=before,
+        behind=behind,
+        padded=padded,
+        tile=tile,
+        batch_size=batch_size,
+        mean=float(mean),
+        std=float(std),
+        logits=logits,
+    )
 
 # %% ../nbs/22_scale.ipynb #map-chunks
 def _map_chunks(image, answer, plan, sent):
@@ -258,7 +269,6 @@ def predict_array(
     channels = image.shape[0] if len(image.shape) == 3 else 1
     answer = _first_answer(model, channels, tile, batch_size, standardise)  # (K, 1, 1)
     answer = (answer if logits else likeliest(answer)).cpu().numpy()
-    given = tile, batch_size, chunk, standardise, logits
-    plan = _make_plan(model, image, *given)
+    plan = _make_plan(model, image, tile, batch_size, chunk, standardise, logits)
     lazy = _in_chunks(image, plan.rows, plan.columns)
     return _map_chunks(lazy, answer, plan, _send(model, device))

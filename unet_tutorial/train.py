@@ -240,7 +240,8 @@ def evaluate(
     sums = add(sums) if add else sums
     if sums is None:
         raise ValueError("the loader gave no batch: is the set empty, or drop_last on?")
-    loss, counts = _per_pixel(*sums), sums[1]
+    total, counts = sums
+    loss = _per_pixel(total, counts)
     return {"loss": loss, **{name: of(counts) for name, of in (metrics or {}).items()}}
 
 # %% ../nbs/12_train.ipynb #until
