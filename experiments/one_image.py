@@ -5,7 +5,7 @@
 
 The paper: "less than a second on a recent GPU", of 2015. The net has random weights,
 which take as long as trained ones; the image is drawn. Seconds are the median of five
-after one that is not counted, from an array to a label map, four tiles of 572 pixels.
+after one that is not counted, from an array to a label map, four tiles of 444 pixels.
 One row per device goes into results/one_image.csv.
 """
 
