@@ -19,8 +19,9 @@ other (32 channels at the top). Each side runs as its user runs it, its loader i
 
 and, for comparison, what the machine can do: products of matrices, a large convolution,
 copies of memory, decoding of a JPEG of 1918 x 1280. All take turns; a row holds the
-median. Nets of the same architecture must give the same answer. `--isa avx2` lets torch use AVX2 and
-nothing newer. `--what tricks` measures single changes of a plain step, see tricks.py.
+median. Nets of the same architecture must give the same answer. `--isa avx2` lets torch
+use AVX2 and nothing newer. `--what tricks` measures single changes of a plain step, see
+tricks.py.
 
 Rows go into results/speed.csv and speed_tricks.csv: those of the same processor are
 replaced, those of others stay.
