@@ -48,19 +48,18 @@ _KINDS |= {torch.bfloat16: "BF16", torch.bool: "BOOL", torch.uint8: "U8"}
 _KINDS |= {torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8"}
 
 
-def _kind(name, x):
-    """Return the format's name for the type of a tensor."""
+def _check_kind(name, x):
+    """Raise a TypeError if the format has no name for the type of a tensor."""
     if x.dtype not in _KINDS:
         known = ", ".join(str(kind).removeprefix("torch.") for kind in _KINDS)
         raise TypeError(f"the tensor {name!r} is {x.dtype}; {known} would work")
-    return _KINDS[x.dtype]
 
 
 def _header(texts, tensors):
     """Return the header of a .safetensors file; equal contents, equal headers."""
     entries, at = {"__metadata__": texts}, 0
     for name, x in tensors.items():
-        place = {"dtype": _kind(name, x), "shape": list(x.shape)}
+        place = {"dtype": _KINDS[x.dtype], "shape": list(x.shape)}
         entries[name] = place | {"data_offsets": [at, at + x.nbytes]}
         at += x.nbytes
     header = json.dumps(entries, sort_keys=True).encode()
@@ -76,6 +75,8 @@ def write_tensors(
     """Write texts and tensors into a new .safetensors file."""
     path = Path(path)
     refuse_pickle(path)
+    for name, x in tensors.items():
+        _check_kind(name, x)
     order = sorted(tensors, key=lambda key: (-tensors[key].element_size(), key))
     tensors = {key: tensors[key].detach().cpu().contiguous() for key in order}
     header = _header(texts | {"sha256": _checksum(texts, tensors)}, tensors)
