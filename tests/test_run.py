@@ -808,10 +808,17 @@ def test_a_run_that_never_began_does_not_block_its_folder(tmp_path):
     assert (out / "last.safetensors").exists()
 
 
-LEFT = ("curves.png", "samples", "best.safetensors", "history.csv.part")
-
-
-@pytest.mark.parametrize("name", ["recipe.json.part", "best.safetensors.part", *LEFT])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "recipe.json.part",
+        "history.csv.part",
+        "curves.png",
+        "samples",
+        "best.safetensors.part",
+        "best.safetensors",
+    ],
+)
 def test_a_run_that_is_killed_before_it_is_saved_begins_anew(
     stack, whole, tmp_path, name
 ):

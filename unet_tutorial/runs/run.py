@@ -209,7 +209,7 @@ def _as_json(options):
 
 # %% ../../nbs/workshop/runs/run.ipynb #left
 def _left(out):
-    """Return what is in a run's folder and was not there before the first step."""
+    """Name what is in a run's folder, but for what is there before its first step."""
     early = ["recipe.json", "environment.json", "history.csv", "crash.txt"]
     early.append("tensorboard")
     names = sorted(file.name for file in out.iterdir()) if out.is_dir() else []
