@@ -34,6 +34,8 @@ from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
 
+from table import write
+
 ROOT = Path(__file__).resolve().parent.parent
 FILE = ROOT / "results" / "scale.csv"
 PACKAGES = ("torch", "numpy", "dask", "distributed", "zarr")
@@ -217,8 +219,6 @@ def place(row):
 
 def run(row, about, path):
     """Measure a row in a new process and add it to the file, or replace it there."""
-    from table import write
-
     command = [sys.executable, __file__, "--row", json.dumps(row)]
     surroundings = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     surroundings["TQDM_DISABLE"] = "1"  # no progress bars

@@ -495,7 +495,7 @@ def test_what_contradicts_the_run_is_an_error(stack, tmp_path):
 @pytest.mark.parametrize(("kind", "name"), [("isbi", "membranes"), ("ctc", "modern")])
 def test_the_usual_recipe_is_that_of_the_kind(tmp_path, monkeypatch, kind, name):
     monkeypatch.setattr(runs, "_open", lambda *asked: None)
-    monkeypatch.setattr(runs, "_run", lambda out, plan, *rest: plan)
+    monkeypatch.setattr(runs, "_run", lambda out, plan, *rest, **settings: plan)
     assert train_run(kind, tmp_path, tmp_path / "run").name == name
     assert train_run(kind, tmp_path, tmp_path / "run", "paper").name == "paper"
 
@@ -883,7 +883,7 @@ def test_a_run_that_is_killed_again_and_again_ends_the_same(stack, whole, tmp_pa
 
 def test_auto_is_settled_when_a_run_begins(stack, tmp_path, monkeypatch):
     monkeypatch.setattr(recipes, "amp_type", lambda amp, device: torch.bfloat16)
-    monkeypatch.setattr(runs, "_run", lambda out, plan, *rest: plan)
+    monkeypatch.setattr(runs, "_run", lambda out, plan, *rest, **settings: plan)
     begun = train_run("isbi", stack, tmp_path / "run", recipe(amp="auto"))
     assert begun.amp == "bf16" and begun.recipe.amp == "auto"
     assert train_run("isbi", stack, tmp_path / "b", recipe(), amp=True).amp == "bf16"
