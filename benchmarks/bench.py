@@ -20,8 +20,8 @@ other (32 channels at the top). Each side runs as its user runs it, its loader i
 and, for comparison, what the machine can do: products of matrices, a large convolution,
 copies of memory, decoding of a JPEG of 1918 x 1280. All take turns; a row holds the
 median. Nets of the same architecture must give the same answer. `--isa avx2` lets torch
-use AVX2 and nothing newer. `--what tricks` measures single changes of a plain step, see
-tricks.py.
+use AVX2 and nothing newer. `--what tricks` measures single changes of a plain step on a
+processor, see tricks.py.
 
 Rows go into results/speed.csv and speed_tricks.csv: those of the same processor are
 replaced, those of others stay.
@@ -278,9 +278,11 @@ def limits(case, limited, small):  # list of Side
     dtypes = {"fp32": torch.float32}
     if dtype := sixteen(case.device, limited):
         dtypes["bf16" if dtype == torch.bfloat16 else "fp16"] = dtype
-    every = [Side(f"matmul {x}", multiply, (case, dtypes[x], n), 1) for x in dtypes]
-    given = {name: (case, dtype, maps) for name, dtype in dtypes.items()}
-    every += [Side(f"convolution {x}", convolve, given[x], 1) for x in dtypes]
+    every = []
+    for name, dtype in dtypes.items():
+        every.append(Side(f"matmul {name}", multiply, (case, dtype, n), 1))
+    for name, dtype in dtypes.items():
+        every.append(Side(f"convolution {name}", convolve, (case, dtype, maps), 1))
     every.append(Side("memory copy", copy, (case, megabytes), 1))
     return [*every, Side("JPEG decoding", decode, (case, size), 1)]
 
@@ -429,7 +431,7 @@ def show(table):
 
 @dataclass
 class Bench:
-    "What is asked for, and where it goes."
+    "What is measured, and where the rows go."
 
     case: Case
     options: argparse.Namespace
@@ -469,7 +471,8 @@ class Bench:
         found = self.turns(trainings(case, self.limited), 2, 7)
         table = [row_of(side, "training", self.same) for side in found]
         self.keep("speed.csv", table, BASE, rates, equal)
-        for what, together in (("prediction, one image", 0), ("prediction, stack", 1)):
+        tasks = {"prediction, one image": False, "prediction, stack": True}
+        for what, together in tasks.items():
             found = predictions(case, together, self.limited)
             found = self.turns(found, 2 if together else 8, 7)
             table = [row_of(side, what, self.same) for side in found]
@@ -518,7 +521,7 @@ def main():
             print(bench.same["processor"], bench.same["instructions"], flush=True)
             if "sides" in options.what:
                 bench.sides(equal)
-            if "tricks" in options.what:
+            if "tricks" in options.what and device.type == "cpu":
                 bench.tricks()
     print(f"{perf_counter() - start:.0f} s")
     return 0

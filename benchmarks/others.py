@@ -94,7 +94,7 @@ def overlap_loss(logits, labels):  # (B, K, H, W), (B, H, W) -> scalar
 
 
 def milesial_training(model, loader, device):
-    "The loop of milesial/Pytorch-UNet, for ever."
+    "The loop of milesial/Pytorch-UNet, as long as the loader gives batches."
     last = torch.channels_last
     model.to(device, memory_format=last).train()
     options = {"weight_decay": 1e-8, "momentum": 0.999, "foreach": True}
@@ -112,5 +112,5 @@ def milesial_training(model, loader, device):
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         scaler.step(optimizer)
         scaler.update()
-        total += loss.item()  # shown beside the bar of progress
+        total += loss.item()  # shown beside the progress bar
     return total

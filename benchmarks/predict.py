@@ -216,8 +216,9 @@ def instructions():
     if os.environ.get("ONEDNN_MAX_CPU_ISA") == "AVX2":
         return f"{level}, imitated"
     units = {"bf16": "_is_avx512_bf16_supported", "AMX": "_is_amx_tile_supported"}
-    for name, known in units.items():
-        if getattr(torch.cpu, known, bool)():
+    for name, function in units.items():
+        is_supported = getattr(torch.cpu, function, None)  # no public name
+        if is_supported is not None and is_supported():
             level += f" {name}"
     return level
 

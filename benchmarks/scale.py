@@ -34,6 +34,8 @@ from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
 
+from table import write
+
 ROOT = Path(__file__).resolve().parent.parent
 FILE = ROOT / "results" / "scale.csv"
 PACKAGES = ("torch", "numpy", "dask", "distributed", "zarr")
@@ -205,15 +207,18 @@ def read(path):
         return list(csv.DictReader(file))
 
 
+def key(row):
+    """Return what tells a row from all others."""
+    return tuple(str(row[name]) for name in KEY)
+
+
 def place(row):
     """Return where a row belongs in the file: by kind, then from small to large."""
     return KINDS.index(row["kind"]), *[int(row[name]) for name in KEY[1:]]
 
 
 def run(row, about, path):
-    """Measure a row in a new process and add it to the file."""
-    from table import write
-
+    """Measure a row in a new process and add it to the file, or replace it there."""
     command = [sys.executable, __file__, "--row", json.dumps(row)]
     surroundings = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     surroundings["TQDM_DISABLE"] = "1"  # no progress bars
@@ -221,15 +226,16 @@ def run(row, about, path):
     if done.returncode:
         sys.exit(f"this row failed: {row}")
     found = json.loads(done.stdout.splitlines()[-1])
-    write(path, sorted([*read(path), {**row, **found, **about}], key=place))
-    print(*[f"{key} {value}" for key, value in {**row, **found}.items()], sep=", ")
+    others = [other for other in read(path) if key(other) != key(row)]
+    write(path, sorted([*others, {**row, **found, **about}], key=place))
+    print(*[f"{name} {value}" for name, value in {**row, **found}.items()], sep=", ")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--largest", type=int, default=max(SIDES), help="side")
     parser.add_argument("--only", choices=KINDS, help="one kind of row")
-    parser.add_argument("--again", action="store_true", help="measure all rows anew")
+    parser.add_argument("--again", action="store_true", help="also rows that are there")
     parser.add_argument("--out", type=Path, default=FILE, help="a CSV file")
     parser.add_argument("--row", type=json.loads, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -245,12 +251,10 @@ def main():
         **{name: version(name) for name in PACKAGES},
         "command": "benchmarks/scale.py",
     }
-    if args.again:
-        args.out.unlink(missing_ok=True)
-    there = {tuple(str(row[key]) for key in KEY) for row in read(args.out)}
+    there = set() if args.again else {key(row) for row in read(args.out)}
     for row in plan(args.largest):
         wanted = args.only in (None, row["kind"])
-        if wanted and tuple(str(row[key]) for key in KEY) not in there:
+        if wanted and key(row) not in there:
             run(row, about, args.out)
 
 

@@ -53,7 +53,7 @@ class Turn:
         self.pipe.send(perf_counter() - self.begun if self.begun else 0.0)
         try:
             self.left = self.pipe.recv()
-        except EOFError:  # whoever asked is gone
+        except EOFError:  # the one that asks is gone
             self.left = 0
         if not self.left:
             raise Over
@@ -139,7 +139,7 @@ def play(pipe, work, given, device, limited):
     if limited:  # what a processor without these instructions says of itself
         torch.cpu._is_avx512_bf16_supported = lambda: False
     turn = Turn(pipe, device)
-    with suppress(BrokenPipeError):  # whoever asked is gone
+    with suppress(BrokenPipeError):  # the one that asks is gone
         try:
             work(turn, *given)
         except Over:

@@ -130,7 +130,9 @@ def test_dealt_orders_go_by_seed_and_epoch():
     assert lists[0] == lists[1] != lists[2]
     orders[0].set_epoch(1)
     assert list(orders[0]) != lists[0] and len(orders[0]) == 4
-    with pytest.raises(ValueError, match=says("3 processes", "6 would work")):
+    with pytest.raises(
+        ValueError, match=says("3 processes", "a batch of 6 would work")
+    ):
         DealtSampler(8, 4, processes=3, number=0)
 
 
@@ -228,6 +230,7 @@ def test_alone_nothing_is_joined(monkeypatch):
 def test_each_process_has_its_card(monkeypatch):
     for name in distributed._TOLD:
         monkeypatch.setenv(name, "3")
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
     chosen = []
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
     monkeypatch.setattr(distributed, "pick_device", torch.device)
@@ -235,6 +238,11 @@ def test_each_process_has_its_card(monkeypatch):
     assert chosen == [torch.device("cuda:3")] and not distributed.is_first()
     with pytest.raises(ValueError, match=says("mps", "device='cpu' would work")):
         distributed.own_device(torch.device("mps"))
+    own = torch.device("cuda:1")
+    assert distributed.own_device(own) == own  # the only process of its machine
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    with pytest.raises(ValueError, match=says("cuda:1", "device='cuda' would work")):
+        distributed.own_device(own)
 
 
 def test_shared_normalisation_keeps_the_names():

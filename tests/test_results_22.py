@@ -1,7 +1,9 @@
 """What `22_scale` says about its rows is what the rows say."""
 
 import csv
+import json
 import re
+import subprocess
 import sys
 
 import pytest
@@ -87,6 +89,29 @@ def test_a_row_is_measured_and_added(tmp_path):
         (found,) = csv.DictReader(file)
     assert found["side"] == "384" and 0 < float(found["peak_mb"]) < 4000
     assert found["device"] == "CPU, none" and int(found["tasks"]) > 0
+
+
+def test_rows_are_measured_again_and_others_stay(tmp_path, monkeypatch):
+    out, measured = tmp_path / "scale.csv", []
+    answer = {"seconds": 1, "core_seconds": 1, "before_mb": 1, "peak_mb": 1, "tasks": 1}
+
+    def measure(command, **options):
+        measured.append(json.loads(command[-1]))
+        stdout = json.dumps(answer | {"workers_left": len(measured)})
+        return subprocess.CompletedProcess(command, 0, stdout)
+
+    def start(*words):
+        monkeypatch.setattr(sys, "argv", ["scale.py", "--out", str(out), *words])
+        script.main()
+        return [(row["kind"], row["side"]) for row in script.read(out)]
+
+    monkeypatch.setattr(script.subprocess, "run", measure)
+    every = start("--largest", "1000")
+    assert len(every) == len(measured) == 3
+    assert start("--largest", "1000") == every and len(measured) == len(every)
+    assert start("--largest", "1000", "--only", "whole", "--again") == every
+    again = measured[len(every) :]
+    assert {row["kind"] for row in again} == {"whole"} and len(again) == 2
 
 
 def test_the_figures_are_drawn_from_the_rows(rows):

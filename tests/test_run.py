@@ -41,7 +41,12 @@ from unet_tutorial.runs.recipes import (
     recipe_names,
     split,
 )
-from unet_tutorial.runs.run import evaluate_run, resume_run, train_run
+from unet_tutorial.runs.run import (
+    begin_or_resume,
+    evaluate_run,
+    resume_run,
+    train_run,
+)
 from unet_tutorial.runs.weights import load_net
 from unet_tutorial.tiles import predict_tiled
 
@@ -490,7 +495,7 @@ def test_what_contradicts_the_run_is_an_error(stack, tmp_path):
 @pytest.mark.parametrize(("kind", "name"), [("isbi", "membranes"), ("ctc", "modern")])
 def test_the_usual_recipe_is_that_of_the_kind(tmp_path, monkeypatch, kind, name):
     monkeypatch.setattr(runs, "_open", lambda *asked: None)
-    monkeypatch.setattr(runs, "_run", lambda out, plan, *rest: plan)
+    monkeypatch.setattr(runs, "_run", lambda out, plan, *rest, **settings: plan)
     assert train_run(kind, tmp_path, tmp_path / "run").name == name
     assert train_run(kind, tmp_path, tmp_path / "run", "paper").name == "paper"
 
@@ -715,6 +720,23 @@ def test_what_went_wrong_in_the_thread_is_raised_by_the_next_save(saved, monkeyp
     saver.wait()  # it was raised once
 
 
+def test_a_failed_save_is_not_hidden_by_a_failed_training(stack, tmp_path, monkeypatch):
+    def full(*moment):
+        raise OSError(28, "No space left on device")
+
+    def report(training, row):
+        if training.step == 2:
+            raise Stop
+
+    monkeypatch.setattr(logbook, "_write", full)
+    with (
+        pytest.raises(Stop),
+        pytest.warns(UserWarning, match=says("last save", "No space")),
+    ):
+        how = {"report": report, "save_every": 0}
+        train_run("isbi", stack, tmp_path / "run", recipe(), epochs=3, **how)
+
+
 def test_a_run_that_fails_waits_for_what_is_being_written(stack, tmp_path, gate):
     def report(training, row):
         if training.step == 2:
@@ -786,6 +808,35 @@ def test_a_run_that_never_began_does_not_block_its_folder(tmp_path):
     assert (out / "last.safetensors").exists()
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "recipe.json.part",
+        "history.csv.part",
+        "curves.png",
+        "samples",
+        "best.safetensors.part",
+        "best.safetensors",
+    ],
+)
+def test_a_run_that_is_killed_before_it_is_saved_begins_anew(
+    stack, whole, tmp_path, name
+):
+    out, asked = tmp_path / "run", {"recipe": recipe(), "epochs": 3}
+    with pytest.raises(Stop):
+        report = stop_at(1, 2)
+        begin_or_resume("isbi", stack, out, report=report, save_every=1e9, **asked)
+    assert not (out / "state.safetensors").exists()
+    if name == "samples":
+        (out / name).mkdir()
+    else:
+        (out / name).write_bytes(b"half")
+    begin_or_resume("isbi", stack, out, **asked)
+    assert_equal_runs(out, whole)
+    with pytest.raises(FileExistsError, match="resume_run"):
+        train_run("isbi", stack, out, recipe(), epochs=3)
+
+
 def test_no_minutes_at_all_are_refused(stack, tmp_path):
     for minutes in (0, -1, float("nan")):
         with pytest.raises(ValueError, match="above 0"):
@@ -832,7 +883,7 @@ def test_a_run_that_is_killed_again_and_again_ends_the_same(stack, whole, tmp_pa
 
 def test_auto_is_settled_when_a_run_begins(stack, tmp_path, monkeypatch):
     monkeypatch.setattr(recipes, "amp_type", lambda amp, device: torch.bfloat16)
-    monkeypatch.setattr(runs, "_run", lambda out, plan, *rest: plan)
+    monkeypatch.setattr(runs, "_run", lambda out, plan, *rest, **settings: plan)
     begun = train_run("isbi", stack, tmp_path / "run", recipe(amp="auto"))
     assert begun.amp == "bf16" and begun.recipe.amp == "auto"
     assert train_run("isbi", stack, tmp_path / "b", recipe(), amp=True).amp == "bf16"

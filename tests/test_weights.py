@@ -14,7 +14,13 @@ from safetensors.torch import save_file
 from samples import Malicious, names, says, thin_net
 
 from unet_tutorial.model import UNet
-from unet_tutorial.runs.weights import find_net, load_net, save_net, shipped_nets
+from unet_tutorial.runs.weights import (
+    find_net,
+    load_net,
+    save_net,
+    shipped_nets,
+    write_tensors,
+)
 
 thin = partial(thin_net, base_channels=1)
 
@@ -27,6 +33,17 @@ def write_malice(folder, writer):
     else:
         torch.save(content, path, _use_new_zipfile_serialization=writer == "torch")
     return path
+
+
+# Tensors
+
+
+@pytest.mark.parametrize("kind", [torch.complex64, torch.uint16])
+def test_a_type_that_the_file_cannot_hold_is_named(tmp_path, kind):
+    path, tensors = tmp_path / "a.safetensors", {"phase": torch.zeros(2, dtype=kind)}
+    with pytest.raises(TypeError, match=says("phase", str(kind), "float32", "work")):
+        write_tensors(path, {}, tensors, overwrite=False)
+    assert not any(tmp_path.iterdir())
 
 
 # Nets

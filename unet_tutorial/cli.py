@@ -278,10 +278,8 @@ def _add_train(parser):
 def _add_workers_and_length(parser):
     text = "processes that read the data (CPU: 0, CUDA: up to 8)"
     parser.add_argument("--workers", type=_FROM_0, metavar="N", help=text)
-    text, unless = "over the batch of all processes of torchrun", None
-    parser.add_argument(
-        "--sync-batch-norm", action="store_true", default=unless, help=text
-    )
+    add, text = parser.add_argument, "over the batch of all processes of torchrun"
+    add("--sync-batch-norm", action="store_true", default=None, help=text)
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--epochs", type=_count, metavar="N", help="how long: epochs,")
     length.add_argument("--steps", type=_count, metavar="N", help="steps,")

@@ -83,7 +83,8 @@ def save_state(
     overwrite: bool = False,  # replace a file that is there
 ) -> Path:  # the path
     """Write all that a training needs to go on exactly."""
-    return write_tensors(path, *pack_state(state), overwrite)
+    texts, tensors = pack_state(state)
+    return write_tensors(path, texts, tensors, overwrite)
 
 
 def load_state(

@@ -59,6 +59,9 @@ def own_device(
     if device.type != "cuda":
         text = "takes one process only; device='cpu' would work"
         raise ValueError(f"torch joins processes on CPUs and CUDA; {device} {text}")
+    if device.index is not None and os.environ.get("LOCAL_WORLD_SIZE", "1") != "1":
+        text = "is one card for several processes; device='cuda' would work"
+        raise ValueError(f"{device} {text}: then each takes its own")
     if device.index is None:
         device = pick_device(f"cuda:{os.environ['LOCAL_RANK']}")
     torch.cuda.set_device(device)
@@ -178,9 +181,9 @@ class DealtSampler(Sampler):
         self.number = rank() if number is None else number
         self.own = batch // self.processes  # items of this process in a batch
         if batch % self.processes:
-            lower, few = self.own * self.processes, self.processes
-            text = f"{few} processes cannot share it evenly; {lower + few} would work"
-            raise ValueError(f"a batch has {batch} items, and {text}")
+            more = (self.own + 1) * self.processes
+            text = f"a batch of {batch} cannot be shared evenly by {self.processes}"
+            raise ValueError(f"{text} processes; a batch of {more} would work")
 
     def set_epoch(self, epoch: int) -> None:  # from 0; another epoch, another order
         self.order.set_epoch(epoch)

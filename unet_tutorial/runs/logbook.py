@@ -13,6 +13,7 @@ import platform
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -43,24 +44,14 @@ def write_history(
         lines.writerows([epoch, *row] for epoch, row in enumerate(rows, 1))
 
 # %% ../../nbs/workshop/runs/logbook.ipynb #write-moment
-def _copied(packed):
-    """Return texts and tensors that do not change any more, on the CPU."""
-    texts, tensors = packed
-    return texts, {key: x.detach().to("cpu", copy=True) for key, x in tensors.items()}
-
-
-def _on_host(packed):
-    """Return the same on the CPU: the state of a Training is a copy already."""
-    texts, tensors = packed
-    return texts, {key: x.cpu() for key, x in tensors.items()}
-
-
 def _write(out, nets, state, history):
     """Write what was copied at one moment."""
     for name in ("best", "last"):
         if name in nets:
-            write_tensors(out / f"{name}.safetensors", *nets[name], overwrite=True)
-    write_tensors(out / "state.safetensors", *state, overwrite=True)
+            texts, tensors = nets[name]
+            write_tensors(out / f"{name}.safetensors", texts, tensors, overwrite=True)
+    texts, tensors = state
+    write_tensors(out / "state.safetensors", texts, tensors, overwrite=True)
     write_history(out, history)
 
 # %% ../../nbs/workshop/runs/logbook.ipynb #saver
@@ -78,7 +69,9 @@ class Saver:
     def keep(self, training: Training, row: dict[str, float]) -> None:
         """Copy the net after an epoch, to be written with the next save."""
         notes = self.notes | {"epoch": training.epoch, "measured": row}
-        self.nets["last"] = _copied(pack_net(training.net, **notes))
+        texts, tensors = pack_net(training.net, **notes)  # those of the net itself
+        copies = {key: x.detach().to("cpu", copy=True) for key, x in tensors.items()}
+        self.nets["last"] = texts, copies
         if training.best_epoch == training.epoch or training.epoch == 1:
             self.nets["best"] = self.nets["last"]
 
@@ -87,8 +80,9 @@ class Saver:
         self.wait()
         nets, self.nets = self.nets, {}
         history = {name: list(values) for name, values in training.history.items()}
-        moment = self.out, nets, _on_host(pack_state(training)), history
-        self.writing = self.thread.submit(_write, *moment)
+        texts, tensors = pack_state(training)  # copies already, on its device
+        state = texts, {key: x.cpu() for key, x in tensors.items()}
+        self.writing = self.thread.submit(_write, self.out, nets, state, history)
 
     def wait(self) -> None:
         """Wait until all is written, and raise what went wrong."""
@@ -108,7 +102,10 @@ def saving(
         yield saver
         saver.wait()
     finally:
-        saver.thread.shutdown()
+        saver.thread.shutdown()  # waits
+        failure = saver.writing and saver.writing.exception()
+        if failure:
+            warnings.warn(f"the last save is missing: {failure}", stacklevel=3)
 
 # %% ../../nbs/workshop/runs/logbook.ipynb #e443a932
 def environment(

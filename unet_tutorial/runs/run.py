@@ -197,20 +197,6 @@ def _open(kind, data, options):
     return data
 
 
-def _check_new(out):
-    """Raise a FileExistsError if there is something in a run's folder."""
-    if out.exists() and not out.is_dir():
-        raise FileExistsError(f"{out} is a file; the name of a new folder would work")
-    there = sorted(file.name for file in out.iterdir()) if out.exists() else []
-    early = "recipe.json.part recipe.json environment.json history.csv crash.txt"
-    early = [*early.split(), "tensorboard"]
-    there = [name for name in there if name not in early]  # it never began
-    if there:
-        text = f"to go on with a run: resume_run({str(out)!r}), or --resume"
-        text += " in a terminal; else another name"
-        raise FileExistsError(f"{out} holds {there[0]} and is not replaced: {text}")
-
-
 def _as_json(options):
     """Return options as they are after a journey through recipe.json."""
     try:
@@ -220,6 +206,29 @@ def _as_json(options):
         raise TypeError(
             f"recipe.json cannot keep the options ({error}): {text}"
         ) from error
+
+# %% ../../nbs/workshop/runs/run.ipynb #left
+def _left(out):
+    """Name what is in a run's folder, but for what is there before its first step."""
+    early = ["recipe.json", "environment.json", "history.csv", "crash.txt"]
+    early.append("tensorboard")
+    names = sorted(file.name for file in out.iterdir()) if out.is_dir() else []
+    return [name for name in names if name.removesuffix(".part") not in early]
+
+
+def _has_begun(out):
+    """Tell whether a folder holds a run, perhaps one that has saved nothing yet."""
+    return (out / "recipe.json").is_file() and len(_left(out)) > 0
+
+
+def _check_new(out):
+    """Raise a FileExistsError if there is something in a run's folder."""
+    if out.exists() and not out.is_dir():
+        raise FileExistsError(f"{out} is a file; the name of a new folder would work")
+    if left := _left(out):
+        text = f"to go on with a run: resume_run({str(out)!r}), or --resume"
+        text += " in a terminal; else another name"
+        raise FileExistsError(f"{out} holds {left[0]} and is not replaced: {text}")
 
 # %% ../../nbs/workshop/runs/run.ipynb #settle
 def _name(recipe):
@@ -247,7 +256,7 @@ def _settle(recipe, data, source, device, asked):
     )
 
 # %% ../../nbs/workshop/runs/run.ipynb #begin
-def _begin(recipe, data, out, device, asked, how):
+def _begin(recipe, data, out, device, asked, settings):
     """Settle the plan of a new run, and carry it out."""
     recipe = recipe or ("membranes" if asked["kind"] == "isbi" else "modern")
     device = own_device(pick_device(device))
@@ -255,7 +264,7 @@ def _begin(recipe, data, out, device, asked, how):
         of_first(lambda: _check_new(out))
         source = _open(asked["kind"], data, asked["options"])
         plan = of_first(lambda: _settle(recipe, data, source, device, asked))
-        return _run(out, plan, source, device, *how)
+        return _run(out, plan, source, device, **settings)
 
 # %% ../../nbs/workshop/runs/run.ipynb #19aee7e6
 def train_run(
@@ -283,8 +292,9 @@ def train_run(
     asked = {"kind": kind, "size": size, "held_out": held_out, "seed": seed}
     asked |= {"epochs": epochs, "steps": steps, "minutes": minutes, "amp": amp}
     asked |= {"options": options, "sync_batch_norm": sync_batch_norm}
-    how = workers, save_every, live, report, announce
-    return _begin(recipe, data, Path(out), device, asked, how)
+    settings = {"workers": workers, "save_every": save_every, "live": live}
+    settings |= {"report": report, "announce": announce}
+    return _begin(recipe, data, Path(out), device, asked, settings)
 
 # %% ../../nbs/workshop/runs/run.ipynb #a1595308
 def _agrees(plan, name, value):
@@ -338,11 +348,12 @@ def resume_run(
 ) -> dict[str, list[float]]:  # the history
     """Go on with a run where it stopped; on one kind of CPU, as if it had not."""
     device, out = own_device(pick_device(device)), Path(out)
-    how = workers, save_every, live, report, announce
+    settings = {"workers": workers, "save_every": save_every, "live": live}
+    settings |= {"report": report, "announce": announce}
     with joined(device):
         of_first(lambda: _check_asked(out, read_plan(out), asked))
         plan, source = _reopen(out, data, asked.get("options"))
-        return _run(out, plan, source, device, *how)
+        return _run(out, plan, source, device, **settings)
 
 # %% ../../nbs/workshop/runs/run.ipynb #again
 def begin_or_resume(
@@ -354,7 +365,7 @@ def begin_or_resume(
 ) -> dict[str, list[float]]:  # the history
     """Begin a run, or go on with it if it has begun."""
     with joined(own_device(pick_device(device))):
-        begun = of_first(lambda: (Path(out) / "state.safetensors").is_file())
+        begun = of_first(lambda: _has_begun(Path(out)))
         carry_out = resume_run if begun else train_run
         return carry_out(kind=kind, data=data, out=out, device=device, **options)
 

@@ -42,10 +42,17 @@ def _checksum(texts: dict[str, str], tensors: dict[str, Tensor]) -> str:
         digest.update(x.reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
 
-# %% ../../nbs/workshop/runs/weights.ipynb #write-tensors
+# %% ../../nbs/workshop/runs/weights.ipynb #header
 _KINDS = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16"}
 _KINDS |= {torch.bfloat16: "BF16", torch.bool: "BOOL", torch.uint8: "U8"}
 _KINDS |= {torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8"}
+
+
+def _check_kind(name, x):
+    """Raise a TypeError if the format has no name for the type of a tensor."""
+    if x.dtype not in _KINDS:
+        known = ", ".join(str(kind).removeprefix("torch.") for kind in _KINDS)
+        raise TypeError(f"the tensor {name!r} is {x.dtype}; {known} would work")
 
 
 def _header(texts, tensors):
@@ -58,7 +65,7 @@ def _header(texts, tensors):
     header = json.dumps(entries, sort_keys=True).encode()
     return header + b" " * (-len(header) % 8)
 
-
+# %% ../../nbs/workshop/runs/weights.ipynb #write-tensors
 def write_tensors(
     path: str | Path,  # the .safetensors file to write
     texts: dict[str, str],  # anything else to keep
@@ -66,7 +73,10 @@ def write_tensors(
     overwrite: bool,  # replace a file that is there
 ) -> Path:  # the path
     """Write texts and tensors into a new .safetensors file."""
-    refuse_pickle(path := Path(path))
+    path = Path(path)
+    refuse_pickle(path)
+    for name, x in tensors.items():
+        _check_kind(name, x)
     order = sorted(tensors, key=lambda key: (-tensors[key].element_size(), key))
     tensors = {key: tensors[key].detach().cpu().contiguous() for key in order}
     header = _header(texts | {"sha256": _checksum(texts, tensors)}, tensors)
@@ -113,7 +123,8 @@ def save_net(
     **notes,  # anything json can hold, such as the image size it was trained at
 ) -> Path:  # the path
     """Write a U-Net to one file: weights, switches and notes."""
-    return write_tensors(path, *pack_net(model, **notes), overwrite)
+    texts, tensors = pack_net(model, **notes)
+    return write_tensors(path, texts, tensors, overwrite)
 
 # %% ../../nbs/workshop/runs/weights.ipynb #f65a7d2b
 def damaged(
