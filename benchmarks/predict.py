@@ -276,7 +276,7 @@ def main():
     parser.add_argument("--out", help="a CSV file")
     options = parser.parse_args()
     words = [word for word in sys.argv[1:] if word not in ("--native-only", "--print")]
-    options.command = " ".join(["python benchmarks/predict.py", *words])
+    options.command = " ".join(["benchmarks/predict.py", *words])
     rows = rows_of(options)
     if options.print:
         lines = csv.DictWriter(sys.stdout, rows[0], lineterminator="\n")

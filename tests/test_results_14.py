@@ -25,7 +25,7 @@ def test_a_row_says_where_it_comes_from_and_ratios_are_those_of_its_seconds(
     first = next(iter(rows.values()))
     assert float(first["ratio"]) == 1
     for row in rows.values():
-        assert row["command"].startswith("python benchmarks/predict.py")
+        assert row["command"].startswith("benchmarks/predict.py")
         assert row["processor"] and row["torch"] and int(row["rounds"]) >= 2
         ratio = float(first["seconds"]) / float(row["seconds"])
         assert float(row["ratio"]) == pytest.approx(ratio, rel=0.02, abs=0.02)
