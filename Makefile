@@ -6,7 +6,7 @@
 # NET="runs/cars" for app: the folder of a run, or a .safetensors file
 # DATA=dir        for results: the folder of the real data (or UNET_DATA)
 # ARGS="..."      for results: more options, such as "--device cuda --out mine --runs mine";
-#                 for bench: such as "--isa native --what sides"
+#                 for bench "--isa native --what sides", for gpu "--device cpu --small"
 # COLAB_VENV=dir  another environment for make colab; COLAB_PYTHON=its Python 3.13
 
 VENV ?= .venv
@@ -67,7 +67,7 @@ links: setup ## write links, tables, times and the picture of the house
 	@$(PY) tools/check.py --export
 
 gpu: setup ## measure this machine's GPU in 8 minutes; writes results/gpu_<card>.csv
-	@$(PY) benchmarks/gpu.py
+	@$(PY) benchmarks/gpu.py $(ARGS)
 
 bench: setup ## this library beside others, in about 10 minutes; writes results/speed.csv
 	@$(PY) tools/environment.py "$(VENV)" bench

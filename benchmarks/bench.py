@@ -496,7 +496,9 @@ def parse():
     parser.add_argument("--what", nargs="*", default=WHAT, choices=WHAT)
     parser.add_argument("--isa", nargs="*", default=ISA, choices=ISA)
     parser.add_argument("--only", nargs="*", help="these sides, beside the first one")
-    parser.add_argument("--small", action="store_true", help="tiny nets, in seconds")
+    parser.add_argument(
+        "--small", action="store_true", help="tiny nets, only to try it: some minutes"
+    )
     parser.add_argument("--device", default="cpu", help="cuda, or cpu")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="a folder; small: none if not said")

@@ -1,7 +1,7 @@
 """Measure a graphics card: one command, at most eight minutes, no network.
 
     make gpu                                       # python benchmarks/gpu.py
-    python benchmarks/gpu.py --device cpu --small  # try the script without a card
+    make gpu ARGS="--device cpu --small"           # try the script without a card
 
 Everything is drawn from a seed. Measured are: the rate of a plain matrix product in
 each format; training of the padded `UNet` at 512x512 with the loop of `train`, in
@@ -520,7 +520,7 @@ def main():
     if device.type == "cpu" and args.device is None:
         print(
             "There is no GPU here, so there is nothing to measure; "
-            "python benchmarks/gpu.py --device cpu --small tries the script."
+            'make gpu ARGS="--device cpu --small" tries the script.'
         )
         return 0
     batch = args.batch or (2 if args.small else 4)

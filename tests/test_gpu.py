@@ -558,3 +558,8 @@ def test_an_instruction_set_can_be_forbidden():
     command = [sys.executable, "-c", code]
     run = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True)
     assert run.stdout.strip() == "torch.contiguous_format", run.stderr
+
+
+def test_a_layout_is_picked_for_a_name_too():
+    assert pick_layout("cpu", "bf16") == torch.channels_last
+    assert layout_rule("cpu") == layout_rule(CPU)

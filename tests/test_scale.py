@@ -13,6 +13,7 @@ from samples import bytes_of, normal, thin_net
 from torch import nn
 
 from unet_tutorial.model import UNet
+from unet_tutorial.predict import Predictor
 from unet_tutorial.scale import array_mean_and_std, predict_array
 from unet_tutorial.tiles import predict_tiled
 
@@ -230,6 +231,9 @@ def test_nan_is_named_where_it_is(value, standardise):
         (thin(2), bytes_of(9, 9), {"standardise": (1, 0)}, ValueError, "standardise"),
         (thin(2, norm="instance"), bytes_of(9, 9), {}, ValueError, 'norm="batch"'),
         (nn.Sequential(thin(padding=1)), bytes_of(9, 9), {}, ValueError, "padded"),
+        (Predictor(thin(2)), bytes_of(9, 9), {}, TypeError, "its .model"),
+        (thin(2), [[1, 2]], {}, TypeError, "a list.*zarr or dask array"),
+        (thin(2), bytes_of(3, 9, 9), {}, ValueError, "has C = 3.*takes C = 1"),
     ],
 )
 def test_what_cannot_be_answered(net, image, options, kind, words):
@@ -238,10 +242,10 @@ def test_what_cannot_be_answered(net, image, options, kind, words):
 
 
 @pytest.mark.parametrize("name", ["dask", "zarr"])
-def test_the_group_is_named_where_it_is_missing(monkeypatch, name):
+def test_what_to_install_is_named_where_it_is_missing(monkeypatch, name):
     monkeypatch.setitem(sys.modules, name, None)
     image = bytes_of(9, 9) if name == "dask" else "image.zarr"
-    with pytest.raises(ImportError, match=r'pip install "unet_tutorial\[scale\]"'):
+    with pytest.raises(ImportError, match=f"{name} is missing; pip install .*{name}"):
         predict_array(thin(2), image, tile=20)
 
 

@@ -151,11 +151,12 @@ def amp_type(
 
 # %% ../nbs/13_gpu.ipynb #layout-rule
 def layout_rule(
-    device: torch.device,  # where it is computed
+    device: torch.device | str,  # where it is computed
     amp: bool | str | None = None,  # 16 bits or not, see amp_type
     training: bool = True,  # False: prediction
 ) -> tuple[torch.memory_format, str]:  # and why
     """Choose the order of a net in memory by what a device does well, and say why."""
+    device = torch.device(device)
     last, default = torch.channels_last, torch.contiguous_format
     level = torch.backends.cpu.get_cpu_capability()  # such as "AVX2" or "AVX512"
     if device.type not in ("cpu", "cuda"):
@@ -172,7 +173,7 @@ def layout_rule(
 
 
 def pick_layout(
-    device: torch.device,  # where it is computed
+    device: torch.device | str,  # where it is computed
     amp: bool | str | None = None,  # 16 bits or not, see amp_type
     training: bool = True,  # False: prediction
 ) -> torch.memory_format:  # for net.to(memory_format=...)

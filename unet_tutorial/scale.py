@@ -33,7 +33,7 @@ def _dask():
         import dask
         import dask.array
     except ImportError as error:
-        text = 'pip install "unet_tutorial[scale]" would work'
+        text = 'pip install "dask[array]" distributed zarr would work'
         raise ImportError(f"{error.name} is missing; {text}") from None
     return dask
 
@@ -44,9 +44,11 @@ def _open(image):
         try:
             import zarr
         except ImportError:
-            text = 'zarr is missing; pip install "unet_tutorial[scale]" would work'
-            raise ImportError(text) from None
+            raise ImportError("zarr is missing; pip install zarr would work") from None
         image = zarr.open_array(str(image), mode="r")
+    if not (hasattr(image, "shape") and hasattr(image, "dtype")):
+        text = "a zarr or dask array would work; of a zarr group, one of its arrays"
+        raise TypeError(f"the image is a {type(image).__name__}; {text}")
     shape, kind = tuple(image.shape), np.dtype(image.dtype)
     if len(shape) not in (2, 3) or 0 in shape:
         raise ValueError(f"the image has shape {shape}; (H, W) or (C, H, W) would work")
@@ -198,6 +200,13 @@ def _ask_chunk(block, sent, plan, block_id):
 # %% ../nbs/22_scale.ipynb #first-answer
 def _first_answer(model, channels, tile, batch_size, standardise):
     """Ask a net about one black pixel, so that what is wrong is refused here."""
+    if not isinstance(model, torch.nn.Module):
+        text = "a net would work; of a Predictor, its .model"
+        raise TypeError(f"the model is a {type(model).__name__}; {text}")
+    takes = getattr(model, "in_channels", channels)
+    if takes != channels:
+        text = f"the image has C = {channels}, the net takes C = {takes}"
+        raise ValueError(f"{text}; (H, W) or (C, H, W) would work, channels first")
     for layer in model.modules():
         if isinstance(layer, torch.nn.InstanceNorm2d | torch.nn.GroupNorm):
             text = "measures each tile by itself, so that tiles would not fit together"
