@@ -30,6 +30,11 @@ from unet_tutorial.data.crops import Windows
 from unet_tutorial.data.pipelines import membrane_pipeline
 from unet_tutorial.data.tissue import TissueChanges
 from unet_tutorial.synthetic import draw_cells
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
+
+from times import processor
+
 from unet_tutorial.train import to_device
 from unet_tutorial.weight_map import separate_cells, weight_map
 
@@ -75,14 +80,6 @@ def megabytes(parts):
     if isinstance(parts, torch.Tensor):
         return parts.nbytes / 1e6
     return sum(megabytes(part) for part in parts)
-
-
-def processor():
-    """Return the name of the processor, where the system tells it."""
-    path = Path("/proc/cpuinfo")
-    text = path.read_text() if path.exists() else ""
-    names = [line for line in text.splitlines() if line.startswith("model name")]
-    return names[0].split(": ")[1] if names else platform.processor()
 
 
 def main():

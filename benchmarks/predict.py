@@ -11,8 +11,8 @@ and ends with labels in memory. The rounds are interleaved and the medians compa
 Labels of each way are compared with those of the textbook. With one thread on a CPU the
 clock counts this program's own seconds, so that others who use the machine count less.
 
-On a processor with AVX-512 a second process is held to AVX2, by ONEDNN_MAX_CPU_ISA and
-ATEN_CPU_CAPABILITY; that is an imitation, and not a processor of that kind.
+On a processor with AVX-512 a second process is held to AVX2, by what LIMITED sets in
+turns.py; that is an imitation, and not a processor of that kind.
 """
 
 import argparse
@@ -25,11 +25,13 @@ import subprocess
 import sys
 import warnings
 from importlib.metadata import version
+from pathlib import Path
 from time import perf_counter, process_time
 
 import numpy as np
 import table
 import torch
+from turns import LIMITED
 
 from unet_tutorial.gpu import pick_device, wait_for
 from unet_tutorial.model import UNet
@@ -37,7 +39,10 @@ from unet_tutorial.predict import Predictor, fold_batch_norm
 from unet_tutorial.synthetic import draw_membranes
 from unet_tutorial.tiles import read_window
 
-AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
+
+from times import processor
+
 LAST = {"memory_format": torch.channels_last}
 
 
@@ -198,16 +203,10 @@ def measure(ways, device, rounds, clock):
     return {name: statistics.median(x) for name, x in times.items()}, changed
 
 
-def processor(device):
+def name_of(device):
     """The name of what computes."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    try:
-        with open("/proc/cpuinfo") as file:
-            lines = [line for line in file if line.startswith("model name")]
-        return lines[0].split(":")[1].strip()
-    except (OSError, IndexError):
-        return platform.processor() or platform.machine()
+    cuda = device.type == "cuda"
+    return torch.cuda.get_device_name(device) if cuda else processor()
 
 
 def instructions():
@@ -243,7 +242,7 @@ def rows_of(options):
                     "labels changed": f"{changed[name]:.5f}",
                     "rounds": rounds,
                     "clock": name_of_clock,
-                    "processor": processor(device),
+                    "processor": name_of(device),
                     "instructions": instructions() if device.type == "cpu" else "",
                     "threads": options.threads,
                     "command": options.command,
@@ -258,7 +257,7 @@ def rows_of(options):
 def imitated():
     """Run this script again, held to AVX2, and return its rows."""
     command = [sys.executable, *sys.argv, "--native-only", "--print"]
-    env = os.environ | AVX2
+    env = os.environ | LIMITED
     done = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         raise SystemExit(done.returncode)

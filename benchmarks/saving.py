@@ -24,13 +24,16 @@ from time import perf_counter
 
 import table
 import torch
-from augment import processor
 
 from unet_tutorial.model import UNet
 from unet_tutorial.runs.checkpoint import save_state
 from unet_tutorial.runs.engine import Training
 from unet_tutorial.runs.logbook import saving, write_history
 from unet_tutorial.runs.weights import save_net
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
+
+from times import processor
 
 ROW = {"train_loss": 0.3, "valid_loss": 0.4}
 

@@ -64,7 +64,11 @@ def _standard(x, normalisation):
 
 # %% ../nbs/14_predict.ipynb #logits
 _WHOLE = 2**20  # pixels that a padded net is given at once
-_TILES = 4  # tiles per call on a GPU; a CPU is as fast with one
+
+
+def _tiles_at_once(model):
+    """Return how many tiles a net is asked in one call; a CPU is as fast with one."""
+    return 1 if next(model.parameters()).device.type == "cpu" else 4
 
 
 def _logits(model, x, tile):
@@ -76,7 +80,7 @@ def _logits(model, x, tile):
     if model.padding:
         parts = [predict_blended(model, one, tile=512, overlap=64) for one in x]
     else:
-        batch = 1 if next(model.parameters()).device.type == "cpu" else _TILES
+        batch = _tiles_at_once(model)
         parts = [predict_tiled(model, one, tile, batch) for one in x]
     return torch.stack(parts) if len(parts) > 1 else parts[0][None]
 
@@ -252,7 +256,7 @@ def label_map(
     if full[0] * full[1] > _LARGE and not size and views == 1:
         rule = None if normalisation == "image" else _standard(x, normalisation)
         side = None if model.padding else tile
-        batch = 1 if next(model.parameters()).device.type == "cpu" else _TILES
+        batch = _tiles_at_once(model)
         return predict_slide(model, x, out, side, batch, rule)
     p = class_probabilities(model, image, size, views, tile, normalisation)
     out[...] = likeliest(p).cpu().numpy()
