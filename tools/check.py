@@ -19,7 +19,8 @@ from notebooks import ROOT, reading_order, relative
 TOOLS = Path(sysconfig.get_path("scripts"))
 # Files go to one core each, so that what their tests share is made once.
 SHARED_OUT = ["--dist", "loadfile"]
-SOURCES = "app benchmarks examples experiments hubconf.py nbs setup.py tests tools".split()
+FOLDERS = "app benchmarks examples experiments nbs tests tools".split()
+SOURCES = [*FOLDERS, "hubconf.py", "setup.py"]
 
 
 def command(

@@ -266,10 +266,10 @@ def docstring(
         rows = [entry(f"{name}:", text, indent + 4) for name, text in errors[:ERRORS]]
         parts.append("\n".join([f"{pad}Raises:", *rows]))
     if example:
-        rows = [
-            f"{pad}    {'...' if line[:1] in ('', ' ', ')', ']', '}') else '>>>'} {line}"
-            for line in example
-        ]
+        inner = ("", " ", ")", "]", "}")  # how the further lines of a statement begin
+        marks = ["..." if line[:1] in inner else ">>>" for line in example]
+        lines = zip(marks, example, strict=True)
+        rows = [f"{pad}    {mark} {line}" for mark, line in lines]
         parts.append("\n".join([f"{pad}Example:", *(row.rstrip() for row in rows)]))
     body = "\n\n".join([sentence, *parts])
     mark = 'r"""' if "\\" in body else '"""'
