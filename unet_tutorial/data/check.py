@@ -194,11 +194,11 @@ class Report:
         value_range: of images of more than 8 bits
     """
 
-    pairs: list[Pair]  # the pairs without a problem
-    problems: list[Problem]  # empty when all is well
-    notes: list[Problem]  # good to know, and no reason to stop
-    rule: str  # how files were paired
-    value_range: tuple[float, float] | None = None  # of images of more than 8 bits
+    pairs: list[Pair]
+    problems: list[Problem]
+    notes: list[Problem]
+    rule: str
+    value_range: tuple[float, float] | None = None
 
     def __str__(self) -> str:
         rows = [fill(f"{len(self.pairs):,} pairs without a problem. {self.rule}", 88)]
