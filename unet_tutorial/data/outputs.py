@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from .images import composite
 from ..runs.files import new_file
 from ..show import overlay
 
@@ -101,11 +102,12 @@ def write_probabilities(
 
 # %% ../../nbs/workshop/data/outputs.ipynb #44507ba7
 def painted(
-    image: np.ndarray,  # (H, W) or (H, W, 3), any numbers
+    image: np.ndarray,  # (H, W) or (H, W, C), any numbers; see images.composite
     labels: np.ndarray,  # (H, W) whole numbers, 0 is not painted
     opacity: float = 0.5,  # of the paint, 0 to 1
 ) -> np.ndarray:  # (H, W, 3) uint8
     """Return an image with its label map painted over it, in bytes."""
+    image = composite(image)
     if image.dtype != np.uint8:
         image = image.astype(float)  # show would take whole numbers for labels
     kind = bool if labels.max() <= 1 else np.int32  # orange; a colour for each label
@@ -115,7 +117,7 @@ def painted(
 
 def write_overlay(
     path: str | Path,  # the .png file to write
-    image: np.ndarray,  # (H, W) or (H, W, 3), any numbers
+    image: np.ndarray,  # (H, W) or (H, W, C), any numbers; see images.composite
     labels: np.ndarray,  # (H, W) whole numbers, 0 is not painted
     overwrite: bool = False,  # replace a file that is there
     opacity: float = 0.5,  # of the paint, 0 to 1

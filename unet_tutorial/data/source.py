@@ -37,7 +37,9 @@ def _files(item):
 def _size(source, i):
     """Return the (H, W) of an image; of a file only the head is read."""
     path = source.items[i].image
-    return upright_size(path) if path.is_file() else source.image(i).shape[:2]
+    if not path.is_file():
+        return source.image(i).shape[:2]
+    return upright_size(path, source.channels, source.axes)
 
 
 def _describe(source):
@@ -58,12 +60,13 @@ class Source:
     items: list[Item]  # in the same order on every machine
     classes: tuple[str, ...]  # names of the labels 0, 1, ...: the background first
     read_truth: Callable  # (item, size) -> (H, W) integers
-    read_pixels: Callable  # (item, size) -> uint8, (H, W), or (H, W, 3) in colour
-    channels: int = 3  # of every image: 1 or 3
+    read_pixels: Callable  # (item, size) -> uint8, (H, W), or (H, W, channels)
+    channels: int = 3  # of every image: 1 grey, 3 colours, or any other number
     instances: bool = False  # whether labels number objects instead of classes
     unit: str = "image"  # what a group is: a car, a sequence
     gap: int | None = None  # a stack: slices left unused beside a held-out block
     note: str = ""  # what was left out, if anything
+    axes: str | None = None  # a letter per axis of .npy and TIFF files, see images
 
     def __len__(self) -> int:
         return len(self.items)
