@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['SUFFIXES', 'ENDINGS', 'BadFile', 'name_some', 'open_image', 'upright_size', 'is_grey', 'load_upright', 'to_bytes',
            'eight_bits', 'read_image', 'stack_shape', 'read_page', 'read_stack', 'why_not_two', 'to_mask',
-           'one_channel', 'read_mask', 'read_labels', 'read_pixels', 'as_images', 'list_files', 'find_files',
-           'find_images']
+           'one_channel', 'read_mask', 'read_labels', 'read_pixels', 'channels_last', 'as_images', 'list_files',
+           'find_files', 'find_images']
 
 # %% ../../nbs/workshop/data/images.ipynb #imports
 import os
@@ -631,9 +631,71 @@ def read_pixels(
         _check_no_film(image, path)
         return _as_seen(_upright(image))
 
+# %% ../../nbs/workshop/data/images.ipynb #axes-named
+_LETTERS = str.maketrans("YXSZTIQR", "HWCNNNNN")  # those of TIFF and ImageJ, in ours
+
+
+def _named_axes(axes, shape):
+    """Return the letters that somebody gave to the axes, or say what would work."""
+    names = axes.upper().translate(_LETTERS)
+    once = [names.count(letter) for letter in "HWC"]
+    if len(names) != len(shape) or not set(names) <= set("HWCN") or once[:2] != [1, 1]:
+        text = "one letter per axis would work, such as HWC, CHW, NHW or NHWC"
+        raise ValueError(f"axes={axes!r} for an array of shape {shape}: {text}")
+    if once[2] > 1:
+        raise ValueError(f"axes={axes!r}: C, or S, names the channels once")
+    return names
+
+
+def _guessed_axes(shape, channels):
+    """Return the letters of the axes as the number of channels says."""
+    if len(shape) == 4:
+        first = channels == shape[1] != shape[3]
+        return "NCHW" if first else "NHWC"
+    if len(shape) == 2 or channels is None:
+        return {2: "HW"}.get(len(shape), "HWC" if shape[-1] in (1, 3, 4) else "NHW")
+    few = channels == 1 and shape[2] <= 5  # too few to be the columns of an image
+    if shape[2] == channels or few:
+        return "HWC"
+    return "CHW" if shape[0] == channels != 1 else "NHW"
+
+# %% ../../nbs/workshop/data/images.ipynb #axes-last
+def channels_last(
+    image: np.ndarray,  # an image or a stack, its channels first, last or none
+    channels: int | None = None,  # of each image, such as a net's; None: see above
+    axes: str | None = None,  # a letter per axis, such as "CHW"; None: by `channels`
+) -> tuple[np.ndarray, bool]:  # a view (H, W[, C]) or (N, H, W[, C]); is it a stack?
+    """Order the axes of an image or a stack, as the number of channels says."""
+    if image.ndim not in (2, 3, 4) and axes is None or 0 in image.shape:
+        text = "(H, W), (H, W, C) or a stack of them, with at least one pixel"
+        raise ValueError(f"the image has shape {image.shape}; {text} would work")
+    shape = image.shape
+    names = _named_axes(axes, shape) if axes else _guessed_axes(shape, channels)
+    given = shape[names.index("C")] if "C" in names else 1
+    grey = {given, channels} == {1, 3} and "C" in names  # perhaps saved in colours
+    if channels not in (None, given) and len(shape) > 2 and not grey:
+        raise ValueError(_unfit(shape, names, given, channels))
+    order = [at for letter in "NHWC" for at, name in enumerate(names) if name == letter]
+    image = image.transpose(order)
+    more = names.count("N")  # depths and times, for example
+    if more > 1:
+        image = image.reshape(-1, *image.shape[more:])
+    return image, more > 0
+
+
+def _unfit(shape, names, given, channels):
+    """Say why an array is not what a number of channels asks for."""
+    text = f"an array {shape} has {given} channels, not {channels}"
+    if names == "NHW":
+        text = f"an array {shape} has no axis of {channels} channels"
+    remedy = "axes= names its axes, such as HWC, CHW, NHW (a stack of grey images)"
+    return f"{text}: an array with {channels} would work; {remedy}"
+
 # %% ../../nbs/workshop/data/images.ipynb #196826e4
 def as_images(
     image: np.ndarray | Image.Image | str | Path,  # one image, or a stack of them
+    channels: int | None = None,  # of each image, such as a net's; None: by the shape
+    axes: str | None = None,  # a letter per axis, such as "CHW"; None: by `channels`
 ) -> tuple[list[np.ndarray], bool]:  # each (H, W) or (H, W, C); is it a stack?
     """Take an array, a PIL image or a file for a list of images."""
     if isinstance(image, str | Path):
@@ -645,10 +707,7 @@ def as_images(
         raise TypeError(f"{kind}: an array (H, W), a PIL image or a file would work")
     if image.dtype.kind not in "uif":
         raise TypeError(f"the image is {image.dtype}; integers or floats would work")
-    if image.ndim not in (2, 3, 4) or 0 in image.shape:
-        text = "(H, W), (H, W, 3) or a stack of them, with at least one pixel"
-        raise ValueError(f"the image has shape {image.shape}; {text} would work")
-    stack = image.ndim == 4 or (image.ndim == 3 and image.shape[-1] not in (1, 3, 4))
+    image, stack = channels_last(image, channels, axes)
     return list(image) if stack else [image], stack
 
 # %% ../../nbs/workshop/data/images.ipynb #89b3305c
