@@ -12,6 +12,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from math import ceil, cos, radians, sin
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,8 +22,15 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .blocks import DoubleConv
-from .data.images import as_images, to_bytes
-from .data.slides import likeliest, predict_blended, predict_slide
+from .data.adapter import Adapter, check_known, unwrapped
+from .data.images import to_bytes
+from .data.inputs import channels_first, take_images
+from unet_tutorial.data.slides import (
+    likeliest,
+    predict_blended,
+    predict_slide,
+    whole_steps,
+)
 from .gpu import amp_type, pick_device, pick_layout
 from .model import UNet
 from .runs.memory import keep_a_little
@@ -31,30 +39,13 @@ from unet_tutorial.tiles import (
     ask_net,
     check_finite,
     eval_mode,
+    fact,
+    first_weight,
     mean_and_std,
     predict_tiled,
 )
 
 # %% ../nbs/14_predict.ipynb #19ab3550
-def _channels_first(image, model):
-    """Return an image (H, W) or (H, W, C) as the view (C, H, W) that a net takes."""
-    if image.dtype.kind not in "iuf":
-        raise TypeError(f"the image is {image.dtype}; integers or floats would work")
-    if model.num_classes < 2:
-        raise ValueError("this net has one class; it needs one for the background, too")
-    channels = model.in_channels
-    given = 1 if image.ndim == 2 else image.shape[2]
-    if given == 3 and channels == 1 and (image == image[..., :1]).all():
-        return image[None, ..., 0]  # grey, saved as colours
-    if given != channels:
-        way = {1: 'convert("L") makes it grey', 3: 'convert("RGB") gives it three'}
-        raise ValueError(
-            f"the image has {given} channels, the net takes {channels}; of a file, "
-            f"Image.open(file).{way.get(channels, 'getchannel(0) is one')}"
-        )
-    return image[None] if image.ndim == 2 else np.moveaxis(image, -1, 0)
-
-
 def _standard(x, normalisation):
     """Return mean and deviation to remove from (C, H, W), in its own units."""
     if isinstance(normalisation, str):  # "image"
@@ -68,17 +59,19 @@ _WHOLE = 2**20  # pixels that a padded net is given at once
 
 def _tiles_at_once(model):
     """Return how many tiles a net is asked in one call; a CPU is as fast with one."""
-    return 1 if next(model.parameters()).device.type == "cpu" else 4
+    return 1 if first_weight(model).device.type == "cpu" else 4
 
 
 def _logits(model, x, tile):
     """Ask a net about standardised (B, C, H, W): logits (B, K, H, W), where it is."""
     height, width = x.shape[-2:]
-    if model.padding and height * width <= _WHOLE:
+    padded = fact(model, "padding")
+    if padded and height * width <= _WHOLE:
         with eval_mode(model):
             return ask_net(model, list(x))
-    if model.padding:
-        parts = [predict_blended(model, one, tile=512, overlap=64) for one in x]
+    if padded:
+        side, overlap = whole_steps(model, 512), whole_steps(model, 64)
+        parts = [predict_blended(model, one, side, overlap) for one in x]
     else:
         batch = _tiles_at_once(model)
         parts = [predict_tiled(model, one, tile, batch) for one in x]
@@ -86,11 +79,29 @@ def _logits(model, x, tile):
 
 # %% ../nbs/14_predict.ipynb #8ca8e399
 def labels_at(
-    p: np.ndarray,  # (K, H, W) probabilities, the background first
+    p: np.ndarray,  # (K, H, W) or (N, K, H, W) probabilities, the background first
     threshold: float = 0.5,  # 0 to 1: foreground must be more likely than this
-) -> np.ndarray:  # (H, W) uint8
+) -> np.ndarray:  # (H, W) or (N, H, W), of one byte each where that is enough
     """Label the pixels whose foreground is likelier than a threshold."""
-    return np.where(1 - p[0] > threshold, p[1:].argmax(0) + 1, 0).astype(np.uint8)
+    _check_probabilities(p, threshold)
+    background, others = p[..., 0, :, :], p[..., 1:, :, :]
+    labels = np.where(1 - background > threshold, others.argmax(-3) + 1, 0)
+    return labels.astype(_label_type(p.shape[-3]))
+
+
+def _label_type(classes):
+    return np.uint8 if classes <= 256 else np.int32
+
+
+def _check_probabilities(p, threshold):
+    """Raise an error unless these are probabilities of two classes or more."""
+    if not isinstance(p, np.ndarray):
+        raise TypeError(f"p is a {type(p).__name__}; an array would work: p.cpu().numpy()")
+    if p.ndim < 3 or p.shape[-3] < 2:
+        text = "(K, H, W) or (N, K, H, W) with K of 2 or more would work"
+        raise ValueError(f"p has shape {p.shape}; {text}")
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"threshold={threshold}; a number from 0 to 1 would work")
 
 # %% ../nbs/14_predict.ipynb #52543666
 def turn(
@@ -182,14 +193,15 @@ def _resize(x, size):
 
 def _prepared(model, image, size, normalisation):
     """Return an image as the net takes it: (C, h, w), standardised, on its device."""
-    x = _channels_first(image, model)  # (C, H, W)
+    x = channels_first(image, fact(model, "in_channels"))  # (C, H, W)
     check_finite(x)
     x = _resize(x, size) if size else x  # (C, h, w)
     mean, std = _standard(x, normalisation)
-    device = next(model.parameters()).device
+    device = first_weight(model).device
     if x.dtype == np.uint8:  # a quarter of the bytes travel; exact in 32 bits
         x = torch.from_numpy(np.array(x, order="C")).to(device)
         return x.float().sub_(mean).div_(std)
+    x = x.astype(np.float32) if x.dtype == np.float16 else x  # which would overflow
     return torch.from_numpy(((x - mean) / std).astype(np.float32)).to(device)
 
 # %% ../nbs/14_predict.ipynb #probabilities
@@ -203,15 +215,27 @@ def _probabilities(model, images, size, views, tile, normalisation):
     return F.interpolate(p, full, mode="bilinear") if size else p
 
 
+def _single(image, model, axes):
+    """Return the one image (H, W) or (H, W, C) that a net is to be asked about."""
+    check_known(model)
+    images, _ = take_images(image, fact(model, "in_channels"), axes)
+    if len(images) != 1:
+        text = "one image would work, or Predictor(net) for all of them"
+        raise ValueError(f"these are {len(images)} images; {text}")
+    return images[0]
+
+
 def class_probabilities(
-    model: UNet,  # trained, on any device
-    image: np.ndarray,  # (H, W) or (H, W, C), any numbers, any size
+    model: UNet | Adapter,  # trained, on any device
+    image: np.ndarray,  # (H, W), (H, W, C) or (C, H, W), any numbers, any size
     size: tuple[int, int] | None = None,  # (h, w) that the net was trained at
     views: int = 1,  # averaged: 1; 2, 4 or 8 positions of a square; 7 rotations
     tile: int = 388,  # side of the output tile of an unpadded net
     normalisation: str | tuple[float, float] = "image",  # or mean and deviation
+    axes: str | None = None,  # a letter per axis, such as "CHW"; None: by the channels
 ) -> Tensor:  # (K, H, W) float32 on the net's device, 0 to 1; over K their sum is 1
     """Ask a net how likely each class is at each pixel of an image."""
+    image = _single(image, model, axes)
     return _probabilities(model, [image], size, views, tile, normalisation)[0]
 
 # %% ../nbs/14_predict.ipynb #79f51e0b
@@ -234,31 +258,43 @@ class Averaged(nn.Module):
         p = torch.stack([average_views(ask, one, self.views) for one in x])
         return p.clamp(min=1e-12).log()
 
+    @property
+    def module(self):
+        """Return the net inside, which tiles ask for its margin."""
+        return self.net
+
 # %% ../nbs/14_predict.ipynb #b9d87e7c
 _LARGE = 2**26  # pixels: above that, tile by tile
 
 
 def label_map(
-    model: UNet,  # trained, on any device
-    image: np.ndarray,  # (H, W) or (H, W, C), any numbers; a memmap is read in pieces
+    model: UNet | Adapter,  # trained, on any device
+    image: np.ndarray,  # as for class_probabilities; a memmap is read in pieces
     out: np.ndarray | None = None,  # (H, W) integers to fill, such as a memmap
     size: tuple[int, int] | None = None,  # (h, w) that the net was trained at
     views: int = 1,  # averaged: 1; 2, 4 or 8 positions of a square; 7 rotations
     tile: int = 388,  # side of the output tile of an unpadded net
     normalisation: str | tuple[float, float] = "image",  # or mean and deviation
+    axes: str | None = None,  # a letter per axis, such as "CHW"; None: by the channels
 ) -> np.ndarray:  # (H, W), the likeliest class of each pixel: out, or new uint8
     """Ask a net for the label of each pixel of an image."""
-    x = _channels_first(image, model)  # (C, H, W)
-    full = x.shape[1:]
-    out = np.empty(full, np.uint8) if out is None else out
-    if out.shape != full or out.dtype.kind not in "iu":
-        raise ValueError(f"out is {out.dtype} {out.shape}; integers {full} would work")
-    if full[0] * full[1] > _LARGE and not size and views == 1:
+    image = _single(image, model, axes)
+    full, most = image.shape[:2], fact(model, "num_classes") - 1
+    out = np.empty(full, _label_type(most + 1)) if out is None else out
+    if out.shape != full or out.dtype.kind not in "iu" or np.iinfo(out.dtype).max < most:
+        text = f"integers {full} of 0 to {most} would work"
+        raise ValueError(f"out is {out.dtype} {out.shape}; {text}")
+    return _fill(model, image, out, size, views, tile, normalisation)
+
+
+def _fill(model, image, out, size, views, tile, normalisation):
+    """Write the label of each pixel of one image (H, W) or (H, W, C) into an array."""
+    if out.size > _LARGE and not size and views == 1:
+        x = channels_first(image, fact(model, "in_channels"))  # (C, H, W)
         rule = None if normalisation == "image" else _standard(x, normalisation)
-        side = None if model.padding else tile
-        batch = _tiles_at_once(model)
-        return predict_slide(model, x, out, side, batch, rule)
-    p = class_probabilities(model, image, size, views, tile, normalisation)
+        side = None if fact(model, "padding") else tile
+        return predict_slide(model, x, out, side, _tiles_at_once(model), rule)
+    p = _probabilities(model, [image], size, views, tile, normalisation)[0]
     out[...] = likeliest(p).cpu().numpy()
     return out
 
@@ -281,11 +317,14 @@ def fold_batch_norm(
 # %% ../nbs/14_predict.ipynb #ready
 def _ready(model, device, amp):
     """Copy a net to where it is asked: folded, in its format and its order."""
-    device = next(model.parameters()).device if device is None else pick_device(device)
+    model = unwrapped(model)
+    device = first_weight(model).device if device is None else pick_device(device)
     dtype, order = amp_type(amp, device), pick_layout(device, amp, training=False)
     if device.type == "cpu":
         keep_a_little()  # of its memory between two images
-    return fold_batch_norm(model).to(device, dtype, memory_format=order)
+    if isinstance(model, UNet):
+        return fold_batch_norm(model).to(device, dtype, memory_format=order)
+    return deepcopy(model).eval().requires_grad_(False).to(device, dtype)
 
 # %% ../nbs/14_predict.ipynb #notes
 @dataclass(frozen=True)
@@ -306,20 +345,51 @@ _IN_FILE = ("size", "normalisation", "classes", "tile", "value_range")
 
 def _checked(notes, model):
     """Return notes; raise an error where they and the net do not fit together."""
-    if not isinstance(model, UNet):
-        raise TypeError(f"{type(model)} is no UNet; Predictor.load opens a file")
+    model = unwrapped(model) if isinstance(model, nn.Module) else model
+    if not isinstance(model, UNet | Adapter):
+        cure = "Predictor.load opens a file"
+        if isinstance(model, nn.Module):
+            cure = "Adapter(net, in_channels=3, num_classes=2) of data.adapter would work"
+        raise TypeError(f"a {type(model).__name__} is no UNet; {cure}")
+    check_known(model)
     for given in (len(notes.classes) if notes.classes else None, notes.num_classes):
         if given is not None and given != model.num_classes:
             raise ValueError(
                 f"the net has {model.num_classes} classes, {given} were asked for; "
                 f"UNet(num_classes={given}) would have to be trained"
             )
-    rule, ends = notes.normalisation, notes.value_range
-    if rule != "image" and (isinstance(rule, str) or len(rule) != 2 or rule[1] <= 0):
-        raise ValueError(f'normalisation={rule!r}; "image" or two numbers would work')
-    if ends is not None and not ends[0] < ends[1]:
-        raise ValueError(f"value_range={ends!r}; two rising numbers would work")
     _check_views(notes.views)
+    return notes
+
+# %% ../nbs/14_predict.ipynb #notes-check
+def _pair(value, kinds="iuf"):
+    """Return two finite numbers as an array, or None."""
+    try:
+        pair = np.asarray(value)
+    except ValueError:  # of several lengths
+        return None
+    if pair.shape != (2,) or pair.dtype.kind not in kinds:
+        return None
+    return pair if np.isfinite(pair).all() else None
+
+
+def _noted(notes):
+    """Return Notes of what was given; refuse a name or a value that cannot be one."""
+    names = list(Notes.__dataclass_fields__)
+    if unknown := [name for name in notes if name not in names]:
+        text = f"{', '.join(unknown)} is no option of Predictor"
+        raise TypeError(f"{text}; device, amp, {', '.join(names)} would work")
+    notes = Notes(**notes)
+    size, rule, ends = notes.size, notes.normalisation, notes.value_range
+    size_pair, rule_pair, ends_pair = _pair(size, "iu"), _pair(rule), _pair(ends)
+    if size is not None and (size_pair is None or size_pair.min() < 1):
+        raise ValueError(f"size={size!r}; two positive integers would work")
+    if not isinstance(rule, str) and rule_pair is not None and rule_pair[1] > 0:
+        rule = "image"
+    if not isinstance(rule, str) or rule != "image":
+        raise ValueError(f'normalisation={rule!r}; "image" or two numbers would work')
+    if ends is not None and (ends_pair is None or ends_pair[0] >= ends_pair[1]):
+        raise ValueError(f"value_range={ends!r}; two rising numbers would work")
     return notes
 
 # %% ../nbs/14_predict.ipynb #c8d65a96
@@ -347,8 +417,8 @@ def _at_once(model, notes, shape):
     if model.padding == 0 or pixels > _WHOLE:
         return 1  # tile by tile
     most = _WHOLE
-    if next(model.parameters()).device.type == "cpu":
-        most = _NUMBERS // model.base_channels
+    if first_weight(model).device.type == "cpu":
+        most = _NUMBERS // fact(model, "base_channels", 64)
     return max(1, min(most // pixels, _ENLARGED // (shape[0] * shape[1])))
 
 
@@ -358,7 +428,8 @@ def _answers(model, notes, images, as_labels):
     names = "size", "views", "tile", "normalisation"
     options = {name: getattr(notes, name) for name in names}
     if as_labels and len(images) == 1:  # perhaps a slide
-        return [label_map(model, images[0], **options)]
+        out = np.empty(images[0].shape[:2], _label_type(model.num_classes))
+        return [_fill(model, images[0], out, **options)]
     p = _probabilities(model, images, **options)  # (B, K, H, W)
     if as_labels:
         p = torch.stack([likeliest(one) for one in p])  # (B, H, W)
@@ -378,21 +449,15 @@ def _groups(images, model, notes):
         yield group
 
 
-def _each(model, notes, image, as_labels):
+def _each(model, notes, image, axes, as_labels):
     """Ask about an image, about each of a stack, or about each of a list."""
-    listed = isinstance(image, list)
-    if listed:
-        images = [one for part in image for one in as_images(part)[0]]
-        if len(images) != len(image):
-            raise ValueError("a list of images holds a stack; ask about it by itself")
-    else:
-        images, stack = as_images(image)
+    images, kind = take_images(image, model.in_channels, axes)
     answers = []
     for group in _groups(images, model, notes):
         answers += _answers(model, notes, group, as_labels)
-    if listed:
+    if kind == "list":
         return answers
-    return np.stack(answers) if stack else answers[0]
+    return np.stack(answers) if kind == "stack" else answers[0]
 
 # %% ../nbs/14_predict.ipynb #6f740e10
 class Predictor:
@@ -400,12 +465,12 @@ class Predictor:
 
     def __init__(
         self,
-        model: UNet,  # trained; a copy is asked, so later training does not matter
+        model: UNet | Adapter,  # trained; a copy is asked, whatever happens to it later
         device: torch.device | str | None = None,  # of the copy; None: the net's own
         amp: bool | str = False,  # 16 bits: True, "auto" (where faster), "bf16", "fp16"
-        **notes,  # see Notes, such as views=8
+        **notes,  # size, normalisation, classes, tile, value_range, views, num_classes
     ):
-        self.notes = _checked(Notes(**notes), model)
+        self.notes = _checked(_noted(notes), model)
         self.classes, self.value_range = self.notes.classes, self.notes.value_range
         self.model = _ready(model, device, amp)
 
@@ -414,17 +479,26 @@ class Predictor:
         cls,
         path: str | Path,  # a file that save_net wrote, or a run's folder
         device: torch.device | str | None = None,  # None: the fastest at hand
-        **options,  # amp, and Notes: they come before those in the file
+        **options,  # amp, and the notes of Predictor: they come before those in the file
     ) -> "Predictor":
         """Read a trained net and its notes from its file."""
+        _noted({name: value for name, value in options.items() if name != "amp"})
         model, found = load_net(find_net(path))
         found = {name: found[name] for name in _IN_FILE if name in found}
         return cls(model, pick_device(device), **{**found, **options})
 
-    def probabilities(self, image):  # an image, a file, a stack, or a list of images
-        """Return how likely each class is: (K, H, W), of a stack (N, K, H, W)."""
-        return _each(self.model, self.notes, image, as_labels=False)
+    def probabilities(
+        self,
+        image: Any,  # array, tensor, PIL image or file; one image or a stack; or a list
+        axes: str | None = None,  # a letter per axis, such as "CHW"; None: by the net
+    ) -> np.ndarray | list[np.ndarray]:  # (K, H, W), of a stack (N, K, H, W)
+        """Return how likely each class is at each pixel."""
+        return _each(self.model, self.notes, image, axes, as_labels=False)
 
-    def __call__(self, image):  # an image, a file, a stack, or a list of images
-        """Return the label of each pixel: (H, W) uint8, of a stack (N, H, W)."""
-        return _each(self.model, self.notes, image, as_labels=True)
+    def __call__(
+        self,
+        image: Any,  # array, tensor, PIL image or file; one image or a stack; or a list
+        axes: str | None = None,  # a letter per axis, such as "CHW"; None: by the net
+    ) -> np.ndarray | list[np.ndarray]:  # (H, W) of one byte each, of a stack (N, H, W)
+        """Return the label of each pixel."""
+        return _each(self.model, self.notes, image, axes, as_labels=True)

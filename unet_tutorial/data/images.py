@@ -649,15 +649,19 @@ def _named_axes(axes, shape):
 
 def _guessed_axes(shape, channels):
     """Return the letters of the axes as the number of channels says."""
+    first = shape[-3:-2] == (channels,) and (len(shape) == 4 or channels != 1)
+    if first and shape[-1] == channels:
+        text = f"the {channels} channels of an array {shape} could be either axis"
+        n = "N" if len(shape) == 4 else ""
+        raise ValueError(f'{text}; axes="{n}CHW" or axes="{n}HWC" would work')
     if len(shape) == 4:
-        first = channels == shape[1] != shape[3]
         return "NCHW" if first else "NHWC"
     if len(shape) == 2 or channels is None:
         return {2: "HW"}.get(len(shape), "HWC" if shape[-1] in (1, 3, 4) else "NHW")
     few = channels == 1 and shape[2] <= 5  # too few to be the columns of an image
     if shape[2] == channels or few:
         return "HWC"
-    return "CHW" if shape[0] == channels != 1 else "NHW"
+    return "CHW" if first else "NHW"
 
 # %% ../../nbs/workshop/data/images.ipynb #axes-last
 def channels_last(
@@ -702,6 +706,7 @@ def as_images(
         image = read_pixels(image)
     elif isinstance(image, Image.Image):
         image = _as_seen(_upright(image))
+        axes = axes or "HWC"[: image.ndim]
     if not isinstance(image, np.ndarray):
         kind = type(image).__name__
         raise TypeError(f"{kind}: an array (H, W), a PIL image or a file would work")
