@@ -11,6 +11,8 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from math import ceil, cos, radians, sin
+from numbers import Integral, Real
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from .blocks import DoubleConv
 from .data.adapter import Adapter, check_known, unwrapped
 from .data.images import to_bytes
-from .data.inputs import channels_first, take_images
+from .data.inputs import channels_first, check_units, take_images
 from unet_tutorial.data.slides import (
     likeliest,
     predict_blended,
@@ -38,6 +40,7 @@ from .runs.weights import find_net, load_net
 from unet_tutorial.tiles import (
     ask_net,
     check_finite,
+    check_net,
     eval_mode,
     fact,
     first_weight,
@@ -100,8 +103,8 @@ def _check_probabilities(p, threshold):
     if p.ndim < 3 or p.shape[-3] < 2:
         text = "(K, H, W) or (N, K, H, W) with K of 2 or more would work"
         raise ValueError(f"p has shape {p.shape}; {text}")
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"threshold={threshold}; a number from 0 to 1 would work")
+    if not isinstance(threshold, Real) or not 0 <= threshold <= 1:
+        raise ValueError(f"threshold={threshold!r}; a number from 0 to 1 would work")
 
 # %% ../nbs/14_predict.ipynb #52543666
 def turn(
@@ -164,7 +167,7 @@ def _check_views(views):
     """Raise a ValueError unless an average over so many views is known."""
     if views not in (1, 2, 4, 7, 8):
         raise ValueError(
-            f"views={views}; 1, 2 (and its mirror image), 4 (quarter turns), 8 (and "
+            f"views={views!r}; 1, 2 (and its mirror image), 4 (quarter turns), 8 (and "
             "their mirror images) or 7 (by sevenths of a turn) would work"
         )
 
@@ -220,7 +223,7 @@ def _single(image, model, axes):
     check_known(model)
     images, _ = take_images(image, fact(model, "in_channels"), axes)
     if len(images) != 1:
-        text = "one image would work, or Predictor(net) for all of them"
+        text = "one image would work, and Predictor(net) takes all of them"
         raise ValueError(f"these are {len(images)} images; {text}")
     return images[0]
 
@@ -235,6 +238,7 @@ def class_probabilities(
     axes: str | None = None,  # a letter per axis, such as "CHW"; None: by the channels
 ) -> Tensor:  # (K, H, W) float32 on the net's device, 0 to 1; over K their sum is 1
     """Ask a net how likely each class is at each pixel of an image."""
+    check_units(size, normalisation)
     image = _single(image, model, axes)
     return _probabilities(model, [image], size, views, tile, normalisation)[0]
 
@@ -248,6 +252,7 @@ class Averaged(nn.Module):
         views: int = 8,  # see average_views; 7 is for padded nets
     ):
         super().__init__()
+        check_net(net)
         _check_views(views)
         self.net, self.views = net, views
 
@@ -278,13 +283,21 @@ def label_map(
     axes: str | None = None,  # a letter per axis, such as "CHW"; None: by the channels
 ) -> np.ndarray:  # (H, W), the likeliest class of each pixel: out, or new uint8
     """Ask a net for the label of each pixel of an image."""
+    check_units(size, normalisation)
     image = _single(image, model, axes)
-    full, most = image.shape[:2], fact(model, "num_classes") - 1
-    out = np.empty(full, _label_type(most + 1)) if out is None else out
-    if out.shape != full or out.dtype.kind not in "iu" or np.iinfo(out.dtype).max < most:
-        text = f"integers {full} of 0 to {most} would work"
-        raise ValueError(f"out is {out.dtype} {out.shape}; {text}")
+    full, classes = image.shape[:2], fact(model, "num_classes")
+    out = np.empty(full, _label_type(classes)) if out is None else out
+    _check_labels_fit(out, full, classes)
     return _fill(model, image, out, size, views, tile, normalisation)
+
+
+def _check_labels_fit(out, full, classes):
+    """Raise a ValueError unless an array can take the labels of an image."""
+    kind, shape = np.asarray(out).dtype, np.shape(out)
+    fits = isinstance(out, np.ndarray) and shape == full and kind.kind in "iu"
+    if not fits or np.iinfo(kind).max < classes - 1 or not out.flags.writeable:
+        text = f"an array of integers {full} that takes {classes - 1} would work"
+        raise ValueError(f"out is a {type(out).__name__} of {kind} {shape}; {text}")
 
 
 def _fill(model, image, out, size, views, tile, normalisation):
@@ -358,21 +371,9 @@ def _checked(notes, model):
                 f"the net has {model.num_classes} classes, {given} were asked for; "
                 f"UNet(num_classes={given}) would have to be trained"
             )
-    _check_views(notes.views)
     return notes
 
 # %% ../nbs/14_predict.ipynb #notes-check
-def _pair(value, kinds="iuf"):
-    """Return two finite numbers as an array, or None."""
-    try:
-        pair = np.asarray(value)
-    except ValueError:  # of several lengths
-        return None
-    if pair.shape != (2,) or pair.dtype.kind not in kinds:
-        return None
-    return pair if np.isfinite(pair).all() else None
-
-
 def _noted(notes):
     """Return Notes of what was given; refuse a name or a value that cannot be one."""
     names = list(Notes.__dataclass_fields__)
@@ -380,16 +381,14 @@ def _noted(notes):
         text = f"{', '.join(unknown)} is no option of Predictor"
         raise TypeError(f"{text}; device, amp, {', '.join(names)} would work")
     notes = Notes(**notes)
-    size, rule, ends = notes.size, notes.normalisation, notes.value_range
-    size_pair, rule_pair, ends_pair = _pair(size, "iu"), _pair(rule), _pair(ends)
-    if size is not None and (size_pair is None or size_pair.min() < 1):
-        raise ValueError(f"size={size!r}; two positive integers would work")
-    if not isinstance(rule, str) and rule_pair is not None and rule_pair[1] > 0:
-        rule = "image"
-    if not isinstance(rule, str) or rule != "image":
-        raise ValueError(f'normalisation={rule!r}; "image" or two numbers would work')
-    if ends is not None and (ends_pair is None or ends_pair[0] >= ends_pair[1]):
-        raise ValueError(f"value_range={ends!r}; two rising numbers would work")
+    check_units(notes.size, notes.normalisation, notes.value_range)
+    _check_views(notes.views)
+    for name in ("tile", "num_classes"):
+        value = getattr(notes, name)
+        if value is not None and (not isinstance(value, Integral) or value < 1):
+            raise ValueError(f"{name}={value!r}; a positive integer would work")
+    if not isinstance(notes.classes, list | tuple | None):
+        raise ValueError(f"classes={notes.classes!r}; a list of names would work")
     return notes
 
 # %% ../nbs/14_predict.ipynb #c8d65a96
@@ -483,6 +482,9 @@ class Predictor:
     ) -> "Predictor":
         """Read a trained net and its notes from its file."""
         _noted({name: value for name, value in options.items() if name != "amp"})
+        if not isinstance(path, str | PathLike):
+            text = "a file or a folder would work; of a net itself, Predictor(net)"
+            raise TypeError(f"the path is a {type(path).__name__}; {text}")
         model, found = load_net(find_net(path))
         found = {name: found[name] for name in _IN_FILE if name in found}
         return cls(model, pick_device(device), **{**found, **options})

@@ -11,6 +11,7 @@ __all__ = ['lost_pixels', 'mirror_positions', 'read_window', 'tile_starts', 'mea
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain, product
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -229,6 +230,9 @@ def check_image(
         if shape[-1] in (takes, 3, 4):
             cure = "Channels last? np.moveaxis(image, -1, 0) would work"
         raise ValueError(f"the image has shape {shape}, the net takes C = {takes}. {cure}")
+    if isinstance(image, np.ma.MaskedArray):
+        text = "its hidden pixels would be seen; image.filled(0) would work"
+        raise TypeError(f"the image is a masked array: {text}")
     if isinstance(image, torch.Tensor | np.ndarray):
         check_finite(image)
 
@@ -236,6 +240,9 @@ def check_image(
 def _check_tiles(output_tile, rules, batch_size):
     """Raise a ValueError unless tiles of this size fit the net."""
     margin, step = 2 * rules.margin, rules.step
+    for name, value in {"output tile": output_tile, "batch_size": batch_size}.items():
+        if not isinstance(value, Integral):
+            raise TypeError(f"the {name} is {value!r}; an integer would work")
     near = rules.near(max(output_tile, step) + margin)
     near = sorted({side - margin for side in near if side and side - margin >= step})
     if near != [output_tile]:

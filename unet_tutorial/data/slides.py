@@ -8,6 +8,7 @@ __all__ = ['slide_mean_and_std', 'Standardised', 'whole_steps', 'predict_blended
 # %% ../../nbs/workshop/data/slides.ipynb #imports
 import mmap
 from itertools import product
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -90,6 +91,8 @@ def whole_steps(
 
 def _check_multiple(name, pixels, step, least):
     """Raise a ValueError unless these pixels are a multiple, and not too few."""
+    if not isinstance(pixels, Integral):
+        raise TypeError(f"{name}={pixels!r}; an integer would work")
     near = {max(least, pixels // step * step), max(least, -(-pixels // step) * step)}
     if pixels not in near:
         near = " and ".join(map(str, sorted(near)))
@@ -157,6 +160,20 @@ def _ask_bands(model, image, mean, std, tile):
         yield top, 0, logits[:, top - first :][:, :height]
 
 # %% ../../nbs/workshop/data/slides.ipynb #slide-code
+def _check_slide(image):
+    """Raise an error unless this is an image of numbers with at least one pixel."""
+    if not (hasattr(image, "shape") and hasattr(image, "dtype")):
+        kind = type(image).__name__
+        raise TypeError(f"the slide is a {kind}; an array or a memmap would work")
+    kind = np.asarray(image[..., :1, :1]).dtype if 0 not in image.shape else None
+    if kind is None or len(image.shape) not in (2, 3):
+        text = "(H, W) or (C, H, W) with at least one pixel would work"
+        raise ValueError(f"the slide has shape {tuple(image.shape)}; {text}")
+    if kind.kind not in "biuf" or isinstance(image, np.ma.MaskedArray):
+        text = "an array of integers or floats, without a mask, would work"
+        raise TypeError(f"the slide is a {type(image).__name__} of {kind}; {text}")
+
+
 def _check_out(out, image, classes):
     """Raise a ValueError unless the answers fit into an array."""
     shape, kind = (classes, *image.shape[-2:]), np.asarray(out).dtype
@@ -168,6 +185,8 @@ def _check_out(out, image, classes):
         )
     if kind.kind in "iu" and np.iinfo(kind).max < classes - 1:
         raise ValueError(f"out is {kind}, {classes} classes need a larger type")
+    if not out.flags.writeable:
+        raise ValueError("out is read-only; an array of your own would work")
     if np.may_share_memory(out, image):
         raise ValueError("out lies in the image; another array would work")
 
@@ -192,6 +211,7 @@ def predict_slide(
 ) -> np.ndarray:  # out: labels or logits
     """Ask a net about a slide, from file to file, in the memory of a few tiles."""
     check_net(model)
+    _check_slide(image)
     if standardise is None:
         standardise = slide_mean_and_std(image)
     mean, std = _two_numbers(standardise)

@@ -20,12 +20,13 @@ from torch.utils.data import Dataset
 from .engine import Training
 from .files import new_file
 from ..show import OKABE_ITO, differences
+from ..tiles import eval_mode
 from ..train import to_device
 
 # %% ../../nbs/workshop/runs/report.ipynb #f6074e3d
 @torch.no_grad()
 def sample_answers(
-    net: nn.Module,  # gives logits (B, K, h, w)
+    net: nn.Module,  # gives logits (B, K, h, w); stays in the mode it is in
     dataset: Dataset,  # of images (C, H, W), labels (h, w), maybe weights
     count: int = 3,  # how many, evenly spread over the set
 ) -> list[list[np.ndarray]]:  # image, truth and prediction of each, (h, w)
@@ -34,7 +35,8 @@ def sample_answers(
     chosen = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).astype(int)
     for index in sorted(set(chosen.tolist())):
         x, labels, *_ = to_device(dataset[index], device)
-        pred = net.eval()(x[None])[0].argmax(0)  # (h, w)
+        with eval_mode(net):
+            pred = net(x[None])[0].argmax(0)  # (h, w)
         margin = (x.shape[-1] - labels.shape[-1]) // 2
         height, width = labels.shape
         middle = np.s_[margin : margin + height, margin : margin + width]
