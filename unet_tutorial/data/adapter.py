@@ -72,17 +72,34 @@ def _check_number(name, value, least):
 
 # %% ../../nbs/workshop/data/adapter.ipynb #adapter
 class Adapter(nn.Module):
-    """Any net that returns logits, with what must be known to ask it."""
+    """Any net that returns logits, with what must be known to ask it.
+
+    Args:
+        net: (B, C, h, w) -> logits (B, K, h, w), also in a dict or tuple
+        in_channels: C, of the images that it takes
+        num_classes: K, of its logits; 1: foreground only, a background is added
+        margin: pixels given away on each side; 0: all answers count
+        multiple: its sides step by this
+        smallest: the smallest side that it takes; None: multiple
+        key: where the logits are, in a dict or a tuple
+
+    Raises:
+        ValueError: unless a value is an integer that is large enough
+
+    Example:
+        >>> from unet_tutorial.data.adapter import Adapter
+        >>> inside = Adapter(nn.Conv2d(1, 2, 1), in_channels=1, num_classes=2)
+    """
 
     def __init__(
         self,
-        net: nn.Module,  # (B, C, h, w) -> logits (B, K, h, w), also in a dict or tuple
-        in_channels: int,  # C, of the images that it takes
-        num_classes: int,  # K, of its logits; 1: foreground only, a background is added
-        margin: int = 0,  # pixels given away on each side; 0: all answers count
-        multiple: int = 32,  # its sides step by this
-        smallest: int | None = None,  # the smallest side that it takes; None: multiple
-        key: str | int = "out",  # where the logits are, in a dict or a tuple
+        net: nn.Module,
+        in_channels: int,
+        num_classes: int,
+        margin: int = 0,
+        multiple: int = 32,
+        smallest: int | None = None,
+        key: str | int = "out",
     ):
         super().__init__()
         check_net(net)
@@ -98,7 +115,19 @@ class Adapter(nn.Module):
         self.padding = int(margin == 0)  # as a UNet says whether it keeps the size
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map images (B, C, H, W) to logits (B, K, H - 2 * margin, W - 2 * margin)."""
+        """Map images (B, C, H, W) to logits (B, K, H - 2 * margin, W - 2 * margin).
+
+        Raises:
+            ValueError: unless an adapter can be asked about (B, C, H, W)
+            TypeError: "the net answered a ..., where key=... is no tensor; ... would
+                work"
+            ValueError: unless these are logits of so many channels
+            ValueError: "the net loses ... pixels on each side, more than margin=...; as
+                many would work: a module of yours could call F.interpolate, or fewer by
+                the same number on both sides"
+            ValueError: "the net loses ... pixels on each side, more than margin=...;
+                margin=... would work"
+        """
         return _ask_adapted(self, x)
 
 # %% ../../nbs/workshop/data/adapter.ipynb #ask-code
@@ -133,18 +162,45 @@ _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel
 
 
 def unwrapped(
-    model: nn.Module,  # perhaps in DataParallel, AveragedModel or torch.compile
-) -> nn.Module:  # the net inside, or itself
-    """Take a net out of what torch has wrapped around it."""
+    model: nn.Module,
+) -> nn.Module:
+    """Take a net out of what torch has wrapped around it.
+
+    Args:
+        model: perhaps in DataParallel, AveragedModel or torch.compile
+
+    Returns:
+        nn.Module: the net inside, or itself
+
+    Example:
+        >>> from unet_tutorial.data.adapter import unwrapped
+        >>> inside = Adapter(nn.Conv2d(1, 2, 1), in_channels=1, num_classes=2)
+        >>> assert unwrapped(torch.compile(nn.DataParallel(inside))) is inside
+    """
     while isinstance(model, _WRAPPERS) or hasattr(model, "_orig_mod"):
         model = model.module if isinstance(model, _WRAPPERS) else model._orig_mod
     return model
 
 
 def check_known(
-    model: nn.Module,  # to be asked about images
+    model: nn.Module,
 ):
-    """Raise an error unless a net says what must be known to ask it."""
+    """Raise an error unless a net says what must be known to ask it.
+
+    Args:
+        model: to be asked about images
+
+    Raises:
+        TypeError: "this net has one class; it needs one for the background, too;
+            Adapter(net, in_channels=3, num_classes=2) of data.adapter would work"
+        ValueError: "this net has one class; it needs one for the background, too:
+            Adapter(net, in_channels, num_classes=1) adds it"
+
+    Example:
+        >>> from unet_tutorial.data.adapter import check_known
+        >>> inside = Adapter(nn.Conv2d(1, 2, 1), in_channels=1, num_classes=2)
+        >>> check_known(nn.DataParallel(inside))
+    """
     check_net(model)
     names = ("in_channels", "num_classes", "padding")
     if missing := [name for name in names if fact(model, name) is None]:
