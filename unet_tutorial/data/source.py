@@ -18,7 +18,20 @@ from .images import upright_size
 
 # %% ../../nbs/workshop/data/source.ipynb #b5dc80f5
 class Item(NamedTuple):
-    """Where an image and its truth are, and what is known of them."""
+    """Where an image and its truth are, and what is known of them.
+
+    Args:
+        image: a file
+        mask: a file, or a folder with a file for each object
+        group: what must not be in two parts: a car, a film, a patient
+        page: of a file that holds many images
+        partial: whether only some of its objects are annotated
+        test: whether the makers of the data set hold it out
+
+    Example:
+        >>> from unet_tutorial.data.source import Item
+        >>> items = [Item(Path("-"), Path("-"), f"car {n // 16}", n % 16) for n in range(64)]
+    """
 
     image: Path  # a file
     mask: Path  # a file, or a folder with a file for each object
@@ -54,7 +67,32 @@ def _describe(source):
 # %% ../../nbs/workshop/data/source.ipynb #7fff6968
 @dataclass(frozen=True, repr=False)
 class Source:
-    """Images with their label maps, each read when it is asked for."""
+    """Images with their label maps, each read when it is asked for.
+
+    Args:
+        name: of the data set
+        items: in the same order on every machine
+        classes: names of the labels 0, 1, ...: the background first
+        read_truth: (item, size) -> (H, W) integers
+        read_pixels: (item, size) -> uint8, (H, W), or (H, W, channels)
+        channels: of every image: 1 grey, 3 colours, or any other number
+        instances: whether labels number objects instead of classes
+        unit: what a group is: a car, a sequence
+        gap: a stack: slices left unused beside a held-out block
+        note: what was left out, if anything
+        axes: a letter per axis of .npy and TIFF files, see images
+
+    Example:
+        >>> from unet_tutorial.data.source import Source
+        >>> studio = Source(
+        ...     name="drawn cars",
+        ...     items=items,
+        ...     classes=("background", "car"),
+        ...     read_truth=lambda item, size: draw(item, size)[1],
+        ...     read_pixels=lambda item, size: draw(item, size)[0],
+        ...     unit="car",
+        ... )
+    """
 
     name: str  # of the data set
     items: list[Item]  # in the same order on every machine
@@ -107,11 +145,28 @@ def _choose(groups, held_out, seed, unit):
 
 
 def split_by_car(
-    pairs: list,  # of Item, or of anything else that has a group
-    held_out: int = 4,  # how many cars go into the second list
-    seed: int = 0,  # another seed holds out other cars
-) -> tuple[list, list]:  # to train on, to measure on
-    """Split a list so that no car, or whatever the group is, is in both parts."""
+    pairs: list,
+    held_out: int = 4,
+    seed: int = 0,
+) -> tuple[list, list]:
+    """Split a list so that no car, or whatever the group is, is in both parts.
+
+    Args:
+        pairs: of Item, or of anything else that has a group
+        held_out: how many cars go into the second list
+        seed: another seed holds out other cars
+
+    Returns:
+        tuple[list, list]: to train on, to measure on
+
+    Raises:
+        ValueError: "held_out=... of ... s: hold out at least one, and leave at least
+            one to train on"
+
+    Example:
+        >>> from unet_tutorial.data.source import split_by_car
+        >>> train, valid = split_by_car(items, held_out=1)
+    """
     chosen = _choose([pair.group for pair in pairs], held_out, seed, "car")
     train = [pair for pair in pairs if pair.group not in chosen]
     return train, [pair for pair in pairs if pair.group in chosen]

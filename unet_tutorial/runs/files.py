@@ -22,10 +22,28 @@ def _sync(path):  # returns when a file, or the list of names in a folder, is on
 # %% ../../nbs/workshop/runs/files.ipynb #cf600adc
 @contextmanager
 def new_file(
-    path: str | Path,  # the file to write; its folder is made
-    overwrite: bool = False,  # replace a file that is there
-) -> Iterator[Path]:  # where to write; renamed to path when the block ends well
-    """Write a file whole or not at all, and replace none unasked."""
+    path: str | Path,
+    overwrite: bool = False,
+) -> Iterator[Path]:
+    """Write a file whole or not at all, and replace none unasked.
+
+    Args:
+        path: the file to write; its folder is made
+        overwrite: replace a file that is there
+
+    Returns:
+        Iterator[Path]: where to write; renamed to path when the block ends well
+
+    Raises:
+        IsADirectoryError: "... is a folder; name a file in it"
+        FileExistsError: "... is there already: overwrite=True replaces it"
+
+    Example:
+        >>> from unet_tutorial.runs.files import new_file
+        >>> note = Path("runs/files/note.txt")
+        >>> with new_file(note, overwrite=True) as part:
+        ...     part.write_text("epoch 12, Dice 0.97")
+    """
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; name a file in it")
