@@ -125,7 +125,8 @@ def test_a_file_that_says_nothing_is_a_stack_and_asks(tmp_path):
 def test_a_cube_is_read_by_its_axes(tmp_path):
     cube = noise(4, 4, 4)
     np.save(tmp_path / "a.npy", cube)
-    assert np.array_equal(read_image(tmp_path / "a.npy", channels=4), cube)
+    with pytest.raises(BadFile, match=says("a.npy", "either axis", "HWC", "CHW")):
+        read_image(tmp_path / "a.npy", channels=4)
     first = read_image(tmp_path / "a.npy", channels=4, axes="CHW")
     assert np.array_equal(first, np.moveaxis(cube, 0, 2))
 
@@ -291,7 +292,9 @@ def test_the_source_and_the_check_of_a_folder(tmp_path):
     report.show()
     wrong = check_pairs(data / "images", masks, channels=4)
     assert len(wrong.problems) == 1 and len(wrong.problems[0].files) == 6
-    assert says("4 channels that are expected", "5", "channels=5").match(" ".join(str(wrong).split()))
+    assert says("4 channels that are expected", "5", "channels=5").match(
+        " ".join(str(wrong).split())
+    )
 
 
 def test_a_stated_number_that_a_file_does_not_have(tmp_path):

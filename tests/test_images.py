@@ -717,8 +717,10 @@ def test_colours_in_every_layout(tmp_path, planar, bits, channels):
     if bits == 8:
         assert np.array_equal(read_image(path), pixels[..., :3])
     else:
-        with pytest.raises(BadFile, match=says("a.tif", "more than 8 bits", "RGB")):
+        with pytest.raises(BadFile, match=says("a.tif", "8 bits", "value_range")):
             read_image(path)
+        found = read_image(path, value_range=(0, 65535))
+        assert np.array_equal(found, pixels[..., :3] // 257)
 
 
 def test_where_white_is_zero(tmp_path):

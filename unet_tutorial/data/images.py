@@ -13,12 +13,14 @@ import os
 import re
 import sys
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from fnmatch import fnmatchcase
 from glob import glob
 from math import prod
 from pathlib import Path
+from shutil import disk_usage
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -204,7 +206,8 @@ def _with_tifffile(pages, page, kept):
         remedy = "save it with black as 0"
         raise BadFile(pages.path, "has white as 0 in its channels", remedy)
     large = page.size > _LARGE
-    pixels = page.asarray(maxworkers=1, out="memmap" if large else None)
+    place = _room(pages.path, page.shape, page.dtype) if large else None
+    pixels = page.asarray(maxworkers=1, out=place)
     pixels = np.moveaxis(pixels, 0, 2) if page.axes == "SYX" else pixels
     pixels = _oriented(pixels, _orientation(page))
     if pixels.ndim == 2 or len(kept) == pixels.shape[2]:
@@ -262,6 +265,18 @@ def _at_once(page):
         return 0  # it is as large as it says, and can be mapped
     return min(whole, prod(page.chunks)) if _by_tifffile(page) else whole
 
+# %% ../../nbs/workshop/data/images.ipynb #pages-whole-2
+_RATIO = {1: 1, 8: 1040, 32946: 1040, 32773: 64, 5: 4000}  # at most, by compression
+
+
+def _unpacks_well(pages, page, start, count):
+    """Tell whether a deflated part of a page unpacks into what it should, or less."""
+    if page.compression not in (8, 32946) or count < 2**18:  # too small for much harm
+        return True
+    due, file = prod(page.chunks) * page.dtype.itemsize, pages.tiff.filehandle
+    file.seek(start)
+    return len(zlib.decompressobj().decompress(file.read(count), due + 1)) <= due
+
 
 def _check_whole(pages, page):
     """Refuse a page whose bytes are not all in the file, and a bomb."""
@@ -269,12 +284,15 @@ def _check_whole(pages, page):
     _check_pixels(pages.path, _at_once(page))
     parts = list(zip(page.dataoffsets, page.databytecounts, strict=True))
     whole = all(count > 0 and start + count <= end for start, count in parts)
-    if page.compression == 1:
-        whole = whole and sum(count for _, count in parts) >= _bytes_of(page)
+    most = _RATIO.get(page.compression, 10_000) * sum(count for _, count in parts)
+    whole = whole and most >= _bytes_of(page)  # no packer packs better than that
     if pages.follow:
         whole = page.is_contiguous and parts[0][0] + pages.count * page.nbytes <= end
     if not parts or not whole:
         raise BadFile(pages.path, "is damaged or cut off", _AGAIN, "bytes are missing")
+    if not all(_unpacks_well(pages, page, *part) for part in parts):
+        text = "a part unpacks into more than it should"
+        raise BadFile(pages.path, "is damaged", _AGAIN, text)
 
 # %% ../../nbs/workshop/data/images.ipynb #pages-kind
 _KNOWN = "bool uint8 int8 uint16 int16 uint32 int32 float32".split()  # to Pillow
@@ -651,6 +669,7 @@ def load_upright(
 
     Raises:
         FileNotFoundError: "there is no file ...: check name, folder and link"
+        OSError: "disk full"
 
     Example:
         >>> from unet_tutorial.data.images import load_upright
@@ -924,6 +943,7 @@ def read_page(
 
     Raises:
         FileNotFoundError: "there is no file ...: check name, folder and link"
+        OSError: "disk full"
 
     Example:
         >>> from unet_tutorial.data.images import read_page
@@ -952,6 +972,7 @@ def read_stack(
 
     Raises:
         FileNotFoundError: "there is no file ...: check name, folder and link"
+        OSError: "disk full"
 
     Example:
         >>> from unet_tutorial.data.images import read_stack
@@ -1139,12 +1160,22 @@ def _as_seen(image, channels=None):
 _LARGE = 2**26  # numbers: above that they stay on the disk
 
 
-def _room(shape, kind):
+def _room(path, shape, kind):
     """Return an empty array, of many numbers one in a temporary file."""
     if prod(shape) <= _LARGE:
         return np.empty(shape, kind)
+    size, place = prod(shape) * np.dtype(kind).itemsize, tempfile.gettempdir()
     with tempfile.TemporaryFile() as file:
-        return np.memmap(file, kind, "w+", shape=shape)
+        try:  # else a full disk would kill the process when a pixel is written
+            if size > disk_usage(place).free:
+                raise OSError("disk full")
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+        except OSError:
+            remedy = f"make room in {place}, or name another folder in TMPDIR"
+            found = f"{size / 1e9:.1f} GB unpacked"
+            raise BadFile(path, "is too large for the disk", remedy, found) from None
+        return np.memmap(file, kind, "r+", shape=shape)
 
 
 def _mapped(pages, numbers):
@@ -1176,7 +1207,8 @@ def _all_pages(pages, numbers):
         if len(numbers) == 1:
             return page[None]
         if stack is None:
-            stack = _room((len(numbers), *page.shape), page.dtype)
+            shape = (len(numbers), *page.shape)
+            stack = _room(pages.path, shape, page.dtype)
         if (page.shape, page.dtype) != (stack.shape[1:], stack.dtype):
             cause = "has pages of several sizes or depths"
             raise BadFile(pages.path, cause, "save each as a file of its own")
@@ -1260,6 +1292,7 @@ def read_pixels(
         FileNotFoundError: "there is no file ...: check name, folder and link"
         ValueError: "the ... channels of an array ... could be either axis;
             axes="...CHW" or axes="...HWC" would work"
+        OSError: "disk full"
 
     Example:
         >>> from unet_tutorial.data.images import read_pixels
@@ -1379,6 +1412,7 @@ def as_images(
         FileNotFoundError: "there is no file ...: check name, folder and link"
         ValueError: "the ... channels of an array ... could be either axis;
             axes="...CHW" or axes="...HWC" would work"
+        OSError: "disk full"
         TypeError: "...: an array (H, W), a PIL image or a file would work"
         TypeError: "the image is ...; integers or floats would work"
 
