@@ -225,7 +225,7 @@ def draw(folder, channels, suffix, count=6):
     (folder / "images").mkdir(parents=True)
     (folder / "masks").mkdir()
     for number in range(count):
-        cells, labels = draw_cells(64, seed=number)
+        _, labels = draw_cells(64, seed=number)
         image = noise(64, 64, channels) // 8
         image[..., -1] = np.where(labels > 0, 200, 20)
         path = folder / "images" / f"a{number}{suffix}"

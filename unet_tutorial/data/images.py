@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SUFFIXES', 'ENDINGS', 'BadFile', 'name_some', 'open_image', 'is_array', 'upright_size', 'is_grey', 'has_channels',
-           'common_channels', 'check_channels', 'load_upright', 'to_bytes', 'eight_bits', 'composite', 'read_image',
+           'check_channels', 'common_channels', 'load_upright', 'to_bytes', 'eight_bits', 'read_image', 'composite',
            'stack_shape', 'read_page', 'read_stack', 'why_not_two', 'to_mask', 'one_channel', 'read_mask',
            'read_labels', 'read_pixels', 'channels_last', 'as_images', 'list_files', 'find_files', 'find_images']
 
@@ -194,7 +194,7 @@ def _oriented(pixels, orientation):
     pixels = pixels[::-1] if orientation in (3, 4, 7, 8) else pixels
     return pixels[:, ::-1] if orientation in (2, 3, 6, 7) else pixels
 
-
+# %% ../../nbs/workshop/data/images.ipynb #pages-tifffile
 def _with_tifffile(pages, page, kept):
     """Return a page as tifffile decodes it, (H, W) or (H, W, C), upright."""
     if not _by_tifffile(page) or page.axes not in ("YX", "YXS", "SYX"):
@@ -300,7 +300,7 @@ _KNOWN = "bool uint8 int8 uint16 int16 uint32 int32 float32".split()  # to Pillo
 
 def _check_kind(pages, page):
     """Refuse a page that Pillow does not know, or would change without a word."""
-    grey, deep = page.photometric in _GREY, page.bitspersample in (16, 32)
+    deep = page.bitspersample in (16, 32)
     faults = {
         f"numbers of the type {page.dtype}": str(page.dtype) not in _KNOWN,
         f"numbers of {page.bitspersample} bits": page.bitspersample in (10, 14, 24),
@@ -377,7 +377,7 @@ def _pages_in_order(pages):
         numbers = range(count)
     return letters, shape, numbers
 
-
+# %% ../../nbs/workshop/data/images.ipynb #axes-layout
 def _layout(pages, axes=None):
     """Return the letters and lengths of all axes of a file, and its pages in order."""
     letters, shape, numbers = _pages_in_order(pages)
@@ -426,6 +426,10 @@ def is_array(
 
     Returns:
         bool: a .npy file, of numpy.save
+
+    Example:
+        >>> from unet_tutorial.data.images import is_array
+        >>> assert not has_channels(photo) and not is_array(photo)
     """
     return Path(path).suffix.lower() == ".npy"
 
@@ -454,7 +458,7 @@ def _bands(image, channels):
     grey = image.mode in ("1", "L", "LA", "La") or image.mode[0] in "IF"
     return 1 if grey else 3
 
-
+# %% ../../nbs/workshop/data/images.ipynb #upright-size-2
 def upright_size(
     path: str | Path,
     channels: int | None = None,
@@ -481,7 +485,7 @@ def upright_size(
     """
     return _head(path, channels, axes)[0][:2]
 
-# %% ../../nbs/workshop/data/images.ipynb #count-channels
+
 def is_grey(
     path: str | Path,
 ) -> bool:
@@ -523,54 +527,15 @@ def has_channels(
         FileNotFoundError: "there is no file ...: check name, folder and link"
         ValueError: "the ... channels of an array ... could be either axis;
             axes="...CHW" or axes="...HWC" would work"
+
+    Example:
+        >>> from unet_tutorial.data.images import has_channels
+        >>> assert not has_channels(photo) and not is_array(photo)
     """
     try:
         return _is_beyond_pillow(path, None, None)
     except (OSError, ValueError):
         return is_array(path)  # what is wrong is said when it is read
-
-
-def common_channels(
-    paths: Iterable[str | Path],
-    channels: int | None = None,
-    axes: str | None = None,
-) -> int:
-    """Return how many channels all images have, from their heads.
-
-    Args:
-        paths: image files of one image each
-        channels: that each must have; None: as the files say
-        axes: a letter per axis of a .npy or TIFF
-
-    Returns:
-        int: 1: all grey; 3: colours, or grey and colours
-
-    Raises:
-        FileNotFoundError: "there is no file ...: check name, folder and link"
-        ValueError: "the ... channels of an array ... could be either axis;
-            axes="...CHW" or axes="...HWC" would work"
-        BadFile: if a file has not as many channels as are expected
-        ValueError: "... has ... channels, ... has ...: all images of a set have one
-            number of them; channels= says which, such as 4"
-
-    Example:
-        >>> from unet_tutorial.data.images import common_channels
-        >>> spots = np.stack([draw_cells(96, seed=n)[0] for n in range(5)], axis=-1)
-        >>> five = read_image("data/five.tif")
-        >>> assert (five == spots).all() and common_channels(["data/five.tif"]) == 5
-    """
-    found = {}
-    for path in paths:
-        shape, count, _ = _head(path, channels, axes)
-        _check_single(count, path)
-        given = shape[2] if len(shape) == 3 else 1
-        check_channels(path, given, channels)
-        found.setdefault(given, path)
-    if len(found) > 1 and set(found) != {1, 3}:
-        (few, one), (many, other), *_ = sorted(found.items())
-        text = f"{one} has {few} channels, {other} has {many}: all images of a set have"
-        raise ValueError(f"{text} one number of them; channels= says which, such as 4")
-    return channels or max(found, default=1)
 
 # %% ../../nbs/workshop/data/images.ipynb #check-channels
 def check_channels(
@@ -609,6 +574,47 @@ def _in_order(path, array, letters, channels):
         remedy = 'an image, or a stack of them, would work, such as axes="HWC"'
         raise BadFile(path, "holds no image", remedy, str(error)) from None
 
+# %% ../../nbs/workshop/data/images.ipynb #common-channels
+def common_channels(
+    paths: Iterable[str | Path],
+    channels: int | None = None,
+    axes: str | None = None,
+) -> int:
+    """Return how many channels all images have, from their heads.
+
+    Args:
+        paths: image files of one image each
+        channels: that each must have; None: as the files say
+        axes: a letter per axis of a .npy or TIFF
+
+    Returns:
+        int: 1: all grey; 3: colours, or grey and colours
+
+    Raises:
+        FileNotFoundError: "there is no file ...: check name, folder and link"
+        ValueError: "the ... channels of an array ... could be either axis;
+            axes="...CHW" or axes="...HWC" would work"
+        BadFile: if a file has not as many channels as are expected
+        ValueError: "... has ... channels, ... has ...: all images of a set have one
+            number of them; channels= says which, such as 4"
+
+    Example:
+        >>> from unet_tutorial.data.images import common_channels
+        >>> assert common_channels([photo]) == 3
+    """
+    found = {}
+    for path in paths:
+        shape, count, _ = _head(path, channels, axes)
+        _check_single(count, path)
+        given = shape[2] if len(shape) == 3 else 1
+        check_channels(path, given, channels)
+        found.setdefault(given, path)
+    if len(found) > 1 and set(found) != {1, 3}:
+        (few, one), (many, other), *_ = sorted(found.items())
+        text = f"{one} has {few} channels, {other} has {many}: all images of a set have"
+        raise ValueError(f"{text} one number of them; channels= says which, such as 4")
+    return channels or max(found, default=1)
+
 # %% ../../nbs/workshop/data/images.ipynb #load-upright
 def _as_image(pixels, path):
     """Return a page (H, W) of any numbers as an image of 8, 16 or 32 bits."""
@@ -630,7 +636,7 @@ def _as_image(pixels, path):
         raise BadFile(path, "has numbers of more than 32 bits", "save smaller", found)
     return Image.fromarray(pixels.astype(np.int32))
 
-
+# %% ../../nbs/workshop/data/images.ipynb #load-upright-1
 def _draft(image, size):
     """Let a JPEG come at an eighth, a quarter or a half, but not below (H, W)."""
     for scale in (8, 4, 2):  # libjpeg rounds up: 1918 / 8 gives 240
@@ -761,69 +767,6 @@ def eight_bits(
     _check_range(pixels, image.mode == "F", value_range, path)
     return Image.fromarray(to_bytes(pixels, value_range))
 
-# %% ../../nbs/workshop/data/images.ipynb #read-channels
-def _is_beyond_pillow(path, channels, axes):
-    """Tell whether a file holds an image for which Pillow has no form."""
-    if not (is_array(path) or _is_tiff(path) or channels in (2, 4)):
-        return False
-    shape, images, pages = _head(path, channels, axes)
-    if is_array(path) or shape[2:] not in ((), (3,)) or pages > images:
-        return True
-    if not _is_tiff(path):
-        return False
-    with _open_pages(path) as pages:
-        grey, deep = pages.head.photometric in _GREY, pages.head.dtype.itemsize > 1
-        return shape[2:] == (3,) and (grey or deep)
-
-
-def _read_channels(path, size, value_range, channels, axes):
-    """Read an image of any number of channels in 8 bits, each resized by itself."""
-    shape, images, _ = _head(path, channels, axes)
-    _check_single(images, path)
-    check_channels(path, shape[2] if len(shape) == 3 else 1, channels)
-    pixels = as_images(path, channels, axes)[0][0]
-    pixels = pixels[..., 0] if pixels.shape[2:] == (1,) else pixels
-    if value_range or pixels.dtype != np.uint8:
-        _check_range(pixels, pixels.dtype.kind == "f", value_range, path)
-        pixels = to_bytes(pixels, value_range)
-    if size is None:
-        return np.array(pixels)
-    planes = np.moveaxis(np.atleast_3d(pixels), 2, 0)
-    planes = [Image.fromarray(np.ascontiguousarray(plane)) for plane in planes]
-    planes = [plane.resize(size[::-1], Image.Resampling.BILINEAR) for plane in planes]
-    return planes[0] if pixels.ndim == 2 else np.stack(planes, axis=-1)
-
-# %% ../../nbs/workshop/data/images.ipynb #composite
-_LIGHTS = [(1, 0, 0), (0, 1, 0), (0, 0, 1), (0.5, 0.5, 0.5), (0.5, 0.5, 0), (0, 0.5, 0.5)]
-
-
-def composite(
-    image: np.ndarray,
-) -> np.ndarray:
-    """Return an image as a screen can show it: one colour per channel, added up.
-
-    Args:
-        image: (H, W) or (H, W, C), any numbers
-
-    Returns:
-        np.ndarray: (H, W) or (H, W, 3) as it is; of other channels (H, W, 3) uint8
-
-    Example:
-        >>> from unet_tutorial.data.images import composite
-        >>> five = read_image("data/five.tif")
-        >>> show_images([five[..., 0], composite(five)], ["channel 0 of 5", "all five"], height=2)
-    """
-    if image.ndim == 2 or image.shape[2] in (1, 3):
-        return image
-    picture = np.zeros((*image.shape[:2], 3), np.float32)
-    for number in range(image.shape[2]):
-        channel = image[..., number].astype(np.float32)
-        low, high = np.percentile(channel, (0.5, 99.5))
-        channel = (channel - low) / max(high - low, 1e-6)
-        light = np.float32(_LIGHTS[number % len(_LIGHTS)])
-        picture += channel.clip(0, 1)[..., None] * light
-    return (255 * picture.clip(0, 1)).round().astype(np.uint8)
-
 # %% ../../nbs/workshop/data/images.ipynb #ff8cc264
 def read_image(
     path: str | Path,
@@ -865,6 +808,69 @@ def read_image(
         image = image.resize(size[::-1], Image.Resampling.BILINEAR, box)
     check_channels(path, len(image.getbands()), channels)
     return np.array(image)
+
+# %% ../../nbs/workshop/data/images.ipynb #read-channels
+def _is_beyond_pillow(path, channels, axes):
+    """Tell whether a file holds an image for which Pillow has no form."""
+    if not (is_array(path) or _is_tiff(path) or channels in (2, 4)):
+        return False
+    shape, images, pages = _head(path, channels, axes)
+    if is_array(path) or shape[2:] not in ((), (3,)) or pages > images:
+        return True
+    if not _is_tiff(path):
+        return False
+    with _open_pages(path) as pages:
+        grey, deep = pages.head.photometric in _GREY, pages.head.dtype.itemsize > 1
+        return shape[2:] == (3,) and (grey or deep)
+
+
+def _read_channels(path, size, value_range, channels, axes):
+    """Read an image of any number of channels in 8 bits, each resized by itself."""
+    shape, images, _ = _head(path, channels, axes)
+    _check_single(images, path)
+    check_channels(path, shape[2] if len(shape) == 3 else 1, channels)
+    pixels = as_images(path, channels, axes)[0][0]
+    pixels = pixels[..., 0] if pixels.shape[2:] == (1,) else pixels
+    if value_range or pixels.dtype != np.uint8:
+        _check_range(pixels, pixels.dtype.kind == "f", value_range, path)
+        pixels = to_bytes(pixels, value_range)
+    if size is None:
+        return np.array(pixels)
+    planes = np.moveaxis(np.atleast_3d(pixels), 2, 0)
+    planes = [Image.fromarray(np.ascontiguousarray(plane)) for plane in planes]
+    planes = [plane.resize(size[::-1], Image.Resampling.BILINEAR) for plane in planes]
+    return planes[0] if pixels.ndim == 2 else np.stack(planes, axis=-1)
+
+# %% ../../nbs/workshop/data/images.ipynb #composite
+_LIGHTS = (1, 0, 0), (0, 1, 0), (0, 0, 1), (0.5, 0.5, 0.5), (0.5, 0.5, 0)
+
+
+def composite(
+    image: np.ndarray,
+) -> np.ndarray:
+    """Return an image as a screen can show it: one colour per channel, added up.
+
+    Args:
+        image: (H, W) or (H, W, C), any numbers
+
+    Returns:
+        np.ndarray: (H, W) or (H, W, 3) as it is; of other channels (H, W, 3) uint8
+
+    Example:
+        >>> from unet_tutorial.data.images import composite
+        >>> five = np.stack([draw_cells(96, seed=n)[0] for n in range(5)], axis=-1)
+        >>> show_images([five[..., 0], composite(five)], ["channel 0 of 5", "all five"], height=2)
+    """
+    if image.ndim == 2 or image.shape[2] in (1, 3):
+        return image
+    picture = np.zeros((*image.shape[:2], 3), np.float32)
+    for number in range(image.shape[2]):
+        channel = image[..., number].astype(np.float32)
+        low, high = np.percentile(channel, (0.5, 99.5))
+        channel = (channel - low) / max(high - low, 1e-6)
+        light = np.float32(_LIGHTS[number % len(_LIGHTS)])
+        picture += channel.clip(0, 1)[..., None] * light
+    return (255 * picture.clip(0, 1)).round().astype(np.uint8)
 
 # %% ../../nbs/workshop/data/images.ipynb #d70c3180-0
 def _form(pages, number):
@@ -1156,7 +1162,7 @@ def _as_seen(image, channels=None):
         image = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
     return np.array(image)
 
-
+# %% ../../nbs/workshop/data/images.ipynb #all-pages-room
 _LARGE = 2**26  # numbers: above that they stay on the disk
 
 
@@ -1177,7 +1183,7 @@ def _room(path, shape, kind):
             raise BadFile(path, "is too large for the disk", remedy, found) from None
         return np.memmap(file, kind, "r+", shape=shape)
 
-
+# %% ../../nbs/workshop/data/images.ipynb #all-pages-mapped
 def _mapped(pages, numbers):
     """Return the pages of a large file without reading them, or None."""
     every = [pages.page(n) for n in ([0] if pages.follow else numbers)]
@@ -1217,11 +1223,12 @@ def _all_pages(pages, numbers):
 
 # %% ../../nbs/workshop/data/images.ipynb #npy-head
 _ENTRY = r"'(descr|fortran_order|shape)':('[^',]{1,9}'|True|False|[(][0-9,L]*[)]),?"
+_KIND = "'([<>|=]?(?:b1|[uif][1248]|[?bBhHiIlLqQefd]))'"
 _NPY = "is no array of numpy.save", "np.save(path, pixels) writes one"
 
 
-def _npy_head(path):
-    """Return type, shape, order and place of the numbers of a .npy file."""
+def _npy_line(path):
+    """Return the first line of a .npy file, and where its numbers begin and end."""
     with open(path, "rb") as file:
         magic = file.read(8)
         if magic[:4] == b"PK\3\4":
@@ -1230,16 +1237,21 @@ def _npy_head(path):
             raise BadFile(path, *_NPY, f"it begins with {magic[:6]!r:.40}")
         length = int.from_bytes(file.read(2 if magic[6] == 1 else 4), "little")
         text = file.read(length if length <= 10_000 else 0).decode("latin1")
-        start, size = file.tell(), file.seek(0, os.SEEK_END)
-    text = "".join(text.split()).replace('"', "'")
+        start, end = file.tell(), file.seek(0, os.SEEK_END)
+    return "".join(text.split()).replace('"', "'"), start, end
+
+# %% ../../nbs/workshop/data/images.ipynb #npy-head-2
+def _npy_head(path):
+    """Return type, shape, order and place of the numbers of a .npy file."""
+    text, start, end = _npy_line(path)
     entries = dict(re.findall(_ENTRY, text))
-    kind = re.fullmatch("'([<>|=]?(?:b1|[uif][1248]|[?bBhHiIlLqQefd]))'", entries.get("descr", ""))
+    kind = re.fullmatch(_KIND, entries.get("descr", ""))
     if len(entries) != 3 or not kind or not re.fullmatch(f"{{({_ENTRY}){{3}}}}", text):
         raise BadFile(path, *_NPY, f"its first line is {text!r:.60}")
     shape = tuple(int(n) for n in re.findall("[0-9]+", entries["shape"]))
     due = prod(shape) * np.dtype(kind[1]).itemsize
-    if due != size - start:
-        found = f"{size - start:,} bytes of numbers, {due:,} by its first line"
+    if due != end - start:
+        found = f"{end - start:,} bytes of numbers, {due:,} by its first line"
         raise BadFile(path, "is damaged or cut off", _AGAIN, found)
     return kind[1], shape, "F" if entries["fortran_order"] == "True" else "C", start
 
@@ -1347,7 +1359,7 @@ class _Unfit(ValueError):
         self.found, self.remedy = found, f"channels={given} would read it; {names}"
         super().__init__(f"{found}, not {channels}: {self.remedy}")
 
-
+# %% ../../nbs/workshop/data/images.ipynb #axes-last-2
 def channels_last(
     image: np.ndarray,
     channels: int | None = None,
@@ -1371,8 +1383,14 @@ def channels_last(
         ValueError: "axes=...: C, or S, names the channels once"
         ValueError: "the ... channels of an array ... could be either axis;
             axes="...CHW" or axes="...HWC" would work"
+
+    Example:
+        >>> from unet_tutorial.data.images import channels_last
+        >>> for shape, channels in [((9, 8, 5), 5), ((5, 9, 8), 5), ((5, 9, 8), 1)]:
+        ...     found, stack = channels_last(np.zeros(shape), channels)
+        ...     print(shape, channels, "a stack" if stack else "one image", found.shape)
     """
-    if image.ndim not in (2, 3, 4) and axes is None or 0 in image.shape:
+    if 0 in image.shape or (image.ndim not in (2, 3, 4) and axes is None):
         text = "(H, W), (H, W, C) or a stack of them, with at least one pixel"
         raise ValueError(f"the image has shape {image.shape}; {text} would work")
     shape = image.shape
