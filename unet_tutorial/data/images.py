@@ -931,7 +931,7 @@ def channels_last(
         ValueError: "the ... channels of an array ... could be either axis;
             axes="...CHW" or axes="...HWC" would work"
     """
-    if image.ndim not in (2, 3, 4) and axes is None or 0 in image.shape:
+    if (image.ndim not in (2, 3, 4) and axes is None) or 0 in image.shape:
         text = "(H, W), (H, W, C) or a stack of them, with at least one pixel"
         raise ValueError(f"the image has shape {image.shape}; {text} would work")
     shape = image.shape
