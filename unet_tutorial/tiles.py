@@ -152,7 +152,7 @@ def check_finite(
     part: torch.Tensor | np.ndarray,
     top: int = 0,
     left: int = 0,
-):
+) -> None:
     """Raise a ValueError that names the first pixel that is NaN or infinite.
 
     Args:
@@ -183,7 +183,7 @@ def check_finite(
 @contextmanager
 def eval_mode(
     model: torch.nn.Module,
-):
+) -> Iterator[None]:
     """Put a net into eval mode inside a `with`, and put it back as it was after it.
 
     Args:
@@ -220,7 +220,7 @@ def ask_net(
         torch.Tensor: logits (B, K, h - 2 * margin, w - 2 * margin), on its device
 
     Raises:
-        TypeError: "the net answered ..., not logits (B, K, h, w); an Adapter of
+        TypeError: "the net answered a ... , not logits (B, K, h, w); an Adapter of
             data.adapter would work"
         ValueError: "the net answered ... for ..., not .... It loses ... pixels a side,
             not ...: set model.depth, or"
@@ -249,9 +249,8 @@ def _native(window):
 def _check_answer(logits, x, margin):
     """Raise an error unless a net answered for as many pixels as it should."""
     if not torch.is_tensor(logits) or logits.ndim != 4 or len(logits) != len(x):
-        kind = type(logits).__name__
-        kind = f"shape {tuple(logits.shape)}" if torch.is_tensor(logits) else f"a {kind}"
-        text = f"the net answered {kind}, not logits (B, K, h, w)"
+        given = f"a {type(logits).__name__} {tuple(getattr(logits, 'shape', ()))}"
+        text = f"the net answered {given}, not logits (B, K, h, w)"
         raise TypeError(f"{text}; an Adapter of data.adapter would work")
     got, asked = tuple(logits.shape[2:]), tuple(x.shape[2:])
     expected = tuple(side - 2 * margin for side in asked)
@@ -272,7 +271,7 @@ def fact(
     name: str,
     default: Any = None,
 ) -> Any:
-    """Return what a net says about itself; if it is wrapped, what the net inside says.
+    """Return what a net, or the net inside a wrapper, says about itself.
 
     Args:
         model: perhaps wrapped, by DataParallel or torch.compile
@@ -319,7 +318,7 @@ def tile_rules(
     """Return the margin of a net, the step of its tiles, and which sides it takes.
 
     Args:
-        model: a UNet, an Adapter, or a net that is taken for the paper's
+        model: UNet, Adapter, or a net that is taken for the paper's
 
     Returns:
         TileRules: of this net
@@ -356,7 +355,7 @@ def first_weight(
 
 def check_net(
     model: torch.nn.Module,
-):
+) -> None:
     """Raise a TypeError unless this is a net.
 
     Args:
@@ -373,7 +372,7 @@ def check_net(
 def check_image(
     model: torch.nn.Module,
     image: torch.Tensor | np.ndarray,
-):
+) -> None:
     """Raise an error unless a net can be asked about this image.
 
     Args:
@@ -387,8 +386,8 @@ def check_image(
             work"
         ValueError: "the image has shape ...; one image (C, H, W) would work:
             image[None] of a tensor (H, W), image[0] of a batch (1, C, H, W)"
-        ValueError: "the image has shape ..., the net takes C = .... Channels last?
-            np.moveaxis(image, -1, 0) would work"
+        ValueError: "its hidden pixels would be seen; image.filled(0) would work.
+            Channels last? np.moveaxis(image, -1, 0) would work"
         TypeError: "the image is a masked array: its hidden pixels would be seen;
             image.filled(0) would work"
 
@@ -414,7 +413,8 @@ def check_image(
         cure = "an image with as many channels would work"
         if shape[-1] in (takes, 3, 4):
             cure = "Channels last? np.moveaxis(image, -1, 0) would work"
-        raise ValueError(f"the image has shape {shape}, the net takes C = {takes}. {cure}")
+        text = f"the image has shape {shape}, the net takes C = {takes}"
+        raise ValueError(f"{text}. {cure}")
     if isinstance(image, np.ma.MaskedArray):
         text = "its hidden pixels would be seen; image.filled(0) would work"
         raise TypeError(f"the image is a masked array: {text}")
@@ -471,8 +471,8 @@ def ask_tiles(
             work"
         ValueError: "the image has shape ...; one image (C, H, W) would work:
             image[None] of a tensor (H, W), image[0] of a batch (1, C, H, W)"
-        ValueError: "the image has shape ..., the net takes C = .... Channels last?
-            np.moveaxis(image, -1, 0) would work"
+        ValueError: "its hidden pixels would be seen; image.filled(0) would work.
+            Channels last? np.moveaxis(image, -1, 0) would work"
         TypeError: "the image is a masked array: its hidden pixels would be seen;
             image.filled(0) would work"
     """
