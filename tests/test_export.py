@@ -109,19 +109,21 @@ def test_a_graph_is_not_replaced_unasked(tmp_path):
     export_net(thin(depth=1), path, overwrite=True)
 
 
+WRONG = [(45, 44), (46, 44), (44, 47), (101, 101), (40, 44)]
+
+
 @pytest.mark.parametrize("kind", [".onnx", ".pt2"])
-@pytest.mark.parametrize("size", [(45, 44), (46, 44), (44, 47), (101, 101), (40, 44)])
-def test_a_graph_refuses_what_the_net_refuses(tmp_path, kind, size):
+def test_a_graph_refuses_what_the_net_refuses(tmp_path, kind):
     net = thin(depth=2)
     ask = open_graph(export_net(net, tmp_path / f"net{kind}"))
-    with pytest.raises(ValueError, match="not a valid tile size"):
-        net(torch.zeros(1, 1, *size))
-    with pytest.raises(ValueError, match=r"not a valid size of this graph; the (n|s)"):
-        ask(np.zeros((1, 1, *size), np.float32))
+    for size in WRONG:
+        with pytest.raises(ValueError, match="not a valid tile size"):
+            net(torch.zeros(1, 1, *size))
+        with pytest.raises(ValueError, match=r"not a valid size of this graph; the"):
+            ask(np.zeros((1, 1, *size), np.float32))
 
 
-@pytest.mark.parametrize("size", [(45, 44), (46, 44), (44, 47), (101, 101)])
-def test_an_onnx_graph_fails_by_itself_at_a_wrong_size(tmp_path, size):
+def test_an_onnx_graph_fails_by_itself_at_a_wrong_size(tmp_path):
     """A program that reads no note must not get an answer that is shifted."""
     import onnxruntime
 
@@ -130,8 +132,9 @@ def test_an_onnx_graph_fails_by_itself_at_a_wrong_size(tmp_path, size):
     try:
         options = {"providers": ["CPUExecutionProvider"]}
         session = onnxruntime.InferenceSession(str(path), **options)
-        with pytest.raises(Exception, match="mismatched dimensions"):
-            session.run(None, {"image": np.zeros((1, 1, *size), np.float32)})
+        for size in WRONG[:-1]:
+            with pytest.raises(Exception, match="mismatched dimensions"):
+                session.run(None, {"image": np.zeros((1, 1, *size), np.float32)})
     finally:
         onnxruntime.set_default_logger_severity(2)
 
@@ -139,8 +142,8 @@ def test_an_onnx_graph_fails_by_itself_at_a_wrong_size(tmp_path, size):
 @pytest.mark.parametrize(
     ("switches", "sides"),
     [
-        ({"depth": 2}, "sides 44, 48, 52, ..."),
-        ({"padding": 1}, "sides 32, 48, 64, ..."),
+        ({"depth": 1}, "sides 18, 20, 22, ..."),
+        ({"depth": 1, "padding": 1}, "sides 4, 6, 8, ..."),
     ],
 )
 def test_the_note_of_a_program_names_its_sizes(tmp_path, switches, sides):
@@ -148,7 +151,7 @@ def test_the_note_of_a_program_names_its_sizes(tmp_path, switches, sides):
     torch.export.load(str(path), extra_files=found)
     assert sides in str(found["input"])  # bytes in torch 2.4
     if "padding" in switches:
-        with pytest.raises(ValueError, match="nearest are 32 and 48"):
+        with pytest.raises(ValueError, match="nearest are 36 and 38"):
             open_graph(path)(np.zeros((1, 1, 37, 64), np.float32))
 
 

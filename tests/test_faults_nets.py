@@ -1,4 +1,4 @@
-"""A stranger's net: each lie in its file is a ValueError that names the file, at once."""
+"""A stranger's net: each lie in its file is a ValueError that names it, at once."""
 
 import json
 import random
@@ -122,8 +122,7 @@ def header(content, size=0):
 def file_case(write, *words):
     def case(folder):
         for load in (load_net, load_state, Predictor.load):
-            path = write(folder)
-            refused(lambda: load(path), "net.safetensors", *words)
+            refused(partial(load, write(folder)), "net.safetensors", *words)
 
     return case
 
@@ -161,7 +160,8 @@ def state_into(tree):
         path = save_state(folder / "state.safetensors", tree)
         net = thin_net()
         for into in (torch.optim.AdamW(net.parameters()), net):
-            refused(lambda: load_state(path, into=into), "state.safetensors", "sound")
+            load = partial(load_state, path, into=into)
+            refused(load, "state.safetensors", "sound")
 
     return case
 
@@ -235,14 +235,14 @@ def pickles(folder):
     path = folder / "net.safetensors"
     torch.save(Malicious(folder / "ran"), path)
     for load in (load_net, load_state, Predictor.load):
-        refused(lambda: load(path), "net.safetensors", "pickle")
+        refused(partial(load, path), "net.safetensors", "pickle")
     assert not (folder / "ran").exists()
 
 
 def no_file(folder):
     for place in (Path("/dev/null"), Path("/dev/zero")):
         if place.exists():
-            refused(lambda: load_net(place), str(place), "no file")
+            refused(partial(load_net, place), str(place), "no file")
 
 
 def long_notes(folder):
