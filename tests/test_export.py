@@ -2,6 +2,7 @@
 
 import json
 import sys
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -106,6 +107,69 @@ def test_a_graph_is_not_replaced_unasked(tmp_path):
         export_net(thin(depth=1), path)
     assert path.read_bytes() == b"precious"
     export_net(thin(depth=1), path, overwrite=True)
+
+
+WRONG = [(45, 44), (46, 44), (44, 47), (101, 101), (40, 44)]
+
+
+@pytest.mark.parametrize("kind", [".onnx", ".pt2"])
+def test_a_graph_refuses_what_the_net_refuses(tmp_path, kind):
+    net = thin(depth=2)
+    ask = open_graph(export_net(net, tmp_path / f"net{kind}"))
+    for size in WRONG:
+        with pytest.raises(ValueError, match="not a valid tile size"):
+            net(torch.zeros(1, 1, *size))
+        with pytest.raises(ValueError, match=r"not a valid size of this graph; the"):
+            ask(np.zeros((1, 1, *size), np.float32))
+
+
+def test_an_onnx_graph_fails_by_itself_at_a_wrong_size(tmp_path):
+    """A program that reads no note must not get an answer that is shifted."""
+    import onnxruntime
+
+    path = export_net(thin(depth=2), tmp_path / "net.onnx")
+    onnxruntime.set_default_logger_severity(4)  # it would print the error as well
+    try:
+        options = {"providers": ["CPUExecutionProvider"]}
+        session = onnxruntime.InferenceSession(str(path), **options)
+        for size in WRONG[:-1]:
+            with pytest.raises(Exception, match="mismatched dimensions"):
+                session.run(None, {"image": np.zeros((1, 1, *size), np.float32)})
+    finally:
+        onnxruntime.set_default_logger_severity(2)
+
+
+@pytest.mark.parametrize(
+    ("switches", "sides"),
+    [
+        ({"depth": 1}, "sides 18, 20, 22, ..."),
+        ({"depth": 1, "padding": 1}, "sides 4, 6, 8, ..."),
+    ],
+)
+def test_the_note_of_a_program_names_its_sizes(tmp_path, switches, sides):
+    path, found = export_net(thin(**switches), tmp_path / "net.pt2"), {"input": ""}
+    torch.export.load(str(path), extra_files=found)
+    assert sides in str(found["input"])  # bytes in torch 2.4
+    if "padding" in switches:
+        with pytest.raises(ValueError, match="nearest are 36 and 38"):
+            open_graph(path)(np.zeros((1, 1, 37, 64), np.float32))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_a_net_of_another_format_is_exported_in_32_bits(tmp_path, dtype):
+    net = thin(depth=1, norm="batch")
+    path = export_net(deepcopy(net).to(dtype), tmp_path / "net.onnx")
+    assert largest_difference(path, net) < 1e-2
+
+
+def test_a_foreign_net_is_told_what_would_work(tmp_path):
+    for net in (torch.nn.Conv2d(1, 2, 3), torch.nn.DataParallel(thin(depth=1))):
+        pattern = says(type(net).__name__, "no UNet", "torch.onnx.export")
+        with pytest.raises(TypeError, match=pattern):
+            export_net(net, tmp_path / "net.onnx")
+    with pytest.raises(TypeError, match=says("UNet", "export_net(net, path)")):
+        export_net("membranes", thin(depth=1))
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_unknown_kind_is_refused(tmp_path):

@@ -32,7 +32,7 @@ def thin(**switches):
     ("switches", "parameters"),
     [
         ({}, 31_030_658),
-        ({"in_channels": 3, "num_classes": 1}, 31_031_745),
+        ({"in_channels": 3, "num_classes": 3}, 31_031_875),
         ({"in_channels": 3}, 31_031_810),
         ({"variant": "release"}, 31_100_354),
     ],
@@ -189,13 +189,58 @@ def test_importing_the_model_needs_torch_alone():
     assert result.stdout.strip() == "4", result.stderr
 
 
-@pytest.mark.parametrize(
-    "name", ["in_channels", "num_classes", "base_channels", "depth"]
-)
-@pytest.mark.parametrize("count", [0, -1, 8.0])
-def test_a_count_that_is_none_is_named(name, count):
-    with pytest.raises(ValueError, match=f"{name} is {count}; 1 or more"):
+COUNTS = ["in_channels", "num_classes", "base_channels", "depth"]
+
+
+@pytest.mark.parametrize("name", COUNTS)
+@pytest.mark.parametrize("count", [0, -1, 2**16 + 1])
+def test_a_count_out_of_range_is_named(name, count):
+    least = 2 if name == "num_classes" else 1
+    with pytest.raises(ValueError, match=f"{name} is {count}; {least} or more"):
         UNet(**{name: count})
+
+
+@pytest.mark.parametrize("name", COUNTS)
+@pytest.mark.parametrize("count", [8.0, "8", None, True, [8], float("nan")])
+def test_a_count_that_is_no_whole_number_is_named(name, count):
+    with pytest.raises(ValueError, match=rf"{name} is .*; a whole number from \d to"):
+        UNet(**{name: count})
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.5, float("nan"), "0.5", None, True])
+def test_a_rate_that_is_none_is_named(rate):
+    with pytest.raises(ValueError, match="dropout is .*a rate from 0 to 1 would work"):
+        UNet(base_channels=1, depth=1, dropout=rate)
+
+
+def test_a_net_that_no_machine_can_hold_is_refused_before_it_is_built():
+    with pytest.raises(ValueError, match="4194304 channels at the bottom"):
+        UNet(depth=16)
+    with torch.device("meta"):
+        assert UNet(base_channels=2**12).contracting.steps[-1].conv.conv1  # 65,536
+
+
+def test_one_class_is_told_how_to_become_two():
+    pattern = "num_classes is 1; 2 would work.*soft-max.*CrossEntropyLoss"
+    with pytest.raises(ValueError, match=pattern):
+        UNet(num_classes=1)
+    score = torch.randn(5)  # what the sentence claims
+    two = torch.stack([torch.zeros(5), score])
+    assert torch.allclose(two.softmax(0)[1], score.sigmoid())
+
+
+def test_the_first_weights_of_a_seed_are_those_of_always():
+    """Saved results stay what they are: names, order and numbers of the weights."""
+    torch.manual_seed(0)
+    state = UNet(base_channels=2, depth=1).state_dict()
+    assert list(state)[:2] == [
+        "contracting.first.conv1.weight",
+        "contracting.first.conv1.bias",
+    ]
+    assert list(state)[-1] == "last.bias" and len(state) == 16
+    assert sum(float(x.double().sum()) for x in state.values()) == pytest.approx(
+        8.3294065, abs=1e-4
+    )
 
 
 def test_images_of_bytes_are_refused_with_a_remedy():
