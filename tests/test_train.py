@@ -272,8 +272,10 @@ def test_a_list_is_no_dictionary_of_metrics(squares):
 def test_a_loader_that_is_missing_is_refused_before_the_first_epoch(squares):
     model, loader = small_net(), DataLoader(squares, 4)
     before = weights_of(model).clone()
-    with pytest.raises(TypeError, match=says("is None", "held out would work")):
-        fit(model, loader, None, LOSS, sgd(model), 1)
+    with pytest.raises(TypeError, match=says("is None", "DataLoader(dataset")):
+        fit(model, None, loader, LOSS, sgd(model), 1)
+    with pytest.raises(TypeError, match=says("is None", "DataLoader(dataset")):
+        evaluate(model, None, LOSS)
     with pytest.raises(TypeError, match=says("only once", "list(...)")):
         fit(model, iter(loader), loader, LOSS, sgd(model), 2)
     assert torch.equal(weights_of(model), before)

@@ -11,7 +11,7 @@ LAYERS = {
     "drawing": "data.drawing",
     "paper": "show synthetic sizes blocks skips model tiles weight_map losses augment",
     # Writing a file whole and reading a net are needed by data and by learning.
-    "files": "runs.files runs.memory runs.weights",
+    "files": "runs.files runs.memory runs.guards runs.weights",
     "data": "data.images data.pairs data.check data.source data.datasets "
     "data.pipelines data.tissue data.photos data.loader data.crops data.slides "
     "data.outputs data.download",

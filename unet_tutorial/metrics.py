@@ -54,17 +54,25 @@ def count_pixels(
     return counts[:-1].reshape(num_classes, num_classes)
 
 # %% ../nbs/11_metrics.ipynb #084b7fcd
+def _check_counts(counts):
+    if not isinstance(counts, Tensor) or counts.ndim != 2:
+        text = "count_pixels(pred, true, num_classes) would work"
+        raise ValueError(f"a {type(counts).__name__} is no table of counts; {text}")
+
+
 def pixel_error_of(
     counts: Tensor,  # (K, K) from count_pixels
 ) -> float:  # 0 (all right) to 1; NaN if no pixel was counted
     """Compute the share of pixels whose class is wrong."""
+    _check_counts(counts)
     return ((counts.sum() - counts.trace()).double() / counts.sum()).item()
 
 
 def _two_classes(counts: Tensor) -> list[list[int]]:
+    _check_counts(counts)
     if counts.shape != (2, 2):
-        what = f"counts are {tuple(counts.shape)}"
-        raise ValueError(f"{what}; IoU and Dice are for two classes, (2, 2)")
+        what = f"counts are {tuple(counts.shape)}; IoU and Dice are for two classes"
+        raise ValueError(f"{what}, (2, 2). pixel_error_of would work")
     return counts.tolist()
 
 
