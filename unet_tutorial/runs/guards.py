@@ -73,7 +73,7 @@ def _check_pair(batch):
         text = "images alone teach nothing: a data set of (image, labels) would work"
         raise TypeError(f"a batch is a {kind}, not (images, labels); {text}")
     for name, part in zip(("images", "labels"), batch, strict=False):
-        if not isinstance(part, Tensor):
+        if not hasattr(part, "to"):  # a tensor has, and the ByteImage of data.crops
             kind, text = type(part).__name__, "torch.as_tensor(...) in the data set"
             raise TypeError(f"the {name} of a batch are a {kind}; {text} would work")
 
@@ -135,10 +135,10 @@ def check_batch(
     _check_pair(batch)
     _check_weights(batch)
     _check_criterion(criterion, len(batch))
-    weight = next((x for x in model.parameters() if x.is_floating_point()), batch[0])
-    if batch[0].dtype == torch.float64 != weight.dtype:
+    kinds = {x.dtype for x in model.parameters() if x.is_floating_point()}
+    if getattr(batch[0], "dtype", None) == torch.float64 and kinds == {torch.float32}:
         text = "images.float() in the data set would work"
-        raise TypeError(f"the images are float64, the net is {weight.dtype}: {text}")
+        raise TypeError(f"the images are float64, the net is float32: {text}")
 
 # %% ../../nbs/workshop/runs/guards.ipynb #first-checked
 def first_checked(
