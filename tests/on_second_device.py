@@ -395,6 +395,28 @@ def test_an_evaluation_waits_at_its_end_only(amp, batches):
     assert seen.waits == fewer.waits <= 2, seen.places  # the loss, and the counts
 
 
+class Share:
+    "A metric that counts by itself, as those of torchmetrics do."
+
+    def reset(self):
+        self.right, self.all = 0, 0
+
+    def update(self, predicted, labels):
+        self.right = self.right + (predicted == labels).sum()
+        self.all += labels.numel()
+
+    def compute(self):
+        return self.right / self.all
+
+
+def test_a_metric_that_counts_by_itself_costs_no_wait(batches):
+    model, metrics = small_net().to(DEVICE), {"right": Share(), "error": pixel_error_of}
+    with second_device.watch() as seen:
+        row = evaluate(model, batches, nn.CrossEntropyLoss(), metrics)
+    assert row["right"] == pytest.approx(1 - row["error"])
+    assert seen.waits == 1, seen.places
+
+
 def test_weights_are_evaluated_on_the_device(batches):
     loader = weighted(batches)
     here = evaluate(small_net(), loader, weighted_cross_entropy)

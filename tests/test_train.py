@@ -16,8 +16,10 @@ from unet_tutorial.data.loader import SeededSampler
 from unet_tutorial.losses import dice_bce_loss, weighted_cross_entropy
 from unet_tutorial.metrics import dice_of, pixel_error_of
 from unet_tutorial.model import UNet
+from unet_tutorial.predict import Predictor, predict_blended
 from unet_tutorial.runs.checkpoint import load_state, save_state
 from unet_tutorial.runs.engine import Training, find_not_finite, go_on
+from unet_tutorial.runs.guards import MappedLoader
 from unet_tutorial.train import (
     Step,
     evaluate,
@@ -272,8 +274,10 @@ def test_a_list_is_no_dictionary_of_metrics(squares):
 def test_a_loader_that_is_missing_is_refused_before_the_first_epoch(squares):
     model, loader = small_net(), DataLoader(squares, 4)
     before = weights_of(model).clone()
-    with pytest.raises(TypeError, match=says("is None", "held out would work")):
-        fit(model, loader, None, LOSS, sgd(model), 1)
+    with pytest.raises(TypeError, match=says("is None", "DataLoader(dataset")):
+        fit(model, None, loader, LOSS, sgd(model), 1)
+    with pytest.raises(TypeError, match=says("is None", "DataLoader(dataset")):
+        evaluate(model, None, LOSS)
     with pytest.raises(TypeError, match=says("only once", "list(...)")):
         fit(model, iter(loader), loader, LOSS, sgd(model), 2)
     assert torch.equal(weights_of(model), before)
@@ -442,6 +446,298 @@ def test_what_is_watched_must_be_measured(squares):
     model, loader = small_net(), DataLoader(squares, 8)
     with pytest.raises(ValueError, match=says("'dice'", "valid_loss")):
         fit(model, loader, loader, LOSS, sgd(model), 1, watch="dice")
+
+
+# What is kept, and which way the rate goes
+
+
+def wander(model, values):
+    "A metric that gives these values, and notes the weights that had them."
+    seen, values = [], iter(values)
+
+    def measure(counts):
+        seen.append(weights_of(model).clone())
+        return next(values)
+
+    return measure, seen
+
+
+WRAPS = {
+    "plain": lambda net: net,
+    "compiled": lambda net: torch.compile(net, backend="eager"),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPS)
+@pytest.mark.parametrize("restore", [True, False, None])
+def test_fit_ends_with_the_best_weights_where_it_is_asked(squares, restore, wrap):
+    model, loader = WRAPS[wrap](small_net()), DataLoader(squares, 8)
+    measure, seen = wander(model, [0.5, 0.9, 0.7, 0.9])
+    end = {"watch": "dice", "restore_best": restore}
+    fit(model, loader, loader, LOSS, sgd(model), 4, {"dice": measure}, **end)
+    best = 1 if restore else 3  # counted from 0; of two that are equal the first
+    assert torch.equal(weights_of(model), seen[best]) and not model.training
+    assert not torch.equal(seen[1], seen[3])
+
+
+@pytest.mark.parametrize("restore", [None, False])
+def test_patience_ends_with_the_best_weights(squares, restore):
+    model, loader = small_net(), DataLoader(squares, 8)
+    measure, seen = wander(model, [0.5, 0.9, 0.7, 0.6, 1.0])
+    end = {"watch": "dice", "patience": 2, "restore_best": restore}
+    fit(model, loader, loader, LOSS, sgd(model), 9, {"dice": measure}, **end)
+    assert len(seen) == 4
+    assert torch.equal(weights_of(model), seen[1 if restore is None else 3])
+
+
+def test_the_best_weights_are_those_that_were_measured(squares):
+    model, loader = small_net(), DataLoader(squares, 8)
+    measure, seen = wander(model, [0.5, 0.9, 0.7])
+
+    def average(epoch, row):  # a callback that changes the net behind fit's back
+        with torch.no_grad():
+            for weight in model.parameters():
+                weight.mul_(0.5)
+
+    end = {"watch": "dice", "restore_best": True, "callback": average}
+    before = model.state_dict()
+    fit(model, loader, loader, LOSS, sgd(model), 3, {"dice": measure}, **end)
+    assert torch.equal(weights_of(model), seen[1])
+    assert all(
+        x.data_ptr() == before[n].data_ptr() for n, x in model.state_dict().items()
+    )
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
+def test_an_interrupted_training_has_its_best_weights(squares, error):
+    model, loader = small_net(), DataLoader(squares, 8)
+    measure, seen = wander(model, [0.9, 0.5, 0.4])
+
+    def stop(epoch, row):
+        if epoch == 3:
+            raise error
+
+    end = {"watch": "dice", "restore_best": True, "callback": stop}
+    with pytest.raises(error):
+        fit(model, loader, loader, LOSS, sgd(model), 9, {"dice": measure}, **end)
+    assert torch.equal(weights_of(model), seen[0]) and not model.training
+
+
+def test_a_nan_is_no_best_epoch(squares):
+    model, loader = small_net(), DataLoader(squares, 8)
+    measure, seen = wander(model, [float("nan"), 0.5, 0.4, 0.3])
+    end = {"watch": "dice", "patience": 2}
+    history = fit(model, loader, loader, LOSS, sgd(model), 9, {"dice": measure}, **end)
+    assert len(history["dice"]) == 4
+    assert torch.equal(weights_of(model), seen[1])
+
+
+RATES = torch.optim.lr_scheduler
+
+
+def test_a_schedule_by_epoch_ends_where_it_should(squares):
+    model, loader, rates = small_net(), DataLoader(squares, 4), []
+    optimizer = sgd(model)
+    cosine = RATES.CosineAnnealingLR(optimizer, T_max=5, eta_min=1e-3)
+    note = {"callback": lambda epoch, row: rates.append(cosine.get_last_lr()[0])}
+    fit(model, loader, loader, LOSS, optimizer, 5, epoch_scheduler=cosine, **note)
+    assert rates == sorted(rates, reverse=True) and rates[-1] == pytest.approx(1e-3)
+
+
+def test_a_schedule_by_step_and_one_by_epoch(squares):
+    model, loader = small_net(), DataLoader(squares, 4)
+    optimizer = sgd(model, 1.0)
+    warm = RATES.LinearLR(optimizer, 0.1, total_iters=8)
+    halve = RATES.StepLR(optimizer, 1, gamma=0.5)
+    both = {"scheduler": warm, "epoch_scheduler": halve}
+    fit(model, loader, loader, LOSS, optimizer, 2, **both)
+    assert (warm.last_epoch, halve.last_epoch) == (8, 2)
+
+
+def test_a_plateau_is_told_what_is_watched(squares):
+    model, loader = small_net(), DataLoader(squares, 8)
+    values = iter([0.5, 0.4, 0.3, 0.9])
+    optimizer = sgd(model)
+    plateau = RATES.ReduceLROnPlateau(optimizer, mode="max", factor=0.1, patience=1)
+    end = {"watch": "dice", "epoch_scheduler": plateau}
+    metrics = {"dice": lambda counts: next(values)}
+    fit(model, loader, loader, LOSS, optimizer, 4, metrics, **end)
+    assert plateau.best == 0.9
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.01)
+    with pytest.raises(ValueError, match=says("'valid_loss'", 'mode="min"')):
+        fit(model, loader, loader, LOSS, optimizer, 4, epoch_scheduler=plateau)
+
+
+# The loss of an epoch
+
+
+@pytest.mark.parametrize("loss", [LOSS, dice_bce_loss, unit_cross_entropy])
+def test_the_loss_of_an_epoch_is_a_mean_over_known_pixels(squares, loss):
+    images, labels = squares.tensors
+    labels = labels.clone()
+    labels[8:, 3:] = -100  # an eighth is known
+    loader = DataLoader(TensorDataset(images, labels), 6)  # 6, 6 and 4 images
+    found, given = [], []
+
+    def noted(logits, labels):
+        given.append((loss(logits, labels), int((labels >= 0).sum())))
+        return given[-1][0]
+
+    for kind in ("fit", "engine"):
+        model = small_net(dropout=0)
+        if kind == "fit":
+            history = fit(model, loader, None, noted, sgd(model), 1)
+        else:
+            training = Training(model, sgd(model), device="cpu")
+            history = go_on(training, loader, None, noted, 1)
+        found.append(history["train_loss"])
+    due = sum(x.item() * n for x, n in given[:3]) / sum(n for _, n in given[:3])
+    assert found[0] == found[1] == [pytest.approx(due, rel=1e-6)]
+    plain = sum(x.item() for x, _ in given[:3]) / 3
+    assert due != pytest.approx(plain, rel=1e-3)
+
+
+def test_weights_count_in_the_loss_of_an_epoch(squares):
+    images, labels = squares.tensors
+    weights = 1 + 9 * torch.rand(
+        labels.shape, generator=torch.Generator().manual_seed(0)
+    )
+    parts = TensorDataset(images, labels, weights)
+    losses = []
+    for batch in (16, 5):  # the net does not move: the rate is 0
+        model = small_net(dropout=0).eval()
+        model.train = lambda mode=True, model=model: model  # stays in eval mode
+        optimizer = sgd(model, 0.0)
+        loader = DataLoader(parts, batch)
+        history = fit(model, loader, None, weighted_cross_entropy, optimizer, 1)
+        losses += history["train_loss"]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_a_batch_without_a_label_is_no_number_for_torch(squares):
+    images, labels = squares.tensors
+    labels = labels.clone()
+    labels[12:] = -100
+    loader = DataLoader(TensorDataset(images, labels), 4)
+    model = small_net()
+    with pytest.raises(FloatingPointError, match=says("nan", "-100")):
+        fit(model, loader, None, LOSS, sgd(model), 1)  # 0 / 0, in the last batch
+    history = fit(model := small_net(), loader, None, dice_bce_loss, sgd(model), 1)
+    assert 0 < history["train_loss"][0] < 3  # ours are 0 there
+
+
+def test_an_epoch_can_be_resumed_from_a_state_without_pixels(squares, tmp_path):
+    loader = DataLoader(squares, 4, sampler=SeededSampler(16))
+    training = Training(model := small_net(), sgd(model), device="cpu")
+    with pytest.raises(Interrupted):
+        go_on(training, loader, None, LOSS, 1, callback=stop_after(2))
+    state = training.state_dict()
+    assert state["progress"]["known"] == [4 * 24 * 24] * 2
+    del state["progress"]["known"]  # as versions before wrote it
+    training.load_state_dict(state)
+    history = go_on(training, loader, None, LOSS, 1)
+    assert 0 < history["train_loss"][0] < 3
+
+
+def stop_after(steps):
+    def callback(training, row):
+        if row is None and training.step == steps:
+            raise Interrupted
+
+    return callback
+
+
+# The mode of a net, and what else is given
+
+
+def test_a_preview_in_a_callback_leaves_the_net_in_training(squares):
+    model, loader, modes = small_net(), DataLoader(squares, 4), []
+    image = squares[0][0]
+
+    def preview(training, row):
+        if row is None:
+            predict_blended(training.model, image)
+            Predictor(training.model)(image.numpy()[0])
+            evaluate(training.model, loader, LOSS)
+            modes.append({layer.training for layer in training.model.modules()})
+
+    training = Training(model, sgd(model), device="cpu")
+    go_on(training, loader, loader, LOSS, 1, callback=preview)
+    assert modes == [{True}] * 4
+
+
+class Share:
+    "A metric that counts by itself."
+
+    def reset(self):
+        self.right = self.all = 0
+
+    def update(self, predicted, labels):
+        self.right = self.right + (predicted == labels).sum()
+        self.all += labels.numel()
+
+    def compute(self):
+        return self.right / self.all
+
+
+def test_a_metric_may_count_by_itself(squares):
+    model, loader = small_net(), DataLoader(squares, 5)
+    metrics = {"right": Share(), "error": pixel_error_of}
+    for _ in range(2):  # the second time it has forgotten the first
+        row = evaluate(model, loader, LOSS, metrics)
+        assert row["right"] == pytest.approx(1 - row["error"])
+    history = fit(model, loader, loader, LOSS, sgd(model), 2, metrics, watch="right")
+    assert [len(values) for values in history.values()] == [2, 2, 2, 2]
+
+
+def test_metrics_of_torchmetrics(squares):
+    kinds = pytest.importorskip("torchmetrics.classification")
+    images, labels = squares.tensors
+    labels = labels.clone()
+    labels[:, :5] = -100
+    model, loader = small_net(), DataLoader(TensorDataset(images, labels), 5)
+    options = {"ignore_index": -100, "validate_args": False}
+    theirs = (
+        kinds.BinaryF1Score(**options),
+        kinds.MulticlassAccuracy(2, average="micro", **options),
+    )
+    metrics = {"f1": theirs[0], "right": theirs[1], "dice": dice_of}
+    row = evaluate(model, loader, LOSS, {**metrics, "error": pixel_error_of})
+    assert row["f1"] == pytest.approx(row["dice"])
+    assert row["right"] == pytest.approx(1 - row["error"])
+    bad = {
+        "per class": (kinds.MulticlassAccuracy(2, average=None), "not one number"),
+        "of probabilities": (kinds.MulticlassAUROC(2), "Does it want probabilities?"),
+    }
+    for name, (metric, words) in bad.items():
+        with pytest.raises((TypeError, ValueError), match=says(name, words)):
+            fit(model, loader, loader, LOSS, sgd(model), 1, {name: metric})
+    with pytest.raises(ValueError, match=says("'f1'", "ignore_index=-100")):
+        evaluate(model, loader, LOSS, {"f1": kinds.BinaryF1Score()})
+
+
+def test_a_look_changes_no_random_number(squares):
+    ends = []
+    for valid in (DataLoader(squares, 4), [*DataLoader(squares, 4)]):
+        model, loader = small_net(), DataLoader(squares, 4, shuffle=True)
+        fit(model, loader, valid, LOSS, sgd(model), 1)
+        ends.append(weights_of(model))
+    model, loader = small_net(), DataLoader(squares, 4, shuffle=True)
+    train_one_epoch(model, loader, LOSS, Step(model, sgd(model)), "cpu")
+    assert torch.equal(ends[0], ends[1]) and torch.equal(ends[0], weights_of(model))
+
+
+def test_a_mapped_loader_tells_its_data_set_the_epoch(squares):
+    told = []
+    squares.set_epoch = told.append
+    loader = MappedLoader(DataLoader(squares, 8), lambda batch: (batch[0], batch[1]))
+    model = small_net()
+    fit(model, loader, loader, LOSS, sgd(model), 2)
+    assert told == [0, 1] and len(loader) == 2
+    training = Training(model, sgd(model), device="cpu")
+    assert len(go_on(training, loader, loader, LOSS, 2)["valid_loss"]) == 2
+    with pytest.raises(TypeError, match=says("function", 'batch["image"]')):
+        MappedLoader(loader, "image")
 
 
 # What a training needs besides

@@ -13,7 +13,7 @@ LAYERS = {
     "paper": "show synthetic sizes blocks skips runs.transfer model tiles weight_map "
     "losses augment",
     # Writing a file whole and reading a net are needed by data and by learning.
-    "files": "runs.files runs.memory runs.weights",
+    "files": "runs.files runs.memory runs.guards runs.weights",
     "data": "data.images data.pairs data.check data.source data.datasets "
     "data.pipelines data.tissue data.photos data.loader data.crops data.adapter "
     "data.slides data.inputs "
