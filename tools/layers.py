@@ -13,8 +13,8 @@ LAYERS = {
     # Writing a file whole and reading a net are needed by data and by learning.
     "files": "runs.files runs.memory runs.weights",
     "data": "data.images data.pairs data.check data.source data.datasets "
-    "data.pipelines data.tissue data.photos data.loader data.crops data.slides "
-    "data.outputs data.download",
+    "data.pipelines data.tissue data.photo_changes data.photos data.loader data.crops "
+    "data.slides data.outputs data.download",
     "learning": "metrics train gpu predict",
     "runs": "runs.distributed runs.engine runs.checkpoint runs.recipes runs.report "
     "runs.results runs.logbook runs.run",
@@ -42,6 +42,8 @@ SERVES = {  # which notebook of the road leads to a wing, or to a single room
     "deploy": "14_predict",
     "data.pipelines": "09_augment",
     "data.tissue": "09_augment",
+    "data.photo_changes": "09_augment",
+    "data.transforms": "09_augment",
     "data.slides": "14_predict",
     "data.drawing": "01_synthetic",
     "runs.distributed": "22_scale",

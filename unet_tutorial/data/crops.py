@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from .loader import reseed
+from .photo_changes import PhotoChanges
 from .photos import byte_image, check_classes
 from .source import Source
 from .tissue import TissueChanges, change_window
@@ -156,7 +157,7 @@ def _changed_window(windows, parts, key, rng):
         parts = _turned(parts, int(rng.integers(8))) if windows.turn else parts
         return _middle(parts, margin)
     rim = side // 4
-    if isinstance(windows.pipeline, TissueChanges):
+    if isinstance(windows.pipeline, (TissueChanges, PhotoChanges)):
         place = _corner(parts[1], side, margin, rng, windows.objects)
         corner, size = [at - rim for at in place], [side + 2 * rim] * 2
         return change_window(windows.pipeline, parts, rng, corner, size, rim, margin)

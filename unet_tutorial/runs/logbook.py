@@ -113,7 +113,7 @@ def environment(
     amp: str = "torch.float32",  # the format in which it computes
 ) -> dict[str, str | int]:  # for environment.json
     """Describe where a run runs: versions, device, threads, command."""
-    packages = "numpy", "torch", "albumentations", "safetensors"
+    packages = "numpy", "torch", "safetensors"
     cuda = device.type == "cuda"
     return {
         "python": platform.python_version(),

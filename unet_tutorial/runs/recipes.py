@@ -25,8 +25,8 @@ from torch.utils.data import DataLoader
 
 from ..data.crops import Whole, Windows, read_example
 from ..data.loader import Seeded, make_loader
+from ..data.photo_changes import PhotoChanges
 from ..data.photos import ImagePairs
-from ..data.pipelines import car_pipeline
 from ..data.source import Source
 from ..data.tissue import TissueChanges
 from ..gpu import amp_type, layout_rule, pick_device, pick_layout
@@ -87,7 +87,7 @@ def _check_values(record):
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #parts-options
 _OPTIMIZERS = {"SGD": torch.optim.SGD, "AdamW": torch.optim.AdamW}
-_PIPELINES = {"membranes": TissueChanges, "photographs": car_pipeline}
+_PIPELINES = {"membranes": TissueChanges, "photographs": PhotoChanges}
 
 
 def _options(choice):
@@ -140,7 +140,7 @@ class Optimizer:
 # %% ../../nbs/workshop/runs/recipes.ipynb #parts-augment
 @dataclass(frozen=True)
 class Augment:
-    """How items are changed; an option that is None is as in data/pipelines."""
+    """How items are changed; an option that is None is as in TissueChanges, PhotoChanges."""
 
     name: Literal["auto", "membranes", "photographs"]  # auto: as the data need it
     std: _Amount | None = None  # of the elastic deformation, in pixels
@@ -150,6 +150,11 @@ class Augment:
     shift: _Share | None = None  # share of the sides, at most
     grey: _Share | None = None  # share by which the contrast changes, at most
     noise: _Share | None = None  # standard deviation, as a share of white
+    bent: _Share | None = None  # of photographs: the share that is bent
+    light: _Share | None = None  # of photographs: contrast and brightness, at most
+    hue: _Amount | None = None  # degrees on the circle of colours, at most
+    saturation: _Share | None = None  # share by which colours grow or fade, at most
+    tint: _Share | None = None  # share by which each channel does, by itself
 
     def __post_init__(self):
         _check_values(self)
