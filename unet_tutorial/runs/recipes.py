@@ -140,7 +140,7 @@ class Optimizer:
 # %% ../../nbs/workshop/runs/recipes.ipynb #parts-augment
 @dataclass(frozen=True)
 class Augment:
-    """How items are changed; an option that is None is as in TissueChanges, PhotoChanges."""
+    """How items are changed; None: as in data/tissue, data/photo_changes."""
 
     name: Literal["auto", "membranes", "photographs"]  # auto: as the data need it
     std: _Amount | None = None  # of the elastic deformation, in pixels
