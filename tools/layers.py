@@ -13,8 +13,8 @@ LAYERS = {
     # Writing a file whole and reading a net are needed by data and by learning.
     "files": "runs.files runs.memory runs.weights",
     "data": "data.images data.pairs data.check data.source data.datasets "
-    "data.pipelines data.tissue data.photo_changes data.photos data.loader data.crops "
-    "data.slides data.outputs data.download",
+    "data.pipelines data.transforms data.tissue data.photo_changes data.photos "
+    "data.loader data.crops data.slides data.outputs data.download",
     "learning": "metrics train gpu predict",
     "runs": "runs.distributed runs.engine runs.checkpoint runs.recipes runs.report "
     "runs.results runs.logbook runs.run",
@@ -24,6 +24,9 @@ LAYERS = {
 }
 ORDER = [module for layer in LAYERS.values() for module in layer.split()]
 WINGS = ("data", "runs", "deploy")  # the packages of the workshop
+# They need packages of a group of requirements, so no other module imports them with
+# itself.
+OPTIONAL = ("data.pipelines", "data.transforms")
 WING_TITLES = {
     "data": "Data",
     "runs": "Runs",

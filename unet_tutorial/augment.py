@@ -107,12 +107,15 @@ def elastic_deform(
     maps = {"label": label} | ({} if weights is None else {"weights": weights})
     _check_kinds(image, maps)
     _check_shapes(image, maps)
-    x = image if image.dim() == 4 else image[None]  # (B, C, H, W)
+    given = image, *maps.values()  # perhaps tv_tensors, which come back as such
+    x, *rest = (y.as_subclass(Tensor) for y in given)
+    x = x if x.dim() == 4 else x[None]  # (B, C, H, W)
     size, shape = image.shape[-2:], label.shape
     control = control_displacements(std, grid, len(x), generator)
     field = displacement_field(control.to(image.device), size)  # (B, 2, H, W)
-    bent = [warp(y.reshape(-1, 1, *size), field).view(shape) for y in maps.values()]
-    return (warp(x, field, interpolation).view(image.shape), *bent)
+    bent = [warp(y.reshape(-1, 1, *size), field).view(shape) for y in rest]
+    bent = [warp(x, field, interpolation).view(image.shape), *bent]
+    return tuple(y.as_subclass(type(z)) for y, z in zip(bent, given, strict=True))
 
 # %% ../nbs/09_augment.ipynb #7f0aa9d2
 _FIT = "(C, H, W) with (H, W), or (B, C, H, W) with (B, H, W)"
@@ -126,8 +129,8 @@ def _check_shapes(image, maps):
         raise ValueError(f"{found}: give {_FIT}; a grey image has C = 1, image[None]")
     size = image.shape[:-3] + image.shape[-2:]  # (H, W) or (B, H, W)
     if any(x.shape != size for x in maps.values()):
-        text = f"{found}: give {_FIT}. Labels of the middle only? Bend first, cut then"
-        raise ValueError(text)
+        text = "(1, H, W)? Give label[0]. Labels of the middle? Bend first, cut then"
+        raise ValueError(f"{found}: give {_FIT}. {text}")
 
 
 def _check_kinds(image, maps):
@@ -135,6 +138,9 @@ def _check_kinds(image, maps):
     for name, x in {"image": image, **maps}.items():
         if not isinstance(x, Tensor):
             raise ValueError(f"{name} is {type(x).__name__}: give torch.as_tensor(...)")
+        if type(x).__name__ in ("BoundingBoxes", "KeyPoints", "Video"):
+            text = "give an image and masks; see data/transforms for the rest"
+            raise ValueError(f"{name} is {type(x).__name__}: {text}")
         if name == "label" and (x.is_floating_point() or x.is_complex()):
             raise ValueError(f"label is {x.dtype}, not integers: give label.long()")
         if name != "label" and not x.is_floating_point():
