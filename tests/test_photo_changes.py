@@ -1,6 +1,7 @@
 """Changes of photographs: place, shape, light, colour, and no albumentations."""
 
 import pickle
+import random
 import subprocess
 import sys
 from itertools import product
@@ -315,7 +316,7 @@ for kind in "carvana", "isbi", "folder":
     size = (32, 48) if kind == "carvana" else None
     history = train_run(kind, kind, "run_" + kind, small, size=size, steps=3,
                         held_out=1, device="cpu")
-    assert len(history["loss"]) > 0, history
+    assert len(history["train_loss"]) > 0, history
     assert Path("run_" + kind, "best.safetensors").is_file()
 try:
     import unet_tutorial.data.pipelines
@@ -344,3 +345,104 @@ def test_training_needs_no_albumentations(tmp_path):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "trained" in done.stdout
+
+
+# Whatever else changes images
+
+
+def flip(image, mask):
+    return image[:, ::-1], mask[:, ::-1]
+
+
+def flip_other_names(x, y):
+    return [x[:, ::-1], y[:, ::-1]]
+
+
+def flip_dict(mask, image):  # another order: by name
+    return {"mask": mask[:, ::-1], "image": image[:, ::-1], "more": 1}
+
+
+def flip_words(**parts):
+    return {name: part[:, ::-1] for name, part in parts.items()}
+
+
+@pytest.mark.parametrize("change", [flip, flip_other_names, flip_dict, flip_words])
+def test_any_function_of_image_and_mask_is_a_transform(change):
+    plain, data = (
+        ImagePairs(Drawn(), (40, 60), transform=transform)[1]
+        for transform in (None, change)
+    )
+    assert torch.allclose(data[0], plain[0].flip(-1), atol=1e-6)
+    assert torch.equal(data[1], plain[1].flip(-1))
+    image, mask = photo_and_mask()
+    windows = Windows([(image, np.uint8(mask))], 48, 8, 3, change)
+    assert [x.shape for x in windows[0]] == [(3, 48, 48), (32, 32)]
+
+
+def test_weights_go_along_where_there_are_some():
+    seen = []
+
+    def look(image, mask, weights):
+        seen.append((image.shape, mask.dtype, weights.dtype))
+        return image, mask, weights
+
+    image, mask = photo_and_mask()
+    windows = Windows([(image, np.uint8(mask), np.float32(mask))], 48, 8, 3, look)
+    assert len(windows[0]) == 3 and windows[0][2].shape == (32, 32)
+    assert seen[0] == ((72, 72, 3), np.uint8, np.float32)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda image, mask: image,
+        lambda image, mask: None,
+        lambda image, mask: {"image": image},
+        lambda image, mask: (image, mask[1:]),
+        lambda image, mask: (image, mask, mask),
+        lambda image, mask: [image, 3],
+    ],
+)
+def test_what_a_transform_must_return_is_said(change):
+    data = ImagePairs(Drawn(), (40, 60), transform=change)
+    with pytest.raises(ValueError, match=says("returned", "image and mask")):
+        data[0]
+
+
+def test_a_transform_of_torchvision_is_not_passed_by_without_a_word():
+    data = ImagePairs(Drawn(), (40, 60), transform=torch.nn.Identity())
+    with pytest.raises(ValueError, match=says("takes tensors", "ForArrays")):
+        data[0]
+
+
+GLOBAL = np.random  # its generator of old
+
+
+def noisy(image, mask):
+    "Draws from all three global generators."
+    kind = GLOBAL.randint(1, 20) + random.randrange(20) + int(torch.randint(20, ()))
+    return np.roll(image, kind, 1), np.roll(mask, kind, 1)
+
+
+def test_what_draws_globally_is_seeded_per_item_and_disturbs_nothing():
+    def loader(workers):
+        data = Seeded(ImagePairs(Drawn(), (40, 60), transform=noisy), 1)
+        return make_loader(data, 2, workers=workers)
+
+    alone, helped, seen = loader(0), loader(2), set()
+    for epoch in range(2):
+        alone.set_epoch(epoch), helped.set_epoch(epoch)
+        torch.manual_seed(7), random.seed(7), GLOBAL.seed(7)
+        for (x, y), (x2, y2) in zip(alone, helped, strict=True):
+            assert torch.equal(x, x2) and torch.equal(y, y2)
+            seen |= {image.numpy().tobytes() for image in x}
+        found = torch.rand(()), random.random(), GLOBAL.random()
+        torch.manual_seed(7), random.seed(7), GLOBAL.seed(7)
+        assert found[1:] == (random.random(), GLOBAL.random())
+    assert len(seen) > 3
+    image, mask = photo_and_mask()
+    first, again = (Windows([(image, np.uint8(mask))], 48, 8, 3, noisy) for _ in "ab")
+    assert all(torch.equal(first[k][0], again[k][0]) for k in range(3))
+    before = torch.get_rng_state()
+    _ = first[0]
+    assert torch.equal(before, torch.get_rng_state())
