@@ -93,6 +93,27 @@ def _check_warp(x, field):
         found = f"{int(labels.min())} to {int(labels.max())}"
         raise ValueError(f"label holds {found}: give whole numbers within 2**24")
 
+# %% ../nbs/09_augment.ipynb #check-kinds
+def _check_kinds(image, maps):
+    """Raise a ValueError unless an image and its maps hold what can be bent."""
+    for name, x in {"image": image, **maps}.items():
+        if not isinstance(x, Tensor):
+            raise ValueError(f"{name} is {type(x).__name__}: give torch.as_tensor(...)")
+        if type(x).__name__ in ("BoundingBoxes", "KeyPoints", "Video"):
+            text = "give an image and masks; see data/transforms for the rest"
+            raise ValueError(f"{name} is {type(x).__name__}: {text}")
+        if name == "label" and (x.is_floating_point() or x.is_complex()):
+            raise ValueError(f"label is {x.dtype}, not integers: give label.long()")
+        if name != "label" and not x.is_floating_point():
+            text = f"{name} is {x.dtype}, not floats: give {name}.float()"
+            raise ValueError(f"{text}; or are image and label swapped?")
+        if x.device != image.device:
+            raise ValueError(f"{name} is on {x.device}: put it on {image.device}")
+        on_cpu = x.device.type == "cpu"  # a GPU is not asked, see above
+        if on_cpu and (bad := int((~x.isfinite()).sum())):
+            text = f"{name} holds NaN or infinity, {bad} times in {x.numel()} values"
+            raise ValueError(f"{text}: mend it first, torch.nan_to_num({name})")
+
 # %% ../nbs/09_augment.ipynb #12b2e5a7
 def elastic_deform(
     image: Tensor,  # (C, H, W) or (B, C, H, W), floats
@@ -131,23 +152,3 @@ def _check_shapes(image, maps):
     if any(x.shape != size for x in maps.values()):
         text = "(1, H, W)? Give label[0]. Labels of the middle? Bend first, cut then"
         raise ValueError(f"{found}: give {_FIT}. {text}")
-
-
-def _check_kinds(image, maps):
-    """Raise a ValueError unless an image and its maps hold what can be bent."""
-    for name, x in {"image": image, **maps}.items():
-        if not isinstance(x, Tensor):
-            raise ValueError(f"{name} is {type(x).__name__}: give torch.as_tensor(...)")
-        if type(x).__name__ in ("BoundingBoxes", "KeyPoints", "Video"):
-            text = "give an image and masks; see data/transforms for the rest"
-            raise ValueError(f"{name} is {type(x).__name__}: {text}")
-        if name == "label" and (x.is_floating_point() or x.is_complex()):
-            raise ValueError(f"label is {x.dtype}, not integers: give label.long()")
-        if name != "label" and not x.is_floating_point():
-            raise ValueError(f"{name} is {x.dtype}, not floats: give {name}.float()")
-        if x.device != image.device:
-            raise ValueError(f"{name} is on {x.device}: put it on {image.device}")
-        on_cpu = x.device.type == "cpu"  # a GPU is not asked, see above
-        if on_cpu and (bad := int((~x.isfinite()).sum())):
-            text = f"{name} holds NaN or infinity, {bad} times in {x.numel()} values"
-            raise ValueError(f"{text}: mend it first, torch.nan_to_num({name})")

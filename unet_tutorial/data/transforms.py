@@ -63,7 +63,9 @@ def _size_of(inputs):
         found = ", ".join(map(str, shapes))
         raise ValueError(f"{found}: give (..., H, W) of one size, at least 2 x 2")
     for x in inputs:
-        if x.is_complex() or (x.device.type == "cpu" and not x.isfinite().all()):
+        if x.is_complex():
+            raise ValueError(f"{type(x).__name__} is complex: give its abs()")
+        if x.device.type == "cpu" and not x.isfinite().all():
             text = "mend it first, torch.nan_to_num(image)"
             raise ValueError(f"{type(x).__name__} holds NaN or infinity: {text}")
     return sizes.pop()
