@@ -1,5 +1,7 @@
 """Changes of photographs: place, shape, light, colour, and no albumentations."""
 
+import csv
+import json
 import pickle
 import random
 import subprocess
@@ -446,3 +448,16 @@ def test_what_draws_globally_is_seeded_per_item_and_disturbs_nothing():
     before = torch.get_rng_state()
     _ = first[0]
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_prose_and_table_of_what_it_costs_agree():
+    root = Path(__file__).parent.parent
+    with (root / "results" / "augment_cars.csv").open() as file:
+        small, large = csv.DictReader(file)
+    book = json.loads((root / "nbs/workshop/data/photo_changes.ipynb").read_text())
+    text = " ".join(" ".join("".join(cell["source"]) for cell in book["cells"]).split())
+    assert f"{small['factor']} times as long as ours at {small['size']}" in text
+    assert f"{large['factor']} times at {large['size']}" in text
+    lowest = min(small["lowest"], large["lowest"])
+    highest = max(small["highest"], large["highest"])
+    assert f"went from {lowest} to {highest}" in text
