@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
 import notebooks as files
 import outputs
 import reading
-from layers import LAYERS, ORDER
+from layers import LAYERS, OPTIONAL, ORDER
 from reading import PACKAGE, lines_of, own_modules, python, words_of
 
 INFINITY = float("inf")
@@ -778,7 +778,8 @@ def requirements(
     groups = [key for key in settings if key.endswith("_requirements")]
     groups = [settings[key] for key in groups if key != "dev_requirements"]
     optional = import_names(" ".join(groups))
-    at_once = {n for text in modules.values() for n in imports_of(text, False)}
+    core = [text for name, text in modules.items() if name not in OPTIONAL]
+    at_once = {n for text in core for n in imports_of(text, False)}
     anywhere = {n for text in modules.values() for n in imports_of(text)}
     found = [
         f"`{name}` is imported: add it to `requirements` in settings.ini"
@@ -788,6 +789,19 @@ def requirements(
         f"no module imports `{name}`: take it out of `requirements` in settings.ini"
         for name in sorted(required - anywhere)
     ]
+
+
+def optional_rooms(
+    modules,  # dict: module name to source
+):  # list of str
+    "A room that needs a group of requirements is imported by no other with itself."
+    found = []
+    for name, text in modules.items():
+        for node in filter(is_import, import_time(text)):
+            for other in own_modules(ast.Module([node], []), own=name):
+                if other in OPTIONAL and name not in OPTIONAL:
+                    found.append(f"{name} imports {other}: do it in a function")
+    return found
 
 
 def import_names(

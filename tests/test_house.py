@@ -126,6 +126,10 @@ def test_heavy_packages_stay_where_they_belong():
     agree(house.heavy_imports(MODULES))
 
 
+def test_optional_rooms_are_not_imported_by_others():
+    agree(house.optional_rooms(MODULES))
+
+
 def test_the_requirements_are_what_the_modules_import():
     agree(house.requirements(MODULES, SETTINGS))
 

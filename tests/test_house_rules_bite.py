@@ -287,6 +287,18 @@ def test_requirements_are_compared_with_imports():
     assert house.requirements(lazily, settings) == []
 
 
+def test_an_optional_room_may_need_a_group_and_is_imported_by_none():
+    settings = {"requirements": "torch", "course_requirements": "albumentations"}
+    room = {"data.pipelines": "import albumentations", "augment": "import torch"}
+    assert house.requirements(room, settings) == []
+    assert house.requirements({"augment": "import albumentations, torch"}, settings)
+    lazily = "def f():\n    from .data.pipelines import car_pipeline"
+    assert house.optional_rooms({"train": lazily}) == []
+    for line in "from .data.pipelines import a", "from .data import pipelines":
+        (found,) = house.optional_rooms({"train": line})
+        assert "train imports data.pipelines" in found
+
+
 def test_what_a_module_reaches_is_followed():
     modules = {
         "model": "from .blocks import A\nimport torch",

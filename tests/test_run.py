@@ -156,7 +156,7 @@ SGD = {"name": "SGD", "lr": 0.1}
         ("augment", "all", "membranes"),
         ("augment", {"turn": 20}, "name"),
         ("augment", {"name": "membranes", "trun": 20}, "turn"),
-        ("augment", {"name": "photographs", "turn": 20}, "std"),
+        ("augment", {"name": "photographs", "noise": 0.1}, "std"),
         ("augment", {"name": "auto", "turn": 20}, "none"),
         ("augment", 3, "name"),
         ("schedule", "linear", "cosine"),
@@ -187,8 +187,8 @@ def test_a_wrong_value_leaves_no_folder(stack, tmp_path, key, value, word):
 def test_a_wrong_value_is_refused_by_replace_as_well():
     with pytest.raises(ValueError, match=says("ema", "below 1")):
         replace(recipe(), ema=1)
-    with pytest.raises(ValueError, match=says("turn", "std")):
-        replace(Augment("membranes", turn=20), name="photographs")
+    with pytest.raises(ValueError, match=says("noise", "std")):
+        replace(Augment("membranes", noise=0.1), name="photographs")
 
 
 def test_the_rate_rises_and_falls():

@@ -17,7 +17,7 @@ from unet_tutorial.augment import displacement_field, warp
 from unet_tutorial.data.crops import Windows
 from unet_tutorial.data.loader import Seeded, make_loader, reseed
 from unet_tutorial.data.pipelines import _similarity, membrane_pipeline
-from unet_tutorial.data.tissue import TissueChanges, _draw, _fold, change_window
+from unet_tutorial.data.tissue import TissueChanges, _fold, change_window, draw_place
 from unet_tutorial.synthetic import draw_membranes
 from unet_tutorial.tiles import read_window
 
@@ -32,7 +32,7 @@ def slice_parts(size=120):
 
 def by_parts(changes, parts, seed, corner, size, rim, margin):
     "The same change in four steps: cut, mirror, warp by a whole field, cut again."
-    matrix, grid = _draw(changes, np.random.default_rng(seed), size), changes.grid
+    matrix, grid = draw_place(changes, np.random.default_rng(seed), size), changes.grid
     side = np.sign(np.linalg.det(matrix[:, [-2, -1], [-1, -2]]))
     matrix[1] *= side
     control = torch.tensor(matrix[None, :, :grid, :grid]).float()

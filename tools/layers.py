@@ -15,9 +15,9 @@ LAYERS = {
     # Writing a file whole and reading a net are needed by data and by learning.
     "files": "runs.files runs.memory runs.guards runs.weights",
     "data": "data.images data.pairs data.check data.source data.datasets "
-    "data.pipelines data.tissue data.photos data.loader data.crops data.adapter "
-    "data.slides data.inputs "
-    "data.outputs data.download",
+    "data.pipelines data.transforms data.tissue data.photo_changes data.photos "
+    "data.loader data.crops data.adapter data.slides data.inputs data.outputs "
+    "data.download",
     "learning": "metrics train gpu predict",
     "runs": "runs.distributed runs.engine runs.checkpoint runs.recipes runs.report "
     "runs.results runs.logbook runs.run",
@@ -27,6 +27,9 @@ LAYERS = {
 }
 ORDER = [module for layer in LAYERS.values() for module in layer.split()]
 WINGS = ("data", "runs", "deploy")  # the packages of the workshop
+# They need packages of a group of requirements, so no other module imports them with
+# itself.
+OPTIONAL = ("data.pipelines", "data.transforms")
 WING_TITLES = {
     "data": "Data",
     "runs": "Runs",
@@ -45,6 +48,8 @@ SERVES = {  # which notebook of the road leads to a wing, or to a single room
     "deploy": "14_predict",
     "data.pipelines": "09_augment",
     "data.tissue": "09_augment",
+    "data.photo_changes": "09_augment",
+    "data.transforms": "09_augment",
     "data.slides": "14_predict",
     "data.adapter": "14_predict",
     "data.inputs": "14_predict",
