@@ -4,15 +4,16 @@
 
 # %% auto #0
 __all__ = ['write_mask', 'write_labels', 'write_probabilities', 'painted', 'write_overlay', 'Outline', 'outlines',
-           'write_polygons']
+           'write_polygons', 'source_of']
 
 # %% ../../nbs/workshop/data/outputs.ipynb #f2376ce3
 import json
+import re
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from scipy import ndimage
 
 from ..runs.files import new_file
@@ -41,29 +42,49 @@ def _palette():  # 256 colours, three numbers each; 0 is black
     shades[0] = 0
     return shades.ravel().tolist()
 
+# %% ../../nbs/workshop/data/outputs.ipynb #note
+_NAME = "unet_tutorial"
+
+
+def _noted(source):
+    """Return the name of an image as it can be noted in a file."""
+    return source.encode("utf-8", "backslashreplace").decode()
+
+
+def _write_png(path, picture, overwrite, source):
+    """Write an image of Pillow's as PNG, with a note on who wrote it, about what."""
+    notes = PngImagePlugin.PngInfo()
+    notes.add_text("Software", _NAME)
+    notes.add_text("Source", _noted(source))
+    with new_file(path, overwrite) as part:
+        picture.save(part, format="png", pnginfo=notes)
+    return Path(path)
+
 # %% ../../nbs/workshop/data/outputs.ipynb #f2f4cf55
 def write_mask(
     path: str | Path,  # the .png file to write
     labels: np.ndarray,  # (H, W) whole numbers, 0 to num_classes - 1
     overwrite: bool = False,  # replace a file that is there
     num_classes: int = 2,  # 2: black and white; up to 256: one colour per class
+    source: str = "",  # the name of the image, to be noted in the file
 ) -> Path:  # the path
     """Write a label map as a PNG that one can see."""
     most = min(num_classes, 256) - 1
     labels = _checked(path, labels, most, (".png",), ", or raise num_classes")
-    grey = labels.astype(np.uint8) * (255 if num_classes == 2 else 1)
+    grey = labels.astype(np.uint8, copy=num_classes == 2)
+    if num_classes == 2:
+        grey *= 255
     picture = Image.fromarray(grey)
     if num_classes > 2:
         picture.putpalette(_palette())
-    with new_file(path, overwrite) as part:
-        picture.save(part, format="png")
-    return Path(path)
+    return _write_png(path, picture, overwrite, source)
 
 # %% ../../nbs/workshop/data/outputs.ipynb #5c8db647
 def write_labels(
     path: str | Path,  # .png, .tif or .tiff
     labels: np.ndarray,  # (H, W) whole numbers: classes, or one for each object
     overwrite: bool = False,  # replace a file that is there
+    source: str = "",  # the name of the image, to be noted in a .png
 ) -> Path:  # the path
     """Write a label map as its numbers: 8 or 16 bits per pixel, in TIFF also 32."""
     kinds = {".png": "png", ".tif": "tiff", ".tiff": "tiff"}
@@ -72,8 +93,11 @@ def write_labels(
     labels = _checked(path, labels, most, kinds, ", and .tif holds large numbers")
     limits = {255: np.uint8, 65535: np.uint16, 2**31 - 1: np.int32}
     kind = next(kind for limit, kind in limits.items() if labels.max() <= limit)
+    picture = Image.fromarray(labels.astype(kind, copy=False))
+    if form == "png":
+        return _write_png(path, picture, overwrite, source)
     with new_file(path, overwrite) as part:
-        Image.fromarray(labels.astype(kind)).save(part, format=form)
+        picture.save(part, format=form)
     return Path(path)
 
 # %% ../../nbs/workshop/data/outputs.ipynb #a720c38a
@@ -104,11 +128,13 @@ def painted(
     image: np.ndarray,  # (H, W) or (H, W, 3), any numbers
     labels: np.ndarray,  # (H, W) whole numbers, 0 is not painted
     opacity: float = 0.5,  # of the paint, 0 to 1
+    num_classes: int | None = None,  # None: 2 where no label is above 1
 ) -> np.ndarray:  # (H, W, 3) uint8
     """Return an image with its label map painted over it, in bytes."""
     if image.dtype != np.uint8:
         image = image.astype(float)  # show would take whole numbers for labels
-    kind = bool if labels.max() <= 1 else np.int32  # orange; a colour for each label
+    two = labels.max() <= 1 if num_classes is None else num_classes <= 2
+    kind = bool if two else np.int32  # orange; a colour for each label
     picture = overlay(image, labels.astype(kind), alpha=opacity)  # (H, W, 3), 0 to 1
     return np.round(255 * picture).astype(np.uint8)
 
@@ -119,12 +145,13 @@ def write_overlay(
     labels: np.ndarray,  # (H, W) whole numbers, 0 is not painted
     overwrite: bool = False,  # replace a file that is there
     opacity: float = 0.5,  # of the paint, 0 to 1
+    num_classes: int | None = None,  # 3 or more: a colour per class; None: see painted
+    source: str = "",  # the name of the image, to be noted in the file
 ) -> Path:  # the path
     """Write an image with its label map painted over it."""
-    picture = painted(image, _checked(path, labels, 2**31 - 1, (".png",)), opacity)
-    with new_file(path, overwrite) as part:
-        Image.fromarray(picture).save(part, format="png")
-    return Path(path)
+    labels = _checked(path, labels, 2**31 - 1, (".png",))
+    picture = Image.fromarray(painted(image, labels, opacity, num_classes))
+    return _write_png(path, picture, overwrite, source)
 
 # %% ../../nbs/workshop/data/outputs.ipynb #e0bda587
 def _rings(inside):
@@ -189,6 +216,7 @@ def write_polygons(
     overwrite: bool = False,  # replace a file that is there
     classes: list[str] | None = None,  # a name for each label, the background first
     smallest: int = 1,  # pixels: smaller objects are left out
+    source: str = "",  # the name of the image, to be noted in the file
 ) -> Path:  # the path
     """Write the outline of each object as GeoJSON, in pixels."""
     most = len(classes) - 1 if classes else 2**31 - 1
@@ -205,6 +233,26 @@ def write_polygons(
             }
         )
     with new_file(path, overwrite) as part:
-        text = json.dumps({"type": "FeatureCollection", "features": features})
-        part.write_text(text, encoding="utf-8")
+        notes = {"generator": _NAME, "source": _noted(source)}
+        every = {"type": "FeatureCollection", **notes, "features": features}
+        part.write_text(json.dumps(every), encoding="utf-8")
     return Path(path)
+
+# %% ../../nbs/workshop/data/outputs.ipynb #source-of
+_HEAD = re.compile(rf'.{{,99}}"generator": "{_NAME}", "source": ("(?:[^"\\]|\\.)*")')
+
+
+def source_of(
+    path: str | Path,  # a .png or .geojson file
+) -> str | None:  # "": without a name; None: somebody else wrote it, or changed it
+    """Return the name of the image that a file is about, if this module wrote it."""
+    try:
+        if Path(path).suffix.lower() == ".png":
+            with Image.open(path) as image:
+                notes = image.info
+            return notes.get("Source", "") if notes.get("Software") == _NAME else None
+        with open(path, encoding="utf-8") as file:
+            found = _HEAD.match(file.read(4096))
+        return json.loads(found[1]) if found else None
+    except (OSError, ValueError, SyntaxError):  # no such file, after all
+        return None
