@@ -390,18 +390,33 @@ def _add_predict(parser):
 
 
 def _predict(args):
-    from unet_tutorial.deploy.folder import predict_files
+    from unet_tutorial.deploy.folder import SomeFailed, predict_files
     from unet_tutorial.gpu import pick_device
 
     options = {"views": args.views, "device": pick_device(args.device)}
     if args.range:
         options["value_range"] = args.range
-    done = predict_files(
-        args.net, args.images, args.to, args.overwrite, args.write, **options
-    )
-    files = "1 file" if len(done) == 1 else f"{len(done):,} files"
-    print(f"{files} written to {args.to}")
+    try:
+        done = predict_files(
+            args.net, args.images, args.to, args.overwrite, args.write, **options
+        )
+    except SomeFailed as error:
+        return _tell_failed(error)
+    print(f"{_files(done)} written to {args.to}")
     return 0
+
+
+def _files(done):
+    return "1 file" if len(done) == 1 else f"{len(done):,} files"
+
+
+def _tell_failed(error):
+    """Print which images failed, one per line, and what was written all the same."""
+    for text in error.failed.values():
+        print(f"error: {_typed(' '.join(text.split()))}", file=sys.stderr)
+    images = f"{len(error.failed):,} of {len(error.files):,} images failed"
+    print(f"{images}; {_files(error.written)} written to {error.to}")
+    return 1
 
 # %% ../nbs/workshop/cli.ipynb #evaluate-command
 _RUNS = "runs/cars\nruns/cars --data elsewhere/carvana --json"

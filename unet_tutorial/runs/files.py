@@ -145,7 +145,7 @@ def _reason(error, path):
 
 
 def _in_words(error, path, part):
-    """Return an error of the system's as a sentence that names the file, or as it is."""
+    """Return an error as a sentence that names the file, where it is none already."""
     own = {str(p) for p in (part, path, *path.parents)}
     foreign = error.filename is not None and str(error.filename) not in own
     if foreign or (error.errno is None and str(path) in str(error)):
