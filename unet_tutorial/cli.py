@@ -373,6 +373,19 @@ def _evaluate(args):
         print("\n".join(f"{name:<16}{value:.4f}" for name, value in found.items()))
     return 0
 
+# %% ../nbs/workshop/cli.ipynb #tell-failed
+def _files(done):
+    return "1 file" if len(done) == 1 else f"{len(done):,} files"
+
+
+def _tell_failed(error):
+    """Print which images failed, one per line, and what was written all the same."""
+    for text in error.failed.values():
+        print(f"error: {_typed(' '.join(text.split()))}", file=sys.stderr)
+    images = f"{len(error.failed):,} of {len(error.files):,} images failed"
+    print(f"{images}; {_files(error.written)} written to {error.to}")
+    return 1
+
 # %% ../nbs/workshop/cli.ipynb #43432d1e
 _ANSWERS = ("mask", "labels", "probabilities", "overlay", "polygons")
 
@@ -404,19 +417,6 @@ def _predict(args):
         return _tell_failed(error)
     print(f"{_files(done)} written to {args.to}")
     return 0
-
-
-def _files(done):
-    return "1 file" if len(done) == 1 else f"{len(done):,} files"
-
-
-def _tell_failed(error):
-    """Print which images failed, one per line, and what was written all the same."""
-    for text in error.failed.values():
-        print(f"error: {_typed(' '.join(text.split()))}", file=sys.stderr)
-    images = f"{len(error.failed):,} of {len(error.files):,} images failed"
-    print(f"{images}; {_files(error.written)} written to {error.to}")
-    return 1
 
 # %% ../nbs/workshop/cli.ipynb #evaluate-command
 _RUNS = "runs/cars\nruns/cars --data elsewhere/carvana --json"
