@@ -465,14 +465,14 @@ def broken(folder):
 def trouble():
     "Let reading fail for some images, as it does for others than root."
 
-    def read(path):
+    def read(path, *args):
         if path.name == "denied.png":
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
         if path.name == "gone.png":
             path.unlink()
         if path.name == "huge.png":
             raise MemoryError
-        return as_images(path)
+        return as_images(path, *args)
 
     with patch("unet_tutorial.deploy.folder.as_images", read):
         yield

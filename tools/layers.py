@@ -14,6 +14,7 @@ LAYERS = {
     "files": "runs.files runs.memory runs.weights",
     "data": "data.images data.pairs data.check data.source data.datasets "
     "data.pipelines data.tissue data.photos data.loader data.crops data.slides "
+    "data.adapter data.inputs "
     "data.outputs data.download",
     "learning": "metrics train gpu predict",
     "runs": "runs.distributed runs.engine runs.checkpoint runs.recipes runs.report "
@@ -43,6 +44,8 @@ SERVES = {  # which notebook of the road leads to a wing, or to a single room
     "data.pipelines": "09_augment",
     "data.tissue": "09_augment",
     "data.slides": "14_predict",
+    "data.adapter": "14_predict",
+    "data.inputs": "14_predict",
     "data.drawing": "01_synthetic",
     "runs.distributed": "22_scale",
     "runs.memory": "21_speed",

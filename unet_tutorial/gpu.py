@@ -69,7 +69,7 @@ def pick_device(
         return torch.device(best)
     try:
         device = torch.device(wanted)
-    except RuntimeError:
+    except (RuntimeError, TypeError):
         text = f"{wanted!r} is no device; auto or {best} would work"
         raise ValueError(text) from None
     if device.type != "cpu":

@@ -15,14 +15,17 @@ from threading import Lock
 import numpy as np
 import torch
 
+from .data.adapter import unwrapped
 from .data.slides import Standardised, likeliest, predict_blended
-from .sizes import nearest_valid_sizes, receptive_field
+from .sizes import receptive_field
 from unet_tutorial.tiles import (
     ask_net,
     check_finite,
-    lost_pixels,
+    fact,
+    first_weight,
     predict_tiled,
     read_window,
+    tile_rules,
     tile_starts,
 )
 
@@ -111,14 +114,14 @@ def array_mean_and_std(
 # %% ../nbs/22_scale.ipynb #overlap
 def _overlap(model):
     """Return how many pixels a chunk needs before it and behind it."""
-    depth = getattr(model, "depth", 4)
-    margin, step = lost_pixels(depth), 2**depth
-    if not getattr(model, "padding", 0):
+    rules = tile_rules(model)
+    margin, step, depth = rules.margin, rules.step, rules.depth
+    if not fact(model, "padding", 0):
         least = 2 * step + 2 * margin  # a chunk of two steps, and its margin
-        return margin, margin + nearest_valid_sizes(least, depth)[1] - least
+        return margin, margin + rules.near(least)[1] - least
     seen = [(p + margin, receptive_field(p, depth)) for p in range(step)]
     reach = max(max(p - field.start, field.stop - 1 - p) for p, field in seen)
-    if getattr(model, "upsampling", "") == "bilinear":
+    if fact(model, "upsampling", "") == "bilinear":
         reach += 2 * step  # one neighbour more at each level
     reach = -(-reach // step) * step
     return reach, reach
@@ -154,9 +157,8 @@ class _Sent:
 
 def _send(model, device):
     """Make a task of a copy of a net, in eval mode, that goes to each worker once."""
-    like = next(model.parameters(), torch.empty(0))
-    copy = deepcopy(model).cpu().eval().requires_grad_(False)
-    sent = _Sent(copy, torch.device(device or like.device))
+    copy = deepcopy(unwrapped(model)).cpu().eval().requires_grad_(False)
+    sent = _Sent(copy, torch.device(device or first_weight(model).device))
     return _dask().delayed(sent, traverse=False)
 
 # %% ../nbs/22_scale.ipynb #plan
@@ -179,11 +181,12 @@ class _Plan:
 # %% ../nbs/22_scale.ipynb #ask-tiles
 def _ask_tiles(model, x, corner, size, plan):
     """Ask an unpadded net about (h, w) pixels of x (C, H, W): logits (K, h, w)."""
-    depth, (height, width) = getattr(model, "depth", 4), size
-    margin = lost_pixels(depth)
-    enough = (nearest_valid_sizes(n + 2 * margin, depth)[1] for n in size)
+    rules, (height, width) = tile_rules(model), size
+    margin = rules.margin
+    enough = (rules.near(n + 2 * margin)[1] for n in size)
     sides = [min(plan.tile + 2 * margin, n) for n in enough]  # of the input tile
-    places = list(product(*(tile_starts(n, plan.tile, depth) for n in size)))
+    starts = (tile_starts(n, plan.tile, multiple=rules.step) for n in size)
+    places = list(product(*starts))
     found = None
     for first in range(0, len(places), plan.batch_size):
         batch = places[first : first + plan.batch_size]
@@ -224,7 +227,7 @@ def _first_answer(model, channels, tile, batch_size, standardise):
     if not isinstance(model, torch.nn.Module):
         text = "a net would work; of a Predictor, its .model"
         raise TypeError(f"the model is a {type(model).__name__}; {text}")
-    takes = getattr(model, "in_channels", channels)
+    takes = fact(model, "in_channels", channels)
     if takes != channels:
         text = f"the image has C = {channels}, the net takes C = {takes}"
         raise ValueError(f"{text}; (H, W) or (C, H, W) would work, channels first")
@@ -232,16 +235,20 @@ def _first_answer(model, channels, tile, batch_size, standardise):
         if isinstance(layer, torch.nn.InstanceNorm2d | torch.nn.GroupNorm):
             text = "measures each tile by itself, so that tiles would not fit together"
             raise ValueError(f'{layer} {text}; norm="batch" would work')
+    rules, padded = tile_rules(model), fact(model, "padding", 0)
+    if padded and rules.depth is None:
+        text = "an Adapter without a margin does not say how far its net sees"
+        raise ValueError(f"{text}; Adapter(..., margin=64), or more, would work")
     mean, std = (0, 1) if standardise is None else standardise
     black = Standardised(np.zeros((channels, 1, 1)), mean, std)
-    if getattr(model, "padding", 0):
-        return predict_blended(model, black, 2 ** getattr(model, "depth", 4), 0)
+    if padded:
+        return predict_blended(model, black, rules.step, 0)
     return predict_tiled(model, black, tile, batch_size)
 
 # %% ../nbs/22_scale.ipynb #make-plan
 def _make_plan(model, image, tile, batch_size, chunk, standardise, logits):
     """Decide how to cut an image, and measure it unless mean and std are given."""
-    padded, step = bool(getattr(model, "padding", 0)), 2 ** getattr(model, "depth", 4)
+    padded, step = bool(fact(model, "padding", 0)), tile_rules(model).step
     before, behind = _overlap(model)
     chunk = chunk or (768 if padded else 3 * (tile - tile % step))
     _check_chunk(chunk, step, behind)

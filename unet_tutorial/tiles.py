@@ -4,12 +4,15 @@
 
 # %% auto #0
 __all__ = ['lost_pixels', 'mirror_positions', 'read_window', 'tile_starts', 'mean_and_std', 'check_finite', 'eval_mode',
-           'ask_net', 'check_image', 'ask_tiles', 'predict_tiled']
+           'ask_net', 'fact', 'TileRules', 'tile_rules', 'first_weight', 'check_net', 'check_image', 'ask_tiles',
+           'predict_tiled']
 
 # %% ../nbs/06_tiles.ipynb #72d0bb04
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import product
+from itertools import chain, product
+from numbers import Integral
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -92,6 +95,7 @@ def tile_starts(
     size: int,
     output_tile: int = 388,
     depth: int = 4,
+    multiple: int | None = None,
 ) -> range:
     """Return where the output tiles begin along one axis of an image.
 
@@ -99,6 +103,7 @@ def tile_starts(
         size: pixels of the image along one axis
         output_tile: side of the output tile
         depth: steps down of the net: tiles step by a multiple of 2**depth
+        multiple: of a net without depth: what tiles step by
 
     Returns:
         range: the first pixel of each output tile
@@ -111,10 +116,11 @@ def tile_starts(
         >>> from unet_tutorial.tiles import tile_starts
         >>> assert list(tile_starts(1000)) == [0, 384, 768]
     """
-    step = output_tile - output_tile % 2**depth
+    multiple = multiple or 2**depth
+    step = output_tile - output_tile % multiple
     if step <= 0:
-        text = f"an output tile of {output_tile} is smaller than the step of {2**depth}"
-        raise ValueError(f"{text}; {2**depth} or more would work")
+        text = f"an output tile of {output_tile} is smaller than the step of {multiple}"
+        raise ValueError(f"{text}; {multiple} or more would work")
     return range(0, max(size - output_tile + step, 1), step)
 
 # %% ../nbs/06_tiles.ipynb #mean-and-std
@@ -214,7 +220,10 @@ def ask_net(
         torch.Tensor: logits (B, K, h - 2 * margin, w - 2 * margin), on its device
 
     Raises:
-        ValueError: unless a net answered for as many pixels as it should
+        TypeError: "the net answered ..., not logits (B, K, h, w); an Adapter of
+            data.adapter would work"
+        ValueError: "the net answered ... for ..., not .... It loses ... pixels a side,
+            not ...: set model.depth, or"
 
     Example:
         >>> from unet_tutorial.tiles import ask_net
@@ -224,9 +233,9 @@ def ask_net(
     """
     windows = [torch.as_tensor(_native(window)) for window in windows]
     x = torch.stack([part.reshape(-1, *part.shape[-2:]) for part in windows])
-    like = next(model.parameters(), torch.empty(0))
+    like = first_weight(model)
     logits = model(x.to(like.dtype).to(like.device))
-    _check_answer(logits.shape[2:], x.shape[2:], margin)
+    _check_answer(logits, x, margin)
     return logits.to(torch.promote_types(logits.dtype, torch.float32))  # no halves
 
 # %% ../nbs/06_tiles.ipynb #a9a9026b
@@ -237,10 +246,16 @@ def _native(window):
     return np.asarray(window, window.dtype.newbyteorder("="))
 
 
-def _check_answer(got, asked, margin):
-    """Raise a ValueError unless a net answered for as many pixels as it should."""
+def _check_answer(logits, x, margin):
+    """Raise an error unless a net answered for as many pixels as it should."""
+    if not torch.is_tensor(logits) or logits.ndim != 4 or len(logits) != len(x):
+        kind = type(logits).__name__
+        kind = f"shape {tuple(logits.shape)}" if torch.is_tensor(logits) else f"a {kind}"
+        text = f"the net answered {kind}, not logits (B, K, h, w)"
+        raise TypeError(f"{text}; an Adapter of data.adapter would work")
+    got, asked = tuple(logits.shape[2:]), tuple(x.shape[2:])
     expected = tuple(side - 2 * margin for side in asked)
-    if tuple(got) == expected:
+    if got == expected:
         return
     cure = "Is it padded? Then predict_blended would work"
     if not margin:
@@ -248,9 +263,111 @@ def _check_answer(got, asked, margin):
     elif got[0] < asked[0]:  # unpadded, but of another depth
         gone = (asked[0] - got[0]) // 2
         cure = f"It loses {gone} pixels a side, not {margin}: set model.depth, or "
-        cure += "pass the net inside, model.module"
-    text = f"the net answered {tuple(got)} for {tuple(asked)}, not {expected}"
-    raise ValueError(f"{text}. {cure}")
+        cure += f"pass the net inside, model.module, or an Adapter with margin={gone}"
+    raise ValueError(f"the net answered {got} for {asked}, not {expected}. {cure}")
+
+# %% ../nbs/06_tiles.ipynb #facts
+def fact(
+    model: torch.nn.Module,
+    name: str,
+    default: Any = None,
+) -> Any:
+    """Return what a net says about itself; if it is wrapped, what the net inside says.
+
+    Args:
+        model: perhaps wrapped, by DataParallel or torch.compile
+        name: of an attribute, such as "depth"
+        default: what to return if neither it nor the net inside has one
+
+    Returns:
+        Any: the value of the attribute
+    """
+    while not hasattr(model, name):
+        if not hasattr(model, "module"):
+            return default
+        model = model.module
+    return getattr(model, name)
+
+
+class TileRules(NamedTuple):
+    """What tiles must know of a net.
+
+    Args:
+        margin: pixels that it loses on each side
+        step: tiles begin at multiples of it
+        depth: steps down; None: the net takes any side
+    """
+
+    margin: int
+    step: int
+    depth: int | None
+
+    def near(self, side: int) -> tuple[int | None, int]:
+        """Return the nearest sides that the net takes.
+
+        Args:
+            side: pixels, below and above
+        """
+        if self.depth is None:
+            return side, side
+        return nearest_valid_sizes(side, self.depth)
+
+# %% ../nbs/06_tiles.ipynb #rules
+def tile_rules(
+    model: torch.nn.Module,
+) -> TileRules:
+    """Return the margin of a net, the step of its tiles, and which sides it takes.
+
+    Args:
+        model: a UNet, an Adapter, or a net that is taken for the paper's
+
+    Returns:
+        TileRules: of this net
+
+    Example:
+        >>> from unet_tutorial.tiles import tile_rules
+        >>> assert tile_rules(net) == (44, 8, 3)
+    """
+    margin = fact(model, "margin")
+    if margin is not None:  # an Adapter
+        return TileRules(margin, fact(model, "multiple"), None)
+    depth = fact(model, "depth", 4)
+    return TileRules(lost_pixels(depth), 2**depth, depth)
+
+
+def first_weight(
+    model: torch.nn.Module,
+) -> torch.Tensor:
+    """Return a tensor of a net, to take its number type and its device from.
+
+    Args:
+        model: with or without parameters
+
+    Returns:
+        torch.Tensor: floats; of a net without any, an empty one on the CPU
+
+    Example:
+        >>> from unet_tutorial.tiles import first_weight
+        >>> assert first_weight(net).dtype == torch.float32
+    """
+    tensors = chain(model.parameters(), model.buffers())
+    return next((x for x in tensors if x.is_floating_point()), torch.empty(0))
+
+
+def check_net(
+    model: torch.nn.Module,
+):
+    """Raise a TypeError unless this is a net.
+
+    Args:
+        model: to be asked
+
+    Raises:
+        TypeError: unless this is a net
+    """
+    if not isinstance(model, torch.nn.Module):
+        text = "a torch.nn.Module would work; of a Predictor, its .model"
+        raise TypeError(f"the model is a {type(model).__name__}; {text}")
 
 # %% ../nbs/06_tiles.ipynb #9b19113b
 def check_image(
@@ -264,19 +381,22 @@ def check_image(
         image: (C, H, W), an array also (H, W), floats
 
     Raises:
+        TypeError: unless this is a net
         TypeError: "... is no image; a tensor or array would work"
-        TypeError: "the image is ...; floats would work: (image - mean) / std, see
-            mean_and_std"
+        TypeError: "the image is ...; Channels last? np.moveaxis(image, -1, 0) would
+            work"
         ValueError: "the image has shape ...; one image (C, H, W) would work:
             image[None] of a tensor (H, W), image[0] of a batch (1, C, H, W)"
         ValueError: "the image has shape ..., the net takes C = .... Channels last?
             np.moveaxis(image, -1, 0) would work"
-        ValueError: that names the first pixel that is NaN or infinite
+        TypeError: "the image is a masked array: its hidden pixels would be seen;
+            image.filled(0) would work"
 
     Example:
         >>> from unet_tutorial.tiles import check_image
         >>> check_image(net, image)
     """
+    check_net(model)
     if not (hasattr(image, "shape") and hasattr(image, "dtype")):
         raise TypeError(f"{type(image)} is no image; a tensor or array would work")
     kind, shape = getattr(image.dtype, "name", str(image.dtype)), tuple(image.shape)
@@ -289,34 +409,41 @@ def check_image(
             "image[None] of a tensor (H, W), image[0] of a batch (1, C, H, W)"
         )
     channels = 1 if len(shape) == 2 else shape[0]
-    if channels != getattr(model, "in_channels", channels):
-        raise ValueError(
-            f"the image has shape {shape}, the net takes C = {model.in_channels}. "
-            "Channels last? np.moveaxis(image, -1, 0) would work"
-        )
+    takes = fact(model, "in_channels", channels)
+    if channels != takes:
+        cure = "an image with as many channels would work"
+        if shape[-1] in (takes, 3, 4):
+            cure = "Channels last? np.moveaxis(image, -1, 0) would work"
+        raise ValueError(f"the image has shape {shape}, the net takes C = {takes}. {cure}")
+    if isinstance(image, np.ma.MaskedArray):
+        text = "its hidden pixels would be seen; image.filled(0) would work"
+        raise TypeError(f"the image is a masked array: {text}")
     if isinstance(image, torch.Tensor | np.ndarray):
         check_finite(image)
 
 # %% ../nbs/06_tiles.ipynb #check-tiles
-def _check_tiles(output_tile, depth, batch_size):
+def _check_tiles(output_tile, rules, batch_size):
     """Raise a ValueError unless tiles of this size fit the net."""
-    step, margin = 2**depth, 2 * lost_pixels(depth)
-    near = nearest_valid_sizes(max(output_tile, step) + margin, depth)
+    margin, step = 2 * rules.margin, rules.step
+    for name, value in {"output tile": output_tile, "batch_size": batch_size}.items():
+        if not isinstance(value, Integral):
+            raise TypeError(f"the {name} is {value!r}; an integer would work")
+    near = rules.near(max(output_tile, step) + margin)
     near = sorted({side - margin for side in near if side and side - margin >= step})
     if near != [output_tile]:
         raise ValueError(
-            f"an output tile of {output_tile} does not fit a net of depth {depth}; "
+            f"an output tile of {output_tile} does not fit the net; "
             f"the nearest that would work: {' and '.join(map(str, near))}"
         )
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size}; 1 or more would work")
 
 # %% ../nbs/06_tiles.ipynb #fitted-tile
-def _fitted_tile(size, output_tile, depth):
+def _fitted_tile(size, output_tile, step):
     """Return the smallest output tile that needs no more tiles along an axis."""
-    count = len(tile_starts(size, output_tile, depth))
-    smaller = range(output_tile, 2**depth - 1, -(2**depth))
-    return min(n for n in smaller if len(tile_starts(size, n, depth)) == count)
+    count = len(tile_starts(size, output_tile, multiple=step))
+    smaller = range(output_tile, step - 1, -step)
+    return min(n for n in smaller if len(tile_starts(size, n, multiple=step)) == count)
 
 # %% ../nbs/06_tiles.ipynb #ask-tiles
 @torch.no_grad()
@@ -338,34 +465,35 @@ def ask_tiles(
         Iterator[tuple[int, int, torch.Tensor]]: top, left, logits (K, h, w)
 
     Raises:
+        TypeError: unless this is a net
         TypeError: "... is no image; a tensor or array would work"
-        TypeError: "the image is ...; floats would work: (image - mean) / std, see
-            mean_and_std"
+        TypeError: "the image is ...; Channels last? np.moveaxis(image, -1, 0) would
+            work"
         ValueError: "the image has shape ...; one image (C, H, W) would work:
             image[None] of a tensor (H, W), image[0] of a batch (1, C, H, W)"
         ValueError: "the image has shape ..., the net takes C = .... Channels last?
             np.moveaxis(image, -1, 0) would work"
-        ValueError: that names the first pixel that is NaN or infinite
-        ValueError: unless tiles of this size fit the net
+        TypeError: "the image is a masked array: its hidden pixels would be seen;
+            image.filled(0) would work"
     """
     check_image(model, image)
-    depth, (height, width) = getattr(model, "depth", 4), image.shape[-2:]
-    _check_tiles(output_tile, depth, batch_size)
-    margin = lost_pixels(depth)
-    starts, sides = [], []  # of rows and of columns
+    rules, (height, width) = tile_rules(model), image.shape[-2:]
+    _check_tiles(output_tile, rules, batch_size)
+    margin, starts, sides = rules.margin, [], []  # of rows and of columns
     for n in (height, width):
-        tile = _fitted_tile(n, output_tile, depth)
-        enough = nearest_valid_sizes(n + 2 * margin, depth)[1]
-        starts.append(tile_starts(n, tile, depth))
+        tile = _fitted_tile(n, output_tile, rules.step)
+        enough = rules.near(n + 2 * margin)[1]
+        starts.append(tile_starts(n, tile, multiple=rules.step))
         sides.append(min(tile + 2 * margin, enough))
     places = list(product(*starts))
     bar = tqdm(total=len(places), desc="tiles", delay=2, leave=False)
-    with eval_mode(model), bar:
+    with bar:
         for first in range(0, len(places), batch_size):
             batch = places[first : first + batch_size]
             corners = [(top - margin, left - margin) for top, left in batch]
             windows = [read_window(image, *corner, *sides) for corner in corners]
-            answers = ask_net(model, windows, margin)  # (B, K, h, w)
+            with eval_mode(model):
+                answers = ask_net(model, windows, margin)  # (B, K, h, w)
             for (top, left), logits in zip(batch, answers, strict=True):
                 yield top, left, logits[:, : height - top, : width - left]
             bar.update(len(batch))

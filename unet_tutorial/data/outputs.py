@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 from scipy import ndimage
 
+from .images import composite
 from ..runs.files import new_file
 from ..show import overlay
 
@@ -196,7 +197,7 @@ def painted(
     """Return an image with its label map painted over it, in bytes.
 
     Args:
-        image: (H, W) or (H, W, 3), any numbers
+        image: (H, W) or (H, W, C), any numbers; see images.composite
         labels: (H, W) whole numbers, 0 is not painted
         opacity: of the paint, 0 to 1
         num_classes: None: 2 where no label is above 1
@@ -209,6 +210,7 @@ def painted(
         >>> path = write_overlay("runs/overlay.png", pixels, mask, overwrite=True)
         >>> assert (np.array(Image.open(path)) == painted(pixels, mask)).all()
     """
+    image = composite(image)
     if image.dtype != np.uint8:
         image = image.astype(float)  # show would take whole numbers for labels
     two = labels.max() <= 1 if num_classes is None else num_classes <= 2
@@ -230,7 +232,7 @@ def write_overlay(
 
     Args:
         path: the .png file to write
-        image: (H, W) or (H, W, 3), any numbers
+        image: (H, W) or (H, W, C), any numbers; see images.composite
         labels: (H, W) whole numbers, 0 is not painted
         overwrite: replace a file that is there
         opacity: of the paint, 0 to 1

@@ -238,13 +238,13 @@ def _fault(failed, file, error):
     failed.setdefault(file, said if str(file) in said else f"{file}: {said}")
 
 
-def _pages(files, failed):
+def _pages(files, failed, channels):
     """Yield file, stem and image of each page of each file that can be read."""
     for file in tqdm(files, "images", delay=2, leave=False):
         if file in failed:
             continue
         try:
-            pages, stack = as_images(file)
+            pages, stack = as_images(file, channels)
         except Exception as error:  # of any kind: one file must not cost the others
             _fault(failed, file, error)
             continue
@@ -334,7 +334,8 @@ class SomeFailed(ValueError):
 def _write_all(predictor, files, to, write, failed):
     """Predict image files and write the answers; return what was written."""
     written = []
-    for group in _groups(_pages(files, failed)):
+    pages = _pages(files, failed, predictor.model.in_channels)
+    for group in _groups(pages):
         for page, answer in _answered(predictor, group, write, failed):
             if not to.is_dir():
                 raise FileNotFoundError(f"{to} was removed while we wrote into it")

@@ -20,6 +20,7 @@ from torch.utils.data import Dataset
 from .engine import Training
 from .files import new_file
 from ..show import OKABE_ITO, differences
+from ..tiles import eval_mode
 from ..train import to_device
 
 # %% ../../nbs/workshop/runs/report.ipynb #f6074e3d
@@ -32,7 +33,7 @@ def sample_answers(
     """Ask a net about a few items of a data set.
 
     Args:
-        net: gives logits (B, K, h, w)
+        net: gives logits (B, K, h, w); stays in the mode it is in
         dataset: of images (C, H, W), labels (h, w), maybe weights
         count: how many, evenly spread over the set
 
@@ -47,7 +48,8 @@ def sample_answers(
     chosen = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).astype(int)
     for index in sorted(set(chosen.tolist())):
         x, labels, *_ = to_device(dataset[index], device)
-        pred = net.eval()(x[None])[0].argmax(0)  # (h, w)
+        with eval_mode(net):
+            pred = net(x[None])[0].argmax(0)  # (h, w)
         margin = (x.shape[-1] - labels.shape[-1]) // 2
         height, width = labels.shape
         middle = np.s_[margin : margin + height, margin : margin + width]
