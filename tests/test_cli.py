@@ -489,7 +489,8 @@ def test_predict(monkeypatch, capsys):
         asked.append((arguments, options))
         return ["a_mask.png", "b_mask.png"]
 
-    module(monkeypatch, "deploy.folder", predict_files=predict_files)
+    failed = type("SomeFailed", (ValueError,), {})
+    module(monkeypatch, "deploy.folder", predict_files=predict_files, SomeFailed=failed)
     module(monkeypatch, "gpu", pick_device=lambda name: f"device {name}")
     assert main("predict run a.png b/* --to c".split()) == 0
     arguments, options = asked.pop()

@@ -11,7 +11,10 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from math import ceil, cos, radians, sin
+from numbers import Integral, Real
+from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,8 +24,15 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .blocks import DoubleConv
-from .data.images import as_images, to_bytes
-from .data.slides import likeliest, predict_blended, predict_slide
+from .data.adapter import Adapter, check_known, unwrapped
+from .data.images import to_bytes
+from .data.inputs import channels_first, check_units, take_images
+from unet_tutorial.data.slides import (
+    likeliest,
+    predict_blended,
+    predict_slide,
+    whole_steps,
+)
 from .gpu import amp_type, pick_device, pick_layout
 from .model import UNet
 from .runs.memory import keep_a_little
@@ -30,31 +40,15 @@ from .runs.weights import find_net, load_net
 from unet_tutorial.tiles import (
     ask_net,
     check_finite,
+    check_net,
     eval_mode,
+    fact,
+    first_weight,
     mean_and_std,
     predict_tiled,
 )
 
 # %% ../nbs/14_predict.ipynb #19ab3550
-def _channels_first(image, model):
-    """Return an image (H, W) or (H, W, C) as the view (C, H, W) that a net takes."""
-    if image.dtype.kind not in "iuf":
-        raise TypeError(f"the image is {image.dtype}; integers or floats would work")
-    if model.num_classes < 2:
-        raise ValueError("this net has one class; it needs one for the background, too")
-    channels = model.in_channels
-    given = 1 if image.ndim == 2 else image.shape[2]
-    if given == 3 and channels == 1 and (image == image[..., :1]).all():
-        return image[None, ..., 0]  # grey, saved as colours
-    if given != channels:
-        way = {1: 'convert("L") makes it grey', 3: 'convert("RGB") gives it three'}
-        raise ValueError(
-            f"the image has {given} channels, the net takes {channels}; of a file, "
-            f"Image.open(file).{way.get(channels, 'getchannel(0) is one')}"
-        )
-    return image[None] if image.ndim == 2 else np.moveaxis(image, -1, 0)
-
-
 def _standard(x, normalisation):
     """Return mean and deviation to remove from (C, H, W), in its own units."""
     if isinstance(normalisation, str):  # "image"
@@ -68,17 +62,19 @@ _WHOLE = 2**20  # pixels that a padded net is given at once
 
 def _tiles_at_once(model):
     """Return how many tiles a net is asked in one call; a CPU is as fast with one."""
-    return 1 if next(model.parameters()).device.type == "cpu" else 4
+    return 1 if first_weight(model).device.type == "cpu" else 4
 
 
 def _logits(model, x, tile):
     """Ask a net about standardised (B, C, H, W): logits (B, K, H, W), where it is."""
     height, width = x.shape[-2:]
-    if model.padding and height * width <= _WHOLE:
+    padded = fact(model, "padding")
+    if padded and height * width <= _WHOLE:
         with eval_mode(model):
             return ask_net(model, list(x))
-    if model.padding:
-        parts = [predict_blended(model, one, tile=512, overlap=64) for one in x]
+    if padded:
+        side, overlap = whole_steps(model, 512), whole_steps(model, 64)
+        parts = [predict_blended(model, one, side, overlap) for one in x]
     else:
         batch = _tiles_at_once(model)
         parts = [predict_tiled(model, one, tile, batch) for one in x]
@@ -92,18 +88,42 @@ def labels_at(
     """Label the pixels whose foreground is likelier than a threshold.
 
     Args:
-        p: (K, H, W) probabilities, the background first
+        p: (K, H, W) or (N, K, H, W) probabilities, the background first
         threshold: 0 to 1: foreground must be more likely than this
 
     Returns:
-        np.ndarray: (H, W) uint8
+        np.ndarray: (H, W) or (N, H, W), of one byte each where that is enough
+
+    Raises:
+        TypeError: "p is a ...; an array would work: p.cpu().numpy()"
+        ValueError: "p has shape ...; (K, H, W) or (N, K, H, W) with K of 2 or more
+            would work"
+        ValueError: "threshold=...; a number from 0 to 1 would work"
 
     Example:
         >>> from unet_tutorial.predict import labels_at
         >>> several = [0.1, 0.5, 0.9]
         >>> found = [labels_at(p.numpy(), threshold) == 1 for threshold in several]
     """
-    return np.where(1 - p[0] > threshold, p[1:].argmax(0) + 1, 0).astype(np.uint8)
+    _check_probabilities(p, threshold)
+    background, others = p[..., 0, :, :], p[..., 1:, :, :]
+    labels = np.where(1 - background > threshold, others.argmax(-3) + 1, 0)
+    return labels.astype(_label_type(p.shape[-3]))
+
+
+def _label_type(classes):
+    return np.uint8 if classes <= 256 else np.int32
+
+
+def _check_probabilities(p, threshold):
+    """Raise an error unless these are probabilities of two classes or more."""
+    if not isinstance(p, np.ndarray):
+        raise TypeError(f"p is a {type(p).__name__}; an array would work: p.cpu().numpy()")
+    if p.ndim < 3 or p.shape[-3] < 2:
+        text = "(K, H, W) or (N, K, H, W) with K of 2 or more would work"
+        raise ValueError(f"p has shape {p.shape}; {text}")
+    if not isinstance(threshold, Real) or not 0 <= threshold <= 1:
+        raise ValueError(f"threshold={threshold!r}; a number from 0 to 1 would work")
 
 # %% ../nbs/14_predict.ipynb #52543666
 def turn(
@@ -212,7 +232,7 @@ def _check_views(views):
     """Raise a ValueError unless an average over so many views is known."""
     if views not in (1, 2, 4, 7, 8):
         raise ValueError(
-            f"views={views}; 1, 2 (and its mirror image), 4 (quarter turns), 8 (and "
+            f"views={views!r}; 1, 2 (and its mirror image), 4 (quarter turns), 8 (and "
             "their mirror images) or 7 (by sevenths of a turn) would work"
         )
 
@@ -258,14 +278,15 @@ def _resize(x, size):
 
 def _prepared(model, image, size, normalisation):
     """Return an image as the net takes it: (C, h, w), standardised, on its device."""
-    x = _channels_first(image, model)  # (C, H, W)
+    x = channels_first(image, fact(model, "in_channels"))  # (C, H, W)
     check_finite(x)
     x = _resize(x, size) if size else x  # (C, h, w)
     mean, std = _standard(x, normalisation)
-    device = next(model.parameters()).device
+    device = first_weight(model).device
     if x.dtype == np.uint8:  # a quarter of the bytes travel; exact in 32 bits
         x = torch.from_numpy(np.array(x, order="C")).to(device)
         return x.float().sub_(mean).div_(std)
+    x = x.astype(np.float32) if x.dtype == np.float16 else x  # which would overflow
     return torch.from_numpy(((x - mean) / std).astype(np.float32)).to(device)
 
 # %% ../nbs/14_predict.ipynb #probabilities
@@ -279,32 +300,42 @@ def _probabilities(model, images, size, views, tile, normalisation):
     return F.interpolate(p, full, mode="bilinear") if size else p
 
 
+def _single(image, model, axes):
+    """Return the one image (H, W) or (H, W, C) that a net is to be asked about."""
+    check_known(model)
+    images, _ = take_images(image, fact(model, "in_channels"), axes)
+    if len(images) != 1:
+        text = "one image would work, and Predictor(net) takes all of them"
+        raise ValueError(f"these are {len(images)} images; {text}")
+    return images[0]
+
+
 def class_probabilities(
-    model: UNet,
+    model: UNet | Adapter,
     image: np.ndarray,
     size: tuple[int, int] | None = None,
     views: int = 1,
     tile: int = 388,
     normalisation: str | tuple[float, float] = "image",
+    axes: str | None = None,
 ) -> Tensor:
     """Ask a net how likely each class is at each pixel of an image.
 
     Args:
         model: trained, on any device
-        image: (H, W) or (H, W, C), any numbers, any size
+        image: (H, W), (H, W, C) or (C, H, W), any numbers, any size
         size: (h, w) that the net was trained at
         views: averaged: 1; 2, 4 or 8 positions of a square; 7 rotations
         tile: side of the output tile of an unpadded net
         normalisation: or mean and deviation
+        axes: a letter per axis, such as "CHW"; None: by the channels
 
     Returns:
         Tensor: (K, H, W) float32 on the net's device, 0 to 1; over K their sum is 1
 
     Raises:
-        TypeError: "the image is ...; integers or floats would work"
-        ValueError: "this net has one class; it needs one for the background, too"
-        ValueError: "the image has ... channels, the net takes ...; of a file,
-            Image.open(file)...."
+        ValueError: "these are ... images; one image would work, and Predictor(net)
+            takes all of them"
 
     Example:
         >>> from unet_tutorial.predict import class_probabilities
@@ -315,6 +346,8 @@ def class_probabilities(
         ...         p = class_probabilities(net, image, views=views, tile=180)
         ...         wrong[row, column] = pixel_error(p[1].numpy() > 0.5, true)
     """
+    check_units(size, normalisation)
+    image = _single(image, model, axes)
     return _probabilities(model, [image], size, views, tile, normalisation)[0]
 
 # %% ../nbs/14_predict.ipynb #79f51e0b
@@ -339,6 +372,7 @@ class Averaged(nn.Module):
         views: int = 8,
     ):
         super().__init__()
+        check_net(net)
         _check_views(views)
         self.net, self.views = net, views
 
@@ -349,55 +383,74 @@ class Averaged(nn.Module):
         p = torch.stack([average_views(ask, one, self.views) for one in x])
         return p.clamp(min=1e-12).log()
 
+    @property
+    def module(self):
+        """Return the net inside, which tiles ask for its margin."""
+        return self.net
+
 # %% ../nbs/14_predict.ipynb #b9d87e7c
 _LARGE = 2**26  # pixels: above that, tile by tile
 
 
 def label_map(
-    model: UNet,
+    model: UNet | Adapter,
     image: np.ndarray,
     out: np.ndarray | None = None,
     size: tuple[int, int] | None = None,
     views: int = 1,
     tile: int = 388,
     normalisation: str | tuple[float, float] = "image",
+    axes: str | None = None,
 ) -> np.ndarray:
     """Ask a net for the label of each pixel of an image.
 
     Args:
         model: trained, on any device
-        image: (H, W) or (H, W, C), any numbers; a memmap is read in pieces
+        image: as for class_probabilities; a memmap is read in pieces
         out: (H, W) integers to fill, such as a memmap
         size: (h, w) that the net was trained at
         views: averaged: 1; 2, 4 or 8 positions of a square; 7 rotations
         tile: side of the output tile of an unpadded net
         normalisation: or mean and deviation
+        axes: a letter per axis, such as "CHW"; None: by the channels
 
     Returns:
         np.ndarray: (H, W), the likeliest class of each pixel: out, or new uint8
 
     Raises:
-        TypeError: "the image is ...; integers or floats would work"
-        ValueError: "this net has one class; it needs one for the background, too"
-        ValueError: "the image has ... channels, the net takes ...; of a file,
-            Image.open(file)...."
-        ValueError: "out is ... ; integers ... would work"
+        ValueError: "these are ... images; one image would work, and Predictor(net)
+            takes all of them"
+        ValueError: unless an array can take the labels of an image
 
     Example:
         >>> from unet_tutorial.predict import label_map
         >>> labels = label_map(net, pixels, tile=180)
     """
-    x = _channels_first(image, model)  # (C, H, W)
-    full = x.shape[1:]
-    out = np.empty(full, np.uint8) if out is None else out
-    if out.shape != full or out.dtype.kind not in "iu":
-        raise ValueError(f"out is {out.dtype} {out.shape}; integers {full} would work")
-    if full[0] * full[1] > _LARGE and not size and views == 1:
+    check_units(size, normalisation)
+    image = _single(image, model, axes)
+    full, classes = image.shape[:2], fact(model, "num_classes")
+    out = np.empty(full, _label_type(classes)) if out is None else out
+    _check_labels_fit(out, full, classes)
+    return _fill(model, image, out, size, views, tile, normalisation)
+
+
+def _check_labels_fit(out, full, classes):
+    """Raise a ValueError unless an array can take the labels of an image."""
+    kind, shape = np.asarray(out).dtype, np.shape(out)
+    fits = isinstance(out, np.ndarray) and shape == full and kind.kind in "iu"
+    if not fits or np.iinfo(kind).max < classes - 1 or not out.flags.writeable:
+        text = f"an array of integers {full} that takes {classes - 1} would work"
+        raise ValueError(f"out is a {type(out).__name__} of {kind} {shape}; {text}")
+
+
+def _fill(model, image, out, size, views, tile, normalisation):
+    """Write the label of each pixel of one image (H, W) or (H, W, C) into an array."""
+    if out.size > _LARGE and not size and views == 1:
+        x = channels_first(image, fact(model, "in_channels"))  # (C, H, W)
         rule = None if normalisation == "image" else _standard(x, normalisation)
-        side = None if model.padding else tile
-        batch = _tiles_at_once(model)
-        return predict_slide(model, x, out, side, batch, rule)
-    p = class_probabilities(model, image, size, views, tile, normalisation)
+        side = None if fact(model, "padding") else tile
+        return predict_slide(model, x, out, side, _tiles_at_once(model), rule)
+    p = _probabilities(model, [image], size, views, tile, normalisation)[0]
     out[...] = likeliest(p).cpu().numpy()
     return out
 
@@ -431,11 +484,14 @@ def fold_batch_norm(
 # %% ../nbs/14_predict.ipynb #ready
 def _ready(model, device, amp):
     """Copy a net to where it is asked: folded, in its format and its order."""
-    device = next(model.parameters()).device if device is None else pick_device(device)
+    model = unwrapped(model)
+    device = first_weight(model).device if device is None else pick_device(device)
     dtype, order = amp_type(amp, device), pick_layout(device, amp, training=False)
     if device.type == "cpu":
         keep_a_little()  # of its memory between two images
-    return fold_batch_norm(model).to(device, dtype, memory_format=order)
+    if isinstance(model, UNet):
+        return fold_batch_norm(model).to(device, dtype, memory_format=order)
+    return deepcopy(model).eval().requires_grad_(False).to(device, dtype)
 
 # %% ../nbs/14_predict.ipynb #notes
 @dataclass(frozen=True)
@@ -470,20 +526,37 @@ _IN_FILE = ("size", "normalisation", "classes", "tile", "value_range")
 
 def _checked(notes, model):
     """Return notes; raise an error where they and the net do not fit together."""
-    if not isinstance(model, UNet):
-        raise TypeError(f"{type(model)} is no UNet; Predictor.load opens a file")
+    model = unwrapped(model) if isinstance(model, nn.Module) else model
+    if not isinstance(model, UNet | Adapter):
+        cure = "Predictor.load opens a file"
+        if isinstance(model, nn.Module):
+            cure = "Adapter(net, in_channels=3, num_classes=2) of data.adapter would work"
+        raise TypeError(f"a {type(model).__name__} is no UNet; {cure}")
+    check_known(model)
     for given in (len(notes.classes) if notes.classes else None, notes.num_classes):
         if given is not None and given != model.num_classes:
             raise ValueError(
                 f"the net has {model.num_classes} classes, {given} were asked for; "
                 f"UNet(num_classes={given}) would have to be trained"
             )
-    rule, ends = notes.normalisation, notes.value_range
-    if rule != "image" and (isinstance(rule, str) or len(rule) != 2 or rule[1] <= 0):
-        raise ValueError(f'normalisation={rule!r}; "image" or two numbers would work')
-    if ends is not None and not ends[0] < ends[1]:
-        raise ValueError(f"value_range={ends!r}; two rising numbers would work")
+    return notes
+
+# %% ../nbs/14_predict.ipynb #notes-check
+def _noted(notes):
+    """Return Notes of what was given; refuse a name or a value that cannot be one."""
+    names = list(Notes.__dataclass_fields__)
+    if unknown := [name for name in notes if name not in names]:
+        text = f"{', '.join(unknown)} is no option of Predictor"
+        raise TypeError(f"{text}; device, amp, {', '.join(names)} would work")
+    notes = Notes(**notes)
+    check_units(notes.size, notes.normalisation, notes.value_range)
     _check_views(notes.views)
+    for name in ("tile", "num_classes"):
+        value = getattr(notes, name)
+        if value is not None and (not isinstance(value, Integral) or value < 1):
+            raise ValueError(f"{name}={value!r}; a positive integer would work")
+    if not isinstance(notes.classes, list | tuple | None):
+        raise ValueError(f"classes={notes.classes!r}; a list of names would work")
     return notes
 
 # %% ../nbs/14_predict.ipynb #c8d65a96
@@ -511,8 +584,8 @@ def _at_once(model, notes, shape):
     if model.padding == 0 or pixels > _WHOLE:
         return 1  # tile by tile
     most = _WHOLE
-    if next(model.parameters()).device.type == "cpu":
-        most = _NUMBERS // model.base_channels
+    if first_weight(model).device.type == "cpu":
+        most = _NUMBERS // fact(model, "base_channels", 64)
     return max(1, min(most // pixels, _ENLARGED // (shape[0] * shape[1])))
 
 
@@ -522,7 +595,8 @@ def _answers(model, notes, images, as_labels):
     names = "size", "views", "tile", "normalisation"
     options = {name: getattr(notes, name) for name in names}
     if as_labels and len(images) == 1:  # perhaps a slide
-        return [label_map(model, images[0], **options)]
+        out = np.empty(images[0].shape[:2], _label_type(model.num_classes))
+        return [_fill(model, images[0], out, **options)]
     p = _probabilities(model, images, **options)  # (B, K, H, W)
     if as_labels:
         p = torch.stack([likeliest(one) for one in p])  # (B, H, W)
@@ -542,49 +616,45 @@ def _groups(images, model, notes):
         yield group
 
 
-def _each(model, notes, image, as_labels):
+def _each(model, notes, image, axes, as_labels):
     """Ask about an image, about each of a stack, or about each of a list."""
-    listed = isinstance(image, list)
-    if listed:
-        images = [one for part in image for one in as_images(part)[0]]
-        if len(images) != len(image):
-            raise ValueError("a list of images holds a stack; ask about it by itself")
-    else:
-        images, stack = as_images(image)
+    images, kind = take_images(image, model.in_channels, axes)
     answers = []
     for group in _groups(images, model, notes):
         answers += _answers(model, notes, group, as_labels)
-    if listed:
+    if kind == "list":
         return answers
-    return np.stack(answers) if stack else answers[0]
+    return np.stack(answers) if kind == "stack" else answers[0]
 
 # %% ../nbs/14_predict.ipynb #6f740e10
 class Predictor:
     """A trained net at work: an image of any size in, a label map of that size out.
 
     Args:
-        model: trained; a copy is asked, so later training does not matter
+        model: trained; a copy is asked, whatever happens to it later
         device: of the copy; None: the net's own
         amp: 16 bits: True, "auto" (where faster), "bf16", "fp16"
-        notes: see Notes, such as views=8
+        notes: size, normalisation, classes, tile, value_range, views, num_classes
 
     Raises:
-        TypeError: "... is no UNet; Predictor.load opens a file"
+        TypeError: "a ... is no UNet; Adapter(net, in_channels=3, num_classes=2) of
+            data.adapter would work"
         ValueError: "the net has ... classes, ... were asked for; UNet(num_classes=...)
             would have to be trained"
-        ValueError: "normalisation=...; "image" or two numbers would work"
-        ValueError: "value_range=...; two rising numbers would work"
+        TypeError: "... is no option of Predictor; device, amp, ... would work"
         ValueError: unless an average over so many views is known
+        ValueError: "...=...; a positive integer would work"
+        ValueError: "classes=...; a list of names would work"
     """
 
     def __init__(
         self,
-        model: UNet,
+        model: UNet | Adapter,
         device: torch.device | str | None = None,
         amp: bool | str = False,
         **notes,
     ):
-        self.notes = _checked(Notes(**notes), model)
+        self.notes = _checked(_noted(notes), model)
         self.classes, self.value_range = self.notes.classes, self.notes.value_range
         self.model = _ready(model, device, amp)
 
@@ -600,42 +670,60 @@ class Predictor:
         Args:
             path: a file that save_net wrote, or a run's folder
             device: None: the fastest at hand
-            options: amp, and Notes: they come before those in the file
+            options: amp, and the notes of Predictor: they come before those in the file
+
+        Raises:
+            TypeError: "... is no option of Predictor; device, amp, ... would work"
+            ValueError: unless an average over so many views is known
+            ValueError: "...=...; a positive integer would work"
+            ValueError: "classes=...; a list of names would work"
+            TypeError: "the path is a ...; a file or a folder would work; of a net
+                itself, Predictor(net)"
         """
+        _noted({name: value for name, value in options.items() if name != "amp"})
+        if not isinstance(path, str | PathLike):
+            text = "a file or a folder would work; of a net itself, Predictor(net)"
+            raise TypeError(f"the path is a {type(path).__name__}; {text}")
         model, found = load_net(find_net(path))
         found = {name: found[name] for name in _IN_FILE if name in found}
         return cls(model, pick_device(device), **{**found, **options})
 
-    def probabilities(self, image):
-        """Return how likely each class is: (K, H, W), of a stack (N, K, H, W).
+    def probabilities(
+        self,
+        image: Any,
+        axes: str | None = None,
+    ) -> np.ndarray | list[np.ndarray]:
+        """Return how likely each class is at each pixel.
 
         Args:
-            image: an image, a file, a stack, or a list of images
+            image: array, tensor, PIL image or file; one image or a stack; or a list
+            axes: a letter per axis, such as "CHW"; None: by the net
+
+        Returns:
+            np.ndarray | list[np.ndarray]: (K, H, W), of a stack (N, K, H, W)
 
         Raises:
-            ValueError: "a list of images holds a stack; ask about it by itself"
             ValueError: "the image is ... from ... to ..., the net learned from ... to
                 ...; value_range=None takes all"
-            TypeError: "the image is ...; integers or floats would work"
-            ValueError: "this net has one class; it needs one for the background, too"
-            ValueError: "the image has ... channels, the net takes ...; of a file,
-                Image.open(file)...."
         """
-        return _each(self.model, self.notes, image, as_labels=False)
+        return _each(self.model, self.notes, image, axes, as_labels=False)
 
-    def __call__(self, image):
-        """Return the label of each pixel: (H, W) uint8, of a stack (N, H, W).
+    def __call__(
+        self,
+        image: Any,
+        axes: str | None = None,
+    ) -> np.ndarray | list[np.ndarray]:
+        """Return the label of each pixel.
 
         Args:
-            image: an image, a file, a stack, or a list of images
+            image: array, tensor, PIL image or file; one image or a stack; or a list
+            axes: a letter per axis, such as "CHW"; None: by the net
+
+        Returns:
+            np.ndarray | list[np.ndarray]: (H, W) of one byte each, of a stack (N, H, W)
 
         Raises:
-            ValueError: "a list of images holds a stack; ask about it by itself"
             ValueError: "the image is ... from ... to ..., the net learned from ... to
                 ...; value_range=None takes all"
-            TypeError: "the image is ...; integers or floats would work"
-            ValueError: "this net has one class; it needs one for the background, too"
-            ValueError: "the image has ... channels, the net takes ...; of a file,
-                Image.open(file)...."
         """
-        return _each(self.model, self.notes, image, as_labels=True)
+        return _each(self.model, self.notes, image, axes, as_labels=True)

@@ -4,17 +4,19 @@
 
 # %% auto #0
 __all__ = ['write_mask', 'write_labels', 'write_probabilities', 'painted', 'write_overlay', 'Outline', 'outlines',
-           'write_polygons']
+           'write_polygons', 'source_of']
 
 # %% ../../nbs/workshop/data/outputs.ipynb #f2376ce3
 import json
+import re
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from scipy import ndimage
 
+from .images import composite
 from ..runs.files import new_file
 from ..show import overlay
 
@@ -41,12 +43,31 @@ def _palette():  # 256 colours, three numbers each; 0 is black
     shades[0] = 0
     return shades.ravel().tolist()
 
+# %% ../../nbs/workshop/data/outputs.ipynb #note
+_NAME = "unet_tutorial"
+
+
+def _noted(source):
+    """Return the name of an image as it can be noted in a file."""
+    return source.encode("utf-8", "backslashreplace").decode()
+
+
+def _write_png(path, picture, overwrite, source):
+    """Write an image of Pillow's as PNG, with a note on who wrote it, about what."""
+    notes = PngImagePlugin.PngInfo()
+    notes.add_text("Software", _NAME)
+    notes.add_text("Source", _noted(source))
+    with new_file(path, overwrite) as part:
+        picture.save(part, format="png", pnginfo=notes)
+    return Path(path)
+
 # %% ../../nbs/workshop/data/outputs.ipynb #f2f4cf55
 def write_mask(
     path: str | Path,
     labels: np.ndarray,
     overwrite: bool = False,
     num_classes: int = 2,
+    source: str = "",
 ) -> Path:
     """Write a label map as a PNG that one can see.
 
@@ -55,6 +76,7 @@ def write_mask(
         labels: (H, W) whole numbers, 0 to num_classes - 1
         overwrite: replace a file that is there
         num_classes: 2: black and white; up to 256: one colour per class
+        source: the name of the image, to be noted in the file
 
     Returns:
         Path: the path
@@ -71,19 +93,20 @@ def write_mask(
     """
     most = min(num_classes, 256) - 1
     labels = _checked(path, labels, most, (".png",), ", or raise num_classes")
-    grey = labels.astype(np.uint8) * (255 if num_classes == 2 else 1)
+    grey = labels.astype(np.uint8, copy=num_classes == 2)
+    if num_classes == 2:
+        grey *= 255
     picture = Image.fromarray(grey)
     if num_classes > 2:
         picture.putpalette(_palette())
-    with new_file(path, overwrite) as part:
-        picture.save(part, format="png")
-    return Path(path)
+    return _write_png(path, picture, overwrite, source)
 
 # %% ../../nbs/workshop/data/outputs.ipynb #5c8db647
 def write_labels(
     path: str | Path,
     labels: np.ndarray,
     overwrite: bool = False,
+    source: str = "",
 ) -> Path:
     """Write a label map as its numbers: 8 or 16 bits per pixel, in TIFF also 32.
 
@@ -91,6 +114,7 @@ def write_labels(
         path: .png, .tif or .tiff
         labels: (H, W) whole numbers: classes, or one for each object
         overwrite: replace a file that is there
+        source: the name of the image, to be noted in a .png
 
     Returns:
         Path: the path
@@ -114,8 +138,11 @@ def write_labels(
     labels = _checked(path, labels, most, kinds, ", and .tif holds large numbers")
     limits = {255: np.uint8, 65535: np.uint16, 2**31 - 1: np.int32}
     kind = next(kind for limit, kind in limits.items() if labels.max() <= limit)
+    picture = Image.fromarray(labels.astype(kind, copy=False))
+    if form == "png":
+        return _write_png(path, picture, overwrite, source)
     with new_file(path, overwrite) as part:
-        Image.fromarray(labels.astype(kind)).save(part, format=form)
+        picture.save(part, format=form)
     return Path(path)
 
 # %% ../../nbs/workshop/data/outputs.ipynb #a720c38a
@@ -165,13 +192,15 @@ def painted(
     image: np.ndarray,
     labels: np.ndarray,
     opacity: float = 0.5,
+    num_classes: int | None = None,
 ) -> np.ndarray:
     """Return an image with its label map painted over it, in bytes.
 
     Args:
-        image: (H, W) or (H, W, 3), any numbers
+        image: (H, W) or (H, W, C), any numbers; see images.composite
         labels: (H, W) whole numbers, 0 is not painted
         opacity: of the paint, 0 to 1
+        num_classes: None: 2 where no label is above 1
 
     Returns:
         np.ndarray: (H, W, 3) uint8
@@ -181,9 +210,11 @@ def painted(
         >>> path = write_overlay("runs/overlay.png", pixels, mask, overwrite=True)
         >>> assert (np.array(Image.open(path)) == painted(pixels, mask)).all()
     """
+    image = composite(image)
     if image.dtype != np.uint8:
         image = image.astype(float)  # show would take whole numbers for labels
-    kind = bool if labels.max() <= 1 else np.int32  # orange; a colour for each label
+    two = labels.max() <= 1 if num_classes is None else num_classes <= 2
+    kind = bool if two else np.int32  # orange; a colour for each label
     picture = overlay(image, labels.astype(kind), alpha=opacity)  # (H, W, 3), 0 to 1
     return np.round(255 * picture).astype(np.uint8)
 
@@ -194,15 +225,19 @@ def write_overlay(
     labels: np.ndarray,
     overwrite: bool = False,
     opacity: float = 0.5,
+    num_classes: int | None = None,
+    source: str = "",
 ) -> Path:
     """Write an image with its label map painted over it.
 
     Args:
         path: the .png file to write
-        image: (H, W) or (H, W, 3), any numbers
+        image: (H, W) or (H, W, C), any numbers; see images.composite
         labels: (H, W) whole numbers, 0 is not painted
         overwrite: replace a file that is there
         opacity: of the paint, 0 to 1
+        num_classes: 3 or more: a colour per class; None: see painted
+        source: the name of the image, to be noted in the file
 
     Returns:
         Path: the path
@@ -217,10 +252,9 @@ def write_overlay(
         >>> from unet_tutorial.data.outputs import write_overlay
         >>> path = write_overlay("runs/overlay.png", pixels, mask, overwrite=True)
     """
-    picture = painted(image, _checked(path, labels, 2**31 - 1, (".png",)), opacity)
-    with new_file(path, overwrite) as part:
-        Image.fromarray(picture).save(part, format="png")
-    return Path(path)
+    labels = _checked(path, labels, 2**31 - 1, (".png",))
+    picture = Image.fromarray(painted(image, labels, opacity, num_classes))
+    return _write_png(path, picture, overwrite, source)
 
 # %% ../../nbs/workshop/data/outputs.ipynb #e0bda587
 def _rings(inside):
@@ -311,6 +345,7 @@ def write_polygons(
     overwrite: bool = False,
     classes: list[str] | None = None,
     smallest: int = 1,
+    source: str = "",
 ) -> Path:
     """Write the outline of each object as GeoJSON, in pixels.
 
@@ -320,6 +355,7 @@ def write_polygons(
         overwrite: replace a file that is there
         classes: a name for each label, the background first
         smallest: pixels: smaller objects are left out
+        source: the name of the image, to be noted in the file
 
     Returns:
         Path: the path
@@ -348,6 +384,38 @@ def write_polygons(
             }
         )
     with new_file(path, overwrite) as part:
-        text = json.dumps({"type": "FeatureCollection", "features": features})
-        part.write_text(text, encoding="utf-8")
+        notes = {"generator": _NAME, "source": _noted(source)}
+        every = {"type": "FeatureCollection", **notes, "features": features}
+        part.write_text(json.dumps(every), encoding="utf-8")
     return Path(path)
+
+# %% ../../nbs/workshop/data/outputs.ipynb #source-of
+_HEAD = re.compile(rf'.{{,99}}"generator": "{_NAME}", "source": ("(?:[^"\\]|\\.)*")')
+
+
+def source_of(
+    path: str | Path,
+) -> str | None:
+    """Return the name of the image that a file is about, if this module wrote it.
+
+    Args:
+        path: a .png or .geojson file
+
+    Returns:
+        str | None: "": without a name; None: somebody else wrote it, or changed it
+
+    Example:
+        >>> from unet_tutorial.data.outputs import source_of
+        >>> ours = write_mask("runs/a_mask.png", mask, overwrite=True, source="a.png")
+        >>> assert source_of(ours) == "a.png"
+    """
+    try:
+        if Path(path).suffix.lower() == ".png":
+            with Image.open(path) as image:
+                notes = image.info
+            return notes.get("Source", "") if notes.get("Software") == _NAME else None
+        with open(path, encoding="utf-8") as file:
+            found = _HEAD.match(file.read(4096))
+        return json.loads(found[1]) if found else None
+    except (OSError, ValueError, SyntaxError):  # no such file, after all
+        return None
