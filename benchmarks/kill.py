@@ -104,7 +104,7 @@ def main():
         if not child(data, out, options, wait):
             break  # it was done before
         kills += 1
-        rests = [path.name for path in out.glob("*.part")]
+        rests = [path.name for path in out.glob(".unet-*.part")]
         halves += bool(rests)
         state = out / "state.safetensors"
         step = load_state(state)["progress"]["step"] if state.exists() else 0

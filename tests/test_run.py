@@ -811,6 +811,7 @@ def test_a_run_that_never_began_does_not_block_its_folder(tmp_path):
 @pytest.mark.parametrize(
     "name",
     [
+        ".unet-0123456789abcdef.part",
         "recipe.json.part",
         "history.csv.part",
         "curves.png",

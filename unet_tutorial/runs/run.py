@@ -34,6 +34,7 @@ from unet_tutorial.runs.distributed import (
     world_size,
 )
 from .engine import go_on
+from .files import is_part
 from .recipes import Plan, Recipe, read_plan, read_recipe
 from .weights import load_net
 from ..train import evaluate
@@ -212,7 +213,8 @@ def _left(out):
     """Name what is in a run's folder, but for what is there before its first step."""
     early = ["recipe.json", "environment.json", "history.csv", "crash.txt"]
     early.append("tensorboard")
-    names = sorted(file.name for file in out.iterdir()) if out.is_dir() else []
+    files = out.iterdir() if out.is_dir() else []
+    names = sorted(file.name for file in files if not is_part(file))
     return [name for name in names if name.removesuffix(".part") not in early]
 
 
