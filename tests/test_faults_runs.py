@@ -55,7 +55,7 @@ def case(function):
 def data(folder):
     "Four images and their masks, in two folders."
     numbers = np.random.default_rng(0)
-    for number in range(4):
+    for number in range(0 if (folder / "masks" / "3.png").exists() else 4):
         mask = np.kron(numbers.integers(0, 2, (4, 4)), np.ones((4, 4))).astype(np.uint8)
         for name, pixels in (("images", 200 * mask + number), ("masks", 255 * mask)):
             (folder / name).mkdir(parents=True, exist_ok=True)
@@ -123,7 +123,8 @@ def stopped(folder, epoch=1, batch=2, seed=0):
 
 def refused(kind, *words):
     "A context: an error of this kind must come, with these words."
-    return pytest.raises(kind, match="".join(f"(?s)(?=.*{word})" for word in words))
+    pattern = "(?s)" + "".join(f"(?=.*{word})" for word in words)
+    return pytest.raises(kind, match=pattern)
 
 
 def same(a, b):
@@ -143,6 +144,7 @@ def wait_for(condition, seconds=20):
 
 def long(out, **options):
     "Work for a child process: a long run that saves after each step."
+    _made(0)  # what is imported at first use is imported here, for all children
 
     def work():
         try:
@@ -192,7 +194,7 @@ def two_trainings_at_the_same_moment(folder):
     if not POSIX:
         return
     out, gate = folder / "run", folder / "gate"
-    data(folder)
+    train(folder / "first", folder, steps=1, epochs=None)  # which draws the data
 
     def work():
         wait_for(gate.exists)
@@ -217,6 +219,7 @@ def two_trainings_at_the_same_moment(folder):
 
 def _lock(out, **changes):
     "A lock of this very process, changed."
+    out.mkdir(exist_ok=True)
     with owner.locked(out):
         lock = json.loads((out / owner.LOCK).read_text())
     (out / owner.LOCK).write_text(json.dumps(lock | changes))
@@ -499,13 +502,15 @@ def three_thousand_mutations_of_a_recipe(folder):
     path = out / "recipe.json"
     text, plan, chance = path.read_bytes(), read_plan(out), random.Random(0)
     refused_ones = 0
-    for _ in range(3000):
-        path.write_bytes(mutated(text, chance))
-        try:
-            assert read_plan(out) == plan  # or it means the same
-        except ValueError as error:
-            assert str(path) in str(error)
-            refused_ones += 1
+    with path.open("r+b", 0) as file:
+        for _ in range(3000):
+            file.seek(0)
+            file.truncate(file.write(mutated(text, chance)))
+            try:
+                assert read_plan(out) == plan  # or it means the same
+            except ValueError as error:
+                assert str(path) in str(error)
+                refused_ones += 1
     assert refused_ones > 2000
 
 
@@ -728,7 +733,7 @@ def a_folder_that_is_removed_while_a_run_writes(folder):
 
     def remove(training, row):
         if (training.epoch, training.batch) == (1, 2):
-            shutil.rmtree(out)
+            out.rename(folder / "moved away")  # at once, with what is being written
 
     told = train(out, folder, report=remove)
     assert fits(told, "was removed while the run writes", "made again")
@@ -835,18 +840,6 @@ def a_killed_worker_ends_a_run_with_a_sentence(folder):
         load_state(folder / "run" / "state.safetensors")
 
 
-class Slow(torch.utils.data.Dataset):
-    "Items that come, until one does not."
-
-    def __len__(self):
-        return 8
-
-    def __getitem__(self, index):
-        if index == 5:
-            time.sleep(1000)
-        return torch.zeros(1, 4, 4), torch.zeros(4, 4, dtype=torch.long)
-
-
 @case
 def workers_end_although_one_is_stopped(folder):
     from unet_tutorial.data.loader import end_workers
@@ -871,10 +864,6 @@ def workers_end_although_one_is_stopped(folder):
 def an_interrupted_run_that_waited_for_data_goes_on_exactly(folder):
     whole, out = Path(_made(0).name, "run"), folder / "run"
 
-    def hang(training, row):
-        if (training.epoch, training.batch) == (1, 2) and row is None:
-            training.hang = True
-
     from unet_tutorial.data.photos import ImagePairs
 
     honest, seen = ImagePairs.__getitem__, []
@@ -885,7 +874,7 @@ def an_interrupted_run_that_waited_for_data_goes_on_exactly(folder):
             raise logbook.Stuck
         return honest(self, index)
 
-    for limit in (1, 3, 5, 7, 9):
+    for limit in (1, 4, 6):
         seen.clear()
         with (
             patch.object(ImagePairs, "__getitem__", late),

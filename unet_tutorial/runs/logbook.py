@@ -62,6 +62,17 @@ def _write(out, nets, state, history):
     write_history(out, history)
 
 # %% ../../nbs/workshop/runs/logbook.ipynb #not-saved
+def _make_again(saver):
+    """Write the plan once more, if somebody has removed or moved the folder."""
+    path = saver.out / "recipe.json"
+    if saver.again is None or path.exists():
+        return False
+    text = "was removed while the run writes into its folder; it is made again"
+    warnings.warn(f"{path} {text}", stacklevel=3)
+    saver.again()
+    return True
+
+
 def _not_saved(error, out):
     """Return the error of a save, with what is left and how to go on."""
     text = "what was saved before is whole; when that is mended, "
@@ -96,10 +107,7 @@ class Saver:
     def save(self, training: Training) -> None:
         """Copy the state, and let it be written with the nets that were kept."""
         self.wait()
-        if self.again and not (self.out / "recipe.json").exists():
-            text = "was removed while the run writes into it; it is made again"
-            warnings.warn(f"{self.out / 'recipe.json'} {text}", stacklevel=2)
-            self.again()
+        _make_again(self)
         nets, self.nets = self.nets, {}
         history = {name: list(values) for name, values in training.history.items()}
         texts, tensors = pack_state(training)  # copies already, on its device
@@ -107,7 +115,8 @@ class Saver:
             mark = {"run": self.notes["run"], "step": training.step}
             texts["run"] = json.dumps(mark | {"epoch": training.epoch})
         state = texts, {key: x.cpu() for key, x in tensors.items()}
-        self.writing = self.thread.submit(_write, self.out, nets, state, history)
+        self.moment = self.out, nets, state, history
+        self.writing = self.thread.submit(_write, *self.moment)
 
     def wait(self) -> None:
         """Wait until all is written, and raise what went wrong."""
@@ -115,8 +124,13 @@ class Saver:
         if writing is not None:
             try:
                 writing.result()
+            except FileNotFoundError as error:
+                if not _make_again(self):
+                    raise _not_saved(error, self.out) from error
+                _write(*self.moment)
             except OSError as error:
                 raise _not_saved(error, self.out) from error
+            _make_again(self)
 
 # %% ../../nbs/workshop/runs/logbook.ipynb #saving
 @contextmanager

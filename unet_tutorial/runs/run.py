@@ -120,6 +120,9 @@ def _load(path, plan, training):
 
     def read():
         if path.exists():
+            if path.stat().st_size == 0:
+                text = "if it is removed, the run begins anew"
+                raise ValueError(f"{path} is empty: {text}")
             check_mark(path, plan.id)
             return load_state(path, into=training)
         for name in ("best.safetensors", "last.safetensors"):
