@@ -1,21 +1,26 @@
 """What several processes do together in test_distributed.py; each runs this file.
 
 `python processes.py FOLDER CASE ...` does the cases one after the other and writes
-what came out into FOLDER. It ends itself if it hangs.
+what came out into FOLDER. It ends itself if it hangs. `forked` is for tests that end a
+process of their own: by a signal, or not at all.
 """
 
 import faulthandler
 import json
+import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from torch.utils.data import TensorDataset
+from tqdm.auto import tqdm
 
 from unet_tutorial.data.loader import make_loader
 from unet_tutorial.metrics import dice_of
@@ -184,6 +189,34 @@ def lost(folder):
             os.kill(os.getpid(), signal.SIGKILL)
 
     train(begin(), epochs=50, callback=callback)
+
+
+def _child(work, log):
+    "Work alone in a group of processes, with one thread; what is printed goes to a file."
+    os.setpgid(0, 0)
+    with open(log, "ab", 0) as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    sys.stdout = open(1, "w", buffering=1, closefd=False)
+    sys.stderr = open(2, "w", buffering=1, closefd=False)
+    os.environ["TQDM_DISABLE"] = "1"
+    tqdm.set_lock(threading.RLock())  # a fork may have come while ours was held
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.exit(work())
+
+
+@contextmanager
+def forked(work, log):
+    "A child process that works, killed in the end if it is not done."
+    child = multiprocessing.get_context("fork").Process(target=_child, args=(work, log))
+    child.start()
+    try:
+        yield child
+    finally:
+        if child.is_alive():
+            child.kill()
+        child.join()
 
 
 def note(folder, name, value):

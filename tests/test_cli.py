@@ -474,7 +474,7 @@ def test_a_run_ended_by_sigterm_goes_on_exactly(tmp_path):
     for line in run.stdout:
         if line.startswith("epoch   2"):
             run.send_signal(signal.SIGTERM)
-    assert run.wait(60) == 130 and "--resume" in run.stderr.read()
+    assert run.wait(60) == 143 and "--resume" in run.stderr.read()
     assert load_state(ended / "state.safetensors")["progress"]["epoch"] < 8
     resume = [*command, "--out", ended, "--resume"]
     subprocess.run(resume, check=True, timeout=120, **how)

@@ -19,8 +19,8 @@ LAYERS = {
     "data.loader data.crops data.adapter data.slides data.inputs data.outputs "
     "data.download",
     "learning": "metrics train gpu predict",
-    "runs": "runs.distributed runs.engine runs.checkpoint runs.recipes runs.report "
-    "runs.results runs.logbook runs.run",
+    "runs": "runs.distributed runs.engine runs.checkpoint runs.owner runs.recipes "
+    "runs.report runs.results runs.logbook runs.run",
     "deploy": "deploy.folder deploy.live deploy.export",
     "further": "scale",  # on the road; its notebook is in part IV
     "top": "doctor cli",
