@@ -6,22 +6,32 @@
 __all__ = ['DataSet', 'SETS', 'checksum', 'download', 'unpack', 'get']
 
 # %% ../../nbs/workshop/data/download.ipynb #8ed86d85
+import errno
 import hashlib
+import io
 import os
 import re
 import shutil
 import ssl
 import stat
 import time
+import unicodedata
 import zipfile
 import zlib
 from collections import namedtuple
 from contextlib import contextmanager, suppress
-from http.client import HTTPException
+from functools import partial
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path, PurePosixPath
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import HTTPRedirectHandler, Request, build_opener
+from urllib.request import (
+    HTTPHandler,
+    HTTPRedirectHandler,
+    HTTPSHandler,
+    Request,
+    build_opener,
+)
 
 from tqdm.auto import tqdm
 
@@ -69,59 +79,203 @@ class _Redirects(HTTPRedirectHandler):
     def redirect_request(self, request, fp, code, message, headers, url):
         """Follow to https, and from http to http; nowhere else."""
         if urlsplit(url).scheme not in ("https", request.type):
-            raise ValueError(f"{request.full_url} leads to {url}: that is not followed")
+            raise ValueError(f"it leads to {url}: that is not followed")
         return super().redirect_request(request, fp, code, message, headers, url)
 
 
-def _ask(url, part, tag, timeout):
+_TAG = re.compile(r'"[!#-~]{0,200}"|\w{3}, [\w :-]{10,40} GMT', re.ASCII)
+
+
+def _write_note(part, answer, total):
+    """Keep the version of a file and its length beside its part."""
+    told = [answer.headers.get(name, "") for name in ("ETag", "Last-Modified")]
+    tag = next(filter(_TAG.fullmatch, told), "")
+    Path(f"{part}.tag").write_text(f"{tag}\n{total}\n", "latin-1")
+
+
+def _read_note(part):
+    """Return version and length of the file, and how much of it we have."""
+    note = Path(f"{part}.tag")
+    text = note.read_text("latin-1") if part.is_file() and note.is_file() else ""
+    tag, total, *_ = [*text.split("\n"), "", ""]
+    have = part.stat().st_size if _TAG.fullmatch(tag) else 0
+    return tag, int(total) if re.fullmatch("[0-9]{1,18}", total) else None, have
+
+# %% ../../nbs/workshop/data/download.ipynb #askcode
+def _length(answer):
+    """Return the announced length; None if there is no such number."""
+    told = answer.headers.get_all("Content-Length", [])
+    told = {text.strip() for line in told for text in line.split(",")}
+    if len(told) > 1:
+        raise ConnectionError(f"it announces the lengths {' and '.join(sorted(told))}")
+    text = told.pop() if told and not answer.chunked else ""
+    return int(text) if re.fullmatch("[0-9]{1,18}", text) else None
+
+
+def _check_kind(answer, url, part):
+    """Raise an error unless an answer brings a file as it is."""
+    packed = answer.headers.get("Content-Encoding", "identity")
+    if answer.status not in (200, 206):
+        raise ConnectionError(f"it answers {answer.status}, and sends no file")
+    if packed != "identity":
+        raise ValueError(f"{url} sends the file packed as {packed!r}: not asked for")
+    page = answer.headers.get_content_type() in ("text/html", "application/xhtml+xml")
+    if page and part.suffixes[-2:-1] not in ([".html"], [".htm"]):
+        text = "open it in a browser, it may ask you to log in or to agree"
+        raise ValueError(f"{url} sends a web page and no file: {text}")
+
+# %% ../../nbs/workshop/data/download.ipynb #askrest
+def _ask(url, part, pace):
     """Ask for what a part lacks; return the answer, its place and the whole length."""
-    have = part.stat().st_size if tag and part.exists() else 0
+    tag, total, have = _read_note(part)
     rest = {"Range": f"bytes={have}-", "If-Range": tag} if have else {}
-    request = Request(
-        url, headers={"User-Agent": f"unet-tutorial/{__version__}"} | rest
-    )
+    agent = {"User-Agent": f"unet-tutorial/{__version__}"}
     try:
-        answer = build_opener(_Redirects).open(request, timeout=timeout)
+        answer = _open(Request(url, headers=agent | rest), pace)
     except HTTPError as error:
-        if have and error.headers.get("Content-Range") == f"bytes */{have}":
+        told = error.headers.get("Content-Range")
+        if error.code == 416 and told == f"bytes */{have}" and total in (None, have):
             return None, have, have  # nothing is lacking
         if error.code == 416:
             _forget(part)
         raise
-    if answer.status != 206:
-        return answer, 0, answer.length  # None: the server does not say
-    told = answer.headers.get("Content-Range", "")
-    found = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", told)
-    if not found or int(found[1]) != have:
+    _check_kind(answer, url, part)
+    length, told = _length(answer), answer.headers.get("Content-Range", "")
+    if answer.status == 200:
+        return answer, 0, length  # None: the server does not say
+    found = re.fullmatch(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})", told)
+    first, last, whole = map(int, found.groups()) if found else (-1, -1, -1)
+    same = (first, last) == (have, whole - 1) and total in (None, whole)
+    same = same and length in (None, whole - have)
+    if tag.startswith('"'):
+        same = same and answer.headers.get("ETag", tag) == tag
+    if not same:
         _forget(part)
-        raise ConnectionError(f"asked for the bytes from {have} on, got {told!r}")
-    return answer, have, int(found[2])
+        raise ConnectionError(f"asked for the bytes from {have:,} on, got {told!r}")
+    return answer, have, whole
+
+# %% ../../nbs/workshop/data/download.ipynb #pace
+class _Pace:
+    """How long a server may take: for its answer, then per byte, and altogether."""
+
+    def __init__(self, timeout, slowest, end):
+        self.timeout, self.least, self.end = timeout, slowest * timeout, end
+        self.start, self.came, self.answered = time.monotonic(), 0, False
+
+    def count(self, came):
+        """Take note of bytes that came; raise TimeoutError if they are too few."""
+        now, self.came = time.monotonic(), self.came + came
+        seconds = now - self.start
+        if now > self.end:
+            raise TimeoutError("all tries together took too long")
+        if seconds <= self.timeout:
+            return
+        if not self.answered:
+            raise TimeoutError(f"no answer within {self.timeout:g} seconds")
+        if self.came < self.least:
+            raise TimeoutError(f"only {self.came:,} bytes in {seconds:.3g} seconds")
+        self.start, self.came = now, 0
+
+# %% ../../nbs/workshop/data/download.ipynb #opened
+class _Counted(io.RawIOBase):
+    def __init__(self, raw, pace):
+        self.raw, self.pace = raw, pace
+
+    def readable(self):
+        """Say that it can be read."""
+        return True
+
+    def readinto(self, buffer):
+        """Read from a socket, and count what came."""
+        came = self.raw.readinto(buffer)
+        self.pace.count(came or 0)
+        return came
+
+    def close(self):
+        """Close the socket."""
+        self.raw.close()
+        super().close()
+
+
+class _Answer(HTTPResponse):
+    def __init__(self, pace, sock, *arguments, **options):
+        super().__init__(sock, *arguments, **options)
+        self.sock, self.fp = sock, io.BufferedReader(_Counted(self.fp.detach(), pace))
+
+# %% ../../nbs/workshop/data/download.ipynb #opened2
+def _connected(pace, do_open, kind, request, **options):
+    """Open an address with connections whose answers keep the pace."""
+
+    def connect(*arguments, **more):
+        connection = kind(*arguments, **more)
+        connection.response_class = partial(_Answer, pace)
+        return connection
+
+    return do_open(connect, request, **options)
+
+
+def _open(request, pace):
+    """Ask a server, or those it leads to; return the answer when its header is read."""
+    handlers = HTTPHandler(), HTTPSHandler()
+    for handler in handlers:
+        handler.do_open = partial(_connected, pace, handler.do_open)
+    try:
+        answer = build_opener(_Redirects, *handlers).open(request, None, pace.timeout)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{request.full_url}: {error}") from error
+    pace.answered = True
+    return answer
 
 # %% ../../nbs/workshop/data/download.ipynb #22efd554
-def _fetch(url, part, limit, timeout):
-    """Ask once, and write what comes behind what is there."""
-    note = Path(f"{part}.tag")
-    tag = note.read_text("latin-1") if note.exists() else ""
-    answer, size, total = _ask(url, part, tag, timeout)
-    if answer is None:
-        return
+def _more(answer, at_end):
+    """Return the next bytes; none at the end, unless the server goes on behind it."""
+    if not at_end:
+        return answer.read1(2**18)
+    answer.sock.settimeout(1)
+    try:
+        return answer.read1(1)
+    except (OSError, HTTPException):
+        return b""
+
+
+def _receive(answer, part, size, total, limit):
+    """Write an answer behind the first bytes of a part; return the new size."""
     bar = {"desc": part.stem, "initial": size, "unit": "B", "unit_scale": True}
     mode, bar = "ab" if size else "wb", tqdm(total=total, **bar)
+    if part.is_symlink():
+        part.unlink()  # it would lead to a file that nobody named
+    answer.length = None if total is None else total - size + 1  # 1: behind the end
     with answer, open(part, mode) as file, bar:
-        if not size:
-            tag, date = (answer.headers.get(k, "") for k in ("ETag", "Last-Modified"))
-            note.write_text(tag if tag.startswith('"') else date, "latin-1")
+        if mode == "wb":
+            _write_note(part, answer, total)
         _check_room(part.parent, min(total or 0, limit) - size)
-        while max(size, total or 0) <= limit and (piece := answer.read1(2**18)):
+        while max(size, total or 0) <= limit:
+            piece = _more(answer, size == total)
+            if not piece:
+                break
             size += file.write(piece)
             bar.update(len(piece))
+    return size
+
+# %% ../../nbs/workshop/data/download.ipynb #fetch
+def _fetch(url, part, limit, pace):
+    """Ask once, and write what comes behind what is there."""
+    answer, size, total = _ask(url, part, pace)
+    if answer is None:
+        return
+    size = _receive(answer, part, size, total, limit)
     if max(size, total or 0) > limit:
         _forget(part)
         raise ValueError(f"{url} has more than {limit:,} bytes: refused")
+    if total is not None and size > total:
+        _forget(part)
+        raise ConnectionError(f"more came than the {total:,} bytes announced")
+    if size == 0:
+        raise ConnectionError("it sends not a single byte")
     if size != (total or size):
         raise ConnectionError(f"the connection ended at {size:,} of {total:,} bytes")
 
-
+# %% ../../nbs/workshop/data/download.ipynb #sumcode
 def checksum(path: str | Path) -> str:  # a file
     """Return the SHA-256 of a file as 64 hexadecimal digits."""
     digest = hashlib.sha256()
@@ -171,6 +325,24 @@ def _check_room(folder, needed):  # bytes
         raise OSError(f"{folder} has {sizes}: make room, or choose another disk")
 
 # %% ../../nbs/workshop/data/download.ipynb #c43a1b50
+def _insist(fetch, tries, wait, end):
+    """Fetch until it works, or until another try makes no sense."""
+    for number in range(tries):
+        time.sleep(min(wait * 2 ** (number - 1), 60) if number else 0)
+        try:
+            return fetch()
+        except _BROKEN as error:
+            later = getattr(error, "code", 503) in _LATER and time.monotonic() < end
+            if number == tries - 1 or not later:
+                said = str(error.reason if type(error) is URLError else error)[:300]
+                said = "".join(c if c.isprintable() else " " for c in said)
+                raise ConnectionError(said) from error
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                error.strerror = "the disk is full: make room, and run this again"
+            raise
+
+# %% ../../nbs/workshop/data/download.ipynb #download
 def download(
     url: str,  # begins with https:// or http://
     path: str | Path,  # the file to write; until it is whole: path + ".part"
@@ -178,24 +350,27 @@ def download(
     limit: int = 10**10,  # bytes; a longer file is refused
     tries: int = 4,  # how often to ask, at least 1
     wait: float = 1.0,  # seconds before the second try; doubled before each further
-    timeout: float = 30.0,  # seconds of silence that end a try
+    timeout: float = 30.0,  # seconds without an answer, or with too little of it
+    slowest: float = 1000.0,  # bytes per second, on average over timeout
+    longest: float = 86_400.0,  # seconds that all tries may take together
 ) -> Path:  # the path
     """Download a file whole or not at all; what broke off before is resumed."""
-    path, part = Path(path), Path(f"{path}.part")
+    path, part, end = Path(path), Path(f"{path}.part"), time.monotonic() + longest
     if not url.startswith(("https://", "http://")):
         raise ValueError(f"{url} is no address that begins with https:// or http://")
+
+    def ask():
+        _fetch(url, part, limit, _Pace(timeout, slowest, end))
+
     with _alone(path):
-        for number in range(0 if path.exists() else max(tries, 1)):
-            time.sleep(wait * 2 ** (number - 1) if number else 0)
+        if not path.exists():
             try:
-                _fetch(url, part, limit, timeout)
-                break
-            except _BROKEN as error:
-                if getattr(error, "code", 503) not in _LATER or number >= tries - 1:
-                    text = f"{error}. Run this again, or save it by hand as {path}"
-                    raise ConnectionError(f"{url}: {text}") from error
+                _insist(ask, max(tries, 1), wait, end)
+            except ConnectionError as error:
+                text = f"{error}. Run this again, or save it by hand as {path}"
+                raise ConnectionError(f"{url}: {text}") from error
         file = path if path.exists() else part
-        if sha256 and checksum(file) != sha256:
+        if sha256 and checksum(file) != sha256.lower():
             _forget(part)
             raise ValueError(f"{file} has not the checksum {sha256}: do not use it")
         os.replace(file, path)
@@ -203,30 +378,82 @@ def download(
     return path
 
 # %% ../../nbs/workshop/data/download.ipynb #96ea3566
+_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # Windows
+
+
+def _fault_of_name(name):
+    """Return what is wrong with a name in an archive, or None."""
+    parts = name.removesuffix("/").split("/")
+    if not all(part.strip(" .") for part in parts):
+        return "leads out of its folder"
+    hidden = any(unicodedata.category(c) in ("Cc", "Cf", "Cs") for c in name)
+    odd = any(part[-1] in " ." or _DEVICE.fullmatch(part) for part in parts)
+    if hidden or odd or re.search(r'[\\:<>"|?*]', name):
+        return "is no name for every system"
+    if max(len(part.encode()) for part in parts) > 255 or len(name.encode()) > 1000:
+        return "is too long a name"
+    return None
+
+
+def _fault_of_entry(entry):
+    """Return what is wrong with an entry of a zip but its name, or None."""
+    if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
+        return "is a link or a device"
+    if entry.flag_bits & 1:
+        return "is encrypted"
+    return None if entry.compress_type in (0, 8) else "is packed by an unusual method"
+
+# %% ../../nbs/workshop/data/download.ipynb #clash
+def _strictest(name):
+    """Return a name as the strictest file system compares it."""
+    name = unicodedata.normalize("NFD", name).casefold()
+    return unicodedata.normalize("NFC", name)
+
+
+def _fault_of_pair(name, known):
+    """Return what is wrong with a name beside those before it; add it to them."""
+    parts = name.removesuffix("/").split("/")
+    for end in range(1, len(parts) + 1):
+        path, last = "/".join(parts[:end]), end == len(parts)
+        new = (path, "file" if last and not name.endswith("/") else "folder")
+        old = known.setdefault(_strictest(path), new)
+        if old[1] != new[1]:
+            return f"meets a {old[1]} of the same name, {old[0]!r}"
+        if old[0] != path:
+            return f"is there twice: once as {old[0]!r}"
+        if last and old is not new and new[1] == "file":
+            return "is there twice"
+    return None
+
+# %% ../../nbs/workshop/data/download.ipynb #checkarchive
 def _check_archive(file, limit, holds):
     """Raise an error unless an open zip holds nothing but what a data set may hold."""
-    entries, names = file.infolist(), set()
+    entries, known, refused = file.infolist(), {}, f"{file.filename} is refused"
     for entry in entries:
-        name, mode = entry.filename, stat.S_IFMT(entry.external_attr >> 16)
-        parts = name.removesuffix("/").split("/")
-        faults = {
-            "leads out of its folder": not all(part.strip(" .") for part in parts),
-            "is no name for every system": re.search(r"[\\:\x00-\x1f]", name),
-            "is there twice": name.lower() in names,
-            "is a link or a device": mode not in (0, stat.S_IFREG, stat.S_IFDIR),
-            "is encrypted": entry.flag_bits & 1,
-            "is packed by an unusual method": entry.compress_type not in (0, 8),
-        }
-        for fault in [fault for fault, found in faults.items() if found]:
-            raise ValueError(f"{file.filename} is refused: {name!r} {fault}")
-        names.add(name.lower())
+        name = entry.filename
+        fault = _fault_of_name(name) or _fault_of_entry(entry)
+        if fault := fault or _fault_of_pair(name, known):
+            raise ValueError(f"{refused}: {name[:300]!r} {fault}")
     total = sum(entry.file_size for entry in entries)
     if total > limit or len(entries) > 200_000:
         sizes = f"{len(entries):,} files, {total:,} bytes, of {limit:,} at most"
-        raise ValueError(f"{file.filename} is refused: {sizes}")
+        raise ValueError(f"{refused}: {sizes}")
+    packed = os.path.getsize(file.filename)
+    if sum(entry.compress_size for entry in entries) > packed:
+        raise ValueError(f"{refused}: its entries overlap")
+    if total > max(10**8, 200 * packed):
+        raise ValueError(f"{refused}: it holds {total:,} bytes in {packed:,}, a bomb")
     if not any(PurePosixPath(entry.filename).match(holds) for entry in entries):
         raise ValueError(f"{file.filename} holds no {holds}: it is another data set")
     return total
+
+# %% ../../nbs/workshop/data/download.ipynb #checkstart
+def _check_start(archive):
+    """Raise an error if a file is a page for a browser."""
+    with open(archive, "rb") as file:
+        if file.read(99).lstrip().startswith(b"<"):
+            text = "a web page: open its address in a browser, it may ask you to log in"
+            raise ValueError(f"{archive} is no zip, or a damaged one, but {text}")
 
 
 def _check_new(folder):
@@ -259,6 +486,7 @@ def unpack(
     """Unpack a zip into a new folder: all of it or nothing, and nothing beside it."""
     folder = Path(folder)
     try:
+        _check_start(archive)
         with zipfile.ZipFile(archive) as file, _new_folder(folder) as new:
             _check_room(new, _check_archive(file, limit, holds))
             for entry in tqdm(file.infolist(), desc="unpacking"):
