@@ -25,7 +25,7 @@ export PYTHONPATH := $(CURDIR)
 PY = "$(VENV)/bin/python"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup course app lab test colab export outputs times links gpu bench clean
+.PHONY: help setup course app lab test colab export outputs times links gpu bench faults clean
 .PHONY: results results-15 results-16 results-17 results-19 results-20
 
 help: ## print this list
@@ -72,6 +72,9 @@ gpu: setup ## measure this machine's GPU in 8 minutes; writes results/gpu_<card>
 bench: setup ## this library beside others, in about 10 minutes; writes results/speed.csv
 	@$(PY) tools/environment.py "$(VENV)" bench
 	@$(PY) benchmarks/bench.py $(ARGS)
+
+faults: setup ## try every fault on files, runs, nets and the network; ARGS="--area runs"
+	@$(PY) benchmarks/faults.py $(ARGS)
 
 results: results-15 results-16 results-17 results-19 results-20 ## the experiments: hours; goes on where it stopped
 

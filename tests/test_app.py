@@ -1,8 +1,17 @@
 """`make app`: which net is served, what it says when there is none, and the page."""
 
+import http.client
+import importlib
+import importlib.util
 import json
 import os
+import re
+import socket
+import subprocess
 import sys
+import time
+import types
+from pathlib import Path
 
 import pytest
 import serve
@@ -55,7 +64,8 @@ def test_the_server_is_told_which_net(tmp_path, monkeypatch):
     monkeypatch.setattr(serve, "install", lambda: None)
     assert serve.main() == 0
     assert asked["UNET_NET"] == str(path) and asked["UNET_MASKS"].endswith("masks")
-    assert asked["command"][1:3] == ["-m", "voila"] and str(PAGE) in asked["command"]
+    assert Path(asked["UNET_TURN"]).is_absolute()
+    assert asked["command"][1:] == [str(ROOT / "tools" / "page.py"), str(PAGE)]
 
 
 def test_voila_is_an_extra_that_is_installed_once(monkeypatch):
@@ -84,3 +94,155 @@ def test_the_page_runs(tmp_path, monkeypatch):
 def test_the_page_has_no_outputs():
     cells = json.loads(PAGE.read_text(encoding="utf-8"))["cells"]
     assert not any(cell.get("outputs") for cell in cells)
+
+
+# The server
+
+
+@pytest.fixture(scope="module")
+def page():  # tools/page.py; Voilà itself is not needed for it
+    "The module of the server, with a stand-in for Voilà where that is missing."
+    pytest.importorskip("jupyter_server")
+    if importlib.util.find_spec("voila"):
+        return importlib.import_module("page")
+    names = {"voila": types.ModuleType("voila"), "voila.app": types.ModuleType("app")}
+    names["voila.app"].Voila = object
+    sys.modules.update(names)
+    try:
+        return importlib.import_module("page")
+    finally:
+        for name in names:
+            del sys.modules[name]
+
+
+def asked(path="/", method="GET", host="127.0.0.1:8866", **headers):
+    "A request as tornado hands it over."
+    told = {name.replace("_", "-"): value for name, value in headers.items()}
+    told |= {"Host": host} if host is not None else {}
+    return types.SimpleNamespace(path=path, method=method, headers=told)
+
+
+IMAGE = {"Sec_Fetch_Mode": "no-cors", "Sec_Fetch_Dest": "image"}
+VISIT = {"Sec_Fetch_Mode": "navigate", "Sec_Fetch_Dest": "document"}
+FRAME = {"Sec_Fetch_Mode": "navigate", "Sec_Fetch_Dest": "iframe"}
+OTHER, SAME = {"Sec_Fetch_Site": "cross-site"}, {"Sec_Fetch_Site": "same-origin"}
+KERNEL = "/api/kernels/1/channels"
+HERE = "http://127.0.0.1:8866"
+ANSWERED = {
+    "the page": asked(),
+    "the page by name": asked(host="localhost:8866"),
+    "the page by number": asked(host="[::1]:8866"),
+    "a link to the page": asked(**OTHER, **VISIT),
+    "its script": asked("/voila/static/voila.js", **SAME, **IMAGE),
+    "its kernel": asked(KERNEL, Origin=HERE, **SAME),
+    "its end": asked("/voila/api/shutdown/1", "POST", Origin=HERE),
+}
+REFUSED = {
+    "another name": asked(host="evil.org:8866"),
+    "another name at the same place": asked(
+        KERNEL, host="evil.org", Origin="//evil.org"
+    ),
+    "a name that begins like ours": asked(host="localhost.evil.org"),
+    "a name with ours in it": asked(host="127.0.0.1@evil.org"),
+    "a path as a name": asked(host="127.0.0.1/evil.org"),
+    "another address": asked(host="192.168.0.7:8866"),
+    "half an address": asked(host="[::1"),
+    "no name": asked(host=""),
+    "none at all": asked(host=None),
+    "another site's picture": asked(**OTHER, **IMAGE),
+    "another site's frame": asked(**OTHER, **FRAME),
+    "another port's picture": asked(Sec_Fetch_Site="same-site", **IMAGE),
+    "another site's socket": asked(KERNEL, Origin="http://evil.org"),
+    "another port's socket": asked(KERNEL, Origin="http://127.0.0.1:80"),
+    "a file's socket": asked(KERNEL, Origin="null"),
+    "an end by nobody": asked("/voila/api/shutdown/1", "POST"),
+    "a file": asked("/voila/files/x.png"),
+    "another file": asked("/README.md"),
+    "a folder": asked("/voila/tree"),
+    "another page": asked("/voila/render/x.ipynb"),
+    "the kernels": asked("/api/kernels"),
+    "the contents": asked("/voila/api/contents/"),
+    "another's login": asked("/login"),
+}
+
+
+@pytest.mark.parametrize("request_", ANSWERED)
+def test_what_the_server_answers(page, request_):
+    assert page.fault(ANSWERED[request_]) is None
+
+
+@pytest.mark.parametrize("request_", REFUSED)
+def test_what_the_server_refuses(page, request_):
+    assert page.fault(REFUSED[request_])
+
+
+def test_what_the_server_is_told(page):
+    told = page.config()
+    assert told.Voila.ip == "127.0.0.1"
+    assert told.VoilaConfiguration.file_denylist == [".*"]
+    assert 0 < told.FewKernels.cull_idle_timeout <= 600
+    assert told.FewKernels.cull_connected is False
+    assert told.VoilaConfiguration.multi_kernel_manager_class is page.FewKernels
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+@pytest.fixture
+def server(tmp_path):
+    "The real server with a page that computes nothing; (port, a function that asks)."
+    if not importlib.util.find_spec("voila"):
+        pytest.skip("voila is not installed: make app installs it")
+    cells = json.loads(PAGE.read_text(encoding="utf-8"))
+    cells["cells"] = cells["cells"][:1]
+    (tmp_path / "page.ipynb").write_text(json.dumps(cells), encoding="utf-8")
+    (tmp_path / "secret.png").write_bytes(b"secret")
+    port = free_port()
+    command = [sys.executable, str(ROOT / "tools" / "page.py"), "page.ipynb"]
+    command += ["--no-browser", f"--port={port}", "--Voila.port_retries=0"]
+    child = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+    def ask(path="/", method="GET", **headers):
+        line = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        told = {name.replace("_", "-"): value for name, value in headers.items()}
+        line.request(method, path, headers=told)
+        answer = line.getresponse()
+        return answer.status, b"" if answer.status == 101 else answer.read()
+
+    for _ in range(200):
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            break
+        except OSError:
+            time.sleep(0.1)
+    yield port, ask
+    child.terminate()
+    child.wait(20)
+
+
+def test_the_real_server(server):
+    port, ask = server
+    status, body = ask()
+    assert status == 200 and b"Segment an image" in body
+    kernel = re.search(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", body)[0].decode()
+    here, socket_ = f"http://127.0.0.1:{port}", f"/api/kernels/{kernel}/channels"
+    web = {"Upgrade": "websocket", "Connection": "Upgrade"}
+    web |= {
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Version": "13",
+    }
+    assert ask(socket_, Origin=here, **web)[0] == 101
+    evil = {"Host": f"evil.org:{port}", "Origin": f"http://evil.org:{port}"}
+    assert ask(socket_, **evil, **web)[0] == 403
+    assert ask(socket_, Origin="http://evil.org", **web)[0] == 403
+    for path in ("/secret.png", "/voila/files/secret.png", "/page.ipynb"):
+        assert ask(path)[0] == 403
+    assert [ask()[0] for _ in range(4)] == [200, 200, 200, 503]
+    assert ask(f"/voila/api/shutdown/{kernel}", "POST", Origin=here)[0] == 204
+    assert ask(f"/api/kernels/{kernel}")[0] == 404
+    assert ask()[0] == 200

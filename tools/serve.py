@@ -8,6 +8,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from notebooks import ROOT, settings
@@ -50,9 +51,15 @@ def main():
         )
     install()
     print(f"The net is {net}; masks are saved into {ROOT / 'masks'}", flush=True)
-    env = dict(os.environ, UNET_NET=str(net.resolve()), UNET_MASKS=str(ROOT / "masks"))
-    page = ROOT / "app" / "segment.ipynb"
-    return subprocess.call([sys.executable, "-m", "voila", str(page)], env=env)
+    command = [sys.executable, str(ROOT / "tools" / "page.py")]
+    with tempfile.TemporaryDirectory() as folder:
+        told = {
+            "UNET_NET": str(net.resolve()),
+            "UNET_MASKS": str(ROOT / "masks"),
+            "UNET_TURN": str(Path(folder) / "image"),  # its pages ask one at a time
+        }
+        page = ROOT / "app" / "segment.ipynb"
+        return subprocess.call([*command, str(page)], env={**os.environ, **told})
 
 
 if __name__ == "__main__":
