@@ -158,6 +158,27 @@ def _check_warp(x, field):
         found = f"{int(labels.min())} to {int(labels.max())}"
         raise ValueError(f"label holds {found}: give whole numbers within 2**24")
 
+# %% ../nbs/09_augment.ipynb #check-kinds
+def _check_kinds(image, maps):
+    """Raise a ValueError unless an image and its maps hold what can be bent."""
+    for name, x in {"image": image, **maps}.items():
+        if not isinstance(x, Tensor):
+            raise ValueError(f"{name} is {type(x).__name__}: give torch.as_tensor(...)")
+        if type(x).__name__ in ("BoundingBoxes", "KeyPoints", "Video"):
+            text = "give an image and masks; see data/transforms for the rest"
+            raise ValueError(f"{name} is {type(x).__name__}: {text}")
+        if name == "label" and (x.is_floating_point() or x.is_complex()):
+            raise ValueError(f"label is {x.dtype}, not integers: give label.long()")
+        if name != "label" and not x.is_floating_point():
+            text = f"{name} is {x.dtype}, not floats: give {name}.float()"
+            raise ValueError(f"{text}; or are image and label swapped?")
+        if x.device != image.device:
+            raise ValueError(f"{name} is on {x.device}: put it on {image.device}")
+        on_cpu = x.device.type == "cpu"  # a GPU is not asked, see above
+        if on_cpu and (bad := int((~x.isfinite()).sum())):
+            text = f"{name} holds NaN or infinity, {bad} times in {x.numel()} values"
+            raise ValueError(f"{text}: mend it first, torch.nan_to_num({name})")
+
 # %% ../nbs/09_augment.ipynb #12b2e5a7
 def elastic_deform(
     image: Tensor,
@@ -194,12 +215,15 @@ def elastic_deform(
     maps = {"label": label} | ({} if weights is None else {"weights": weights})
     _check_kinds(image, maps)
     _check_shapes(image, maps)
-    x = image if image.dim() == 4 else image[None]  # (B, C, H, W)
+    given = image, *maps.values()  # perhaps tv_tensors, which come back as such
+    x, *rest = (y.as_subclass(Tensor) for y in given)
+    x = x if x.dim() == 4 else x[None]  # (B, C, H, W)
     size, shape = image.shape[-2:], label.shape
     control = control_displacements(std, grid, len(x), generator)
     field = displacement_field(control.to(image.device), size)  # (B, 2, H, W)
-    bent = [warp(y.reshape(-1, 1, *size), field).view(shape) for y in maps.values()]
-    return (warp(x, field, interpolation).view(image.shape), *bent)
+    bent = [warp(y.reshape(-1, 1, *size), field).view(shape) for y in rest]
+    bent = [warp(x, field, interpolation).view(image.shape), *bent]
+    return tuple(y.as_subclass(type(z)) for y, z in zip(bent, given, strict=True))
 
 # %% ../nbs/09_augment.ipynb #7f0aa9d2
 _FIT = "(C, H, W) with (H, W), or (B, C, H, W) with (B, H, W)"
@@ -213,22 +237,5 @@ def _check_shapes(image, maps):
         raise ValueError(f"{found}: give {_FIT}; a grey image has C = 1, image[None]")
     size = image.shape[:-3] + image.shape[-2:]  # (H, W) or (B, H, W)
     if any(x.shape != size for x in maps.values()):
-        text = f"{found}: give {_FIT}. Labels of the middle only? Bend first, cut then"
-        raise ValueError(text)
-
-
-def _check_kinds(image, maps):
-    """Raise a ValueError unless an image and its maps hold what can be bent."""
-    for name, x in {"image": image, **maps}.items():
-        if not isinstance(x, Tensor):
-            raise ValueError(f"{name} is {type(x).__name__}: give torch.as_tensor(...)")
-        if name == "label" and (x.is_floating_point() or x.is_complex()):
-            raise ValueError(f"label is {x.dtype}, not integers: give label.long()")
-        if name != "label" and not x.is_floating_point():
-            raise ValueError(f"{name} is {x.dtype}, not floats: give {name}.float()")
-        if x.device != image.device:
-            raise ValueError(f"{name} is on {x.device}: put it on {image.device}")
-        on_cpu = x.device.type == "cpu"  # a GPU is not asked, see above
-        if on_cpu and (bad := int((~x.isfinite()).sum())):
-            text = f"{name} holds NaN or infinity, {bad} times in {x.numel()} values"
-            raise ValueError(f"{text}: mend it first, torch.nan_to_num({name})")
+        text = "(1, H, W)? Give label[0]. Labels of the middle? Bend first, cut then"
+        raise ValueError(f"{found}: give {_FIT}. {text}")

@@ -69,8 +69,9 @@ class DoubleConv(nn.Module):
         y = F.relu(self.norm1(self.conv1(x)))  # (B, out, H - 2, W - 2)
         y = self.norm2(self.conv2(y))  # (B, out, H - 4, W - 4)
         if self.shortcut is not None:
-            middle = slice(self.lost, -self.lost or None)
-            y = y + self.shortcut(x[..., middle, middle])
+            rows, columns, edge = x.shape[-2], x.shape[-1], self.lost
+            middle = x[..., edge : rows - edge, edge : columns - edge]
+            y = y + self.shortcut(middle)
         return F.relu(y)
 
 # %% ../nbs/03_blocks.ipynb #e85f6629

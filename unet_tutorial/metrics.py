@@ -73,6 +73,12 @@ def count_pixels(
     return counts[:-1].reshape(num_classes, num_classes)
 
 # %% ../nbs/11_metrics.ipynb #084b7fcd
+def _check_counts(counts):
+    if not isinstance(counts, Tensor) or counts.ndim != 2:
+        text = "count_pixels(pred, true, num_classes) would work"
+        raise ValueError(f"a {type(counts).__name__} is no table of counts; {text}")
+
+
 def pixel_error_of(
     counts: Tensor,
 ) -> float:
@@ -84,6 +90,10 @@ def pixel_error_of(
     Returns:
         float: 0 (all right) to 1; NaN if no pixel was counted
 
+    Raises:
+        ValueError: "a ... is no table of counts; count_pixels(pred, true, num_classes)
+            would work"
+
     Example:
         >>> from unet_tutorial.metrics import pixel_error_of
         >>> labels = torch.tensor([0, 0, 0, 0, 1, 1, 1, -100])
@@ -91,13 +101,15 @@ def pixel_error_of(
         >>> counts = count_pixels(found, labels, num_classes=2)
         >>> assert pixel_error_of(counts) == 2 / 7 and iou_of(counts) == 2 / 4
     """
+    _check_counts(counts)
     return ((counts.sum() - counts.trace()).double() / counts.sum()).item()
 
 
 def _two_classes(counts: Tensor) -> list[list[int]]:
+    _check_counts(counts)
     if counts.shape != (2, 2):
-        what = f"counts are {tuple(counts.shape)}"
-        raise ValueError(f"{what}; IoU and Dice are for two classes, (2, 2)")
+        what = f"counts are {tuple(counts.shape)}; IoU and Dice are for two classes"
+        raise ValueError(f"{what}, (2, 2). pixel_error_of would work")
     return counts.tolist()
 
 
@@ -113,7 +125,10 @@ def iou_of(
         float: 0 (disjoint) to 1 (the same); 1 if both masks are empty
 
     Raises:
-        ValueError: "counts are ...; IoU and Dice are for two classes, (2, 2)"
+        ValueError: "a ... is no table of counts; count_pixels(pred, true, num_classes)
+            would work"
+        ValueError: "counts are ...; IoU and Dice are for two classes, (2, 2).
+            pixel_error_of would work"
 
     Example:
         >>> from unet_tutorial.metrics import iou_of
@@ -139,7 +154,10 @@ def dice_of(
         float: 0 (disjoint) to 1 (the same); 1 if both masks are empty
 
     Raises:
-        ValueError: "counts are ...; IoU and Dice are for two classes, (2, 2)"
+        ValueError: "a ... is no table of counts; count_pixels(pred, true, num_classes)
+            would work"
+        ValueError: "counts are ...; IoU and Dice are for two classes, (2, 2).
+            pixel_error_of would work"
 
     Example:
         >>> from unet_tutorial.metrics import dice_of

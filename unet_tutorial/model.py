@@ -8,9 +8,11 @@ __all__ = ['ContractingPath', 'ExpansivePath', 'UNet']
 # %% ../nbs/05_model.ipynb #f1d73453
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
 from .blocks import DoubleConv, init_weights
+from .runs.transfer import Changeable, check_switches
 from .sizes import output_size
 from .skips import Down, Up
 
@@ -45,7 +47,7 @@ class ContractingPath(nn.Module):
     ):
         super().__init__()
         bottom = len(widths) - 1
-        self.dropped = {bottom - 1, bottom} if release else {bottom}
+        self.first_dropped = bottom - 1 if release else bottom  # the top is level 0
         self.first = DoubleConv(in_channels, widths[0], padding, norm, residual)
         steps = [Down(a, b, padding, norm, residual) for a, b in pairwise(widths)]
         self.steps = nn.ModuleList(steps)
@@ -54,9 +56,9 @@ class ContractingPath(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         """Map (B, C, H, W) to the feature maps of all levels, the top first."""
         maps = [self.first(x)]  # (B, 64, H - 4, W - 4)
-        for level, down in enumerate(self.steps, start=1):
+        for level, down in enumerate(self.steps, 1):
             x = down(maps[-1])  # half the size, less 4; twice the channels
-            maps.append(self.dropout(x) if level in self.dropped else x)
+            maps.append(self.dropout(x) if level >= self.first_dropped else x)
         return maps
 
 # %% ../nbs/05_model.ipynb #b61e3cca
@@ -95,14 +97,17 @@ class ExpansivePath(nn.Module):
         self.steps = nn.ModuleList(steps)
 
     def forward(self, maps: list[Tensor]) -> Tensor:
-        """Join the maps of all levels to one (B, 64, H - 184, W - 184)."""
-        *skips, x = maps
-        for up in self.steps:
-            x = up(x, skips.pop())  # twice the size, less 4; half the channels
+        """Join the maps of all levels to one (B, 64, h, w): H - 184, padded H."""
+        x = maps[-1]
+        for level, up in enumerate(self.steps, 2):
+            x = up(x, maps[-level])  # twice the size, less 4; half the channels
         return x
 
 # %% ../nbs/05_model.ipynb #e125e540
 def _check_input(x: Tensor, net: nn.Module) -> None:
+    """Raise a ValueError that says what would work, if a batch does not fit a net."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return  # a graph for all sizes; a wrong one fails at a skip
     if x.ndim != 4 or x.shape[1] != net.in_channels:
         raise ValueError(
             f"the input has shape {tuple(x.shape)}; this net takes a batch of images "
@@ -114,23 +119,11 @@ def _check_input(x: Tensor, net: nn.Module) -> None:
         for size in x.shape[-2:]:
             output_size(size, net.depth)  # a wrong size names the nearest right ones
 
-
-def _is_release(net: nn.Module) -> bool:
-    variant, padding = net.variant, net.padding
-    if variant not in ("paper", "release"):
-        raise ValueError(f'variant is {variant!r}; "paper" or "release" would work')
-    if isinstance(padding, bool) or padding not in (0, 1):
-        raise ValueError(f"padding is {padding!r}; 0 (the paper) or 1 would work")
-    for name in ("in_channels", "num_classes", "base_channels", "depth"):
-        count = getattr(net, name)
-        if not isinstance(count, int) or count < 1:
-            raise ValueError(f"{name} is {count!r}; 1 or more would work")
-    return variant == "release"
-
 # %% ../nbs/05_model.ipynb #paths
 def _both_paths(net: nn.Module) -> tuple[ContractingPath, ExpansivePath]:
     """Return the two halves of a net with these switches."""
-    release, padding, norm = _is_release(net), net.padding, net.norm
+    check_switches(net)
+    release, padding, norm = net.variant == "release", net.padding, net.norm
     widths = [net.base_channels * 2**level for level in range(net.depth + 1)]
     contracting = ContractingPath(
         net.in_channels, widths, padding, norm, net.dropout, release, net.residual
@@ -141,25 +134,20 @@ def _both_paths(net: nn.Module) -> tuple[ContractingPath, ExpansivePath]:
     return contracting, expansive
 
 # %% ../nbs/05_model.ipynb #2c11bb83
-class UNet(nn.Module):
+class UNet(Changeable):
     """The U-Net; by default that of Figure 1: 31,030,658 parameters, 572 -> 388.
 
     Args:
         in_channels: channels of the image: 1 grey, 3 colour
-        num_classes: K, scores per pixel; the background is a class, too
+        num_classes: K, 2 or more scores per pixel: the background has one
         base_channels: channels at the top level, doubled each step down
-        depth: steps down, 1 or more
-        padding: 0: the paper, H -> H - 184; 1: any H and W, kept
+        depth: steps down, 1 to 16
+        padding: 0: the paper, H -> H - 184 at depth 4; 1: any H, kept
         norm: None: the paper; "batch", "instance"
         dropout: rate at the end of the contracting path, 0 to 1
         variant: "paper", or "release": the authors' published net
         residual: True: each block adds its input to its output
         upsampling: "bilinear": with padding=1 only
-
-    Raises:
-        ValueError: "variant is ...; "paper" or "release" would work"
-        ValueError: "padding is ...; 0 (the paper) or 1 would work"
-        ValueError: "... is ...; 1 or more would work"
 
     Example:
         >>> from unet_tutorial.model import UNet
@@ -189,12 +177,11 @@ class UNet(nn.Module):
         init_weights(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map images (B, C, H, W) to logits (B, K, H - 184, W - 184).
+        """Map (B, C, H, W) to logits (B, K, h, w): at depth 4 H - 184, padded H.
 
         Raises:
-            ValueError: "the input has shape ...; this net takes a batch of images (B,
-                C, H, W) with C = ..."
-            ValueError: "the input is ...; floats would work: x.float()"
+            ValueError: that says what would work, if a batch does not fit a net
         """
-        _check_input(x, self)
+        if not torch.jit.is_scripting():
+            _check_input(x, self)
         return self.last(self.expansive(self.contracting(x)))

@@ -74,14 +74,23 @@ def center_crop(
     return x[..., top : top + size[0], left : left + size[1]]
 
 
-def _common_size(x: Tensor, skip: Tensor, padding: int) -> tuple[int, int]:
-    for small, large in zip(x.shape[-2:], skip.shape[-2:], strict=True):
-        if padding == 0 and (small > large or (large - small) % 2):
+def _check_skip(skip: Tensor, x: Tensor) -> None:
+    for axis in (-2, -1):
+        large, small = skip.shape[axis], x.shape[axis]
+        if small > large or (large - small) % 2 == 1:
             raise ValueError(
                 f"a skip of {large} pixels cannot be cropped to {small}, the same on "
                 "each side; the input has no valid size (see sizes.valid_sizes)"
             )
-    return min(x.shape[-2], skip.shape[-2]), min(x.shape[-1], skip.shape[-1])
+
+
+def _crop_equally(skip: Tensor, x: Tensor) -> Tensor:
+    """Cut the same from each side of a skip, down to the size of x."""
+    if not torch.jit.is_tracing():  # a trace keeps no question, and warns of each
+        _check_skip(skip, x)
+    rows, columns = skip.shape[-2], skip.shape[-1]
+    top, left = (rows - x.shape[-2]) // 2, (columns - x.shape[-1]) // 2
+    return skip[..., top : rows - top, left : columns - left]
 
 # %% ../nbs/04_skips.ipynb #upsampling
 def _upsampling(name: str, in_channels: int, channels: int, padding: int) -> nn.Module:
@@ -146,6 +155,8 @@ class Up(nn.Module):
                 side; the input has no valid size (see sizes.valid_sizes)"
         """
         x = self.relu(self.up(x))  # (B, C / 2, 2 h, 2 w)
-        size = _common_size(x, skip, self.padding)
-        parts = [center_crop(skip, size), center_crop(x, size)]
-        return self.conv(torch.cat(parts, dim=1))  # (B, C / 2, 2 h - 4, 2 w - 4)
+        if self.padding == 0:
+            skip = _crop_equally(skip, x)  # (B, C / 2, 2 h, 2 w)
+        else:  # the pooling rounded up
+            x = x[..., : skip.shape[-2], : skip.shape[-1]]  # (B, C / 2, H, W)
+        return self.conv(torch.cat([skip, x], dim=1))  # (B, C / 2, 2 h - 4, 2 w - 4)

@@ -15,8 +15,9 @@ from scipy import ndimage
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .loader import reseed
-from .photos import byte_image, check_classes
+from .loader import drawn_by
+from .photo_changes import PhotoChanges
+from .photos import byte_image, change_pair, check_classes
 from .source import Source
 from .tissue import TissueChanges, change_window
 from ..sizes import output_size
@@ -90,12 +91,11 @@ def _turned(parts, position):
 
 def _bent(parts, pipeline, key):
     """Change image (C, h, w), labels and weights (h, w) by a pipeline."""
-    reseed(pipeline, *key)
-    image = np.moveaxis(parts[0], 0, 2)  # (h, w, C)
-    given = dict(zip(["mask", "weights"], parts[1:], strict=False))
-    out = pipeline(image=image[..., 0] if image.shape[2] == 1 else image, **given)
-    image = np.moveaxis(np.atleast_3d(out["image"]), 2, 0)
-    return [image, *(out[name] for name in given)]
+    image, *maps = parts
+    image = image[0] if len(image) == 1 else np.moveaxis(image, 0, 2)  # (h, w[, C])
+    with drawn_by(pipeline, *key):
+        image, *maps = change_pair(pipeline, image, *maps)
+    return [np.moveaxis(np.atleast_3d(image), 2, 0), *maps]
 
 # %% ../../nbs/workshop/data/crops.ipynb #0ebfc605
 def _middle(parts, margin):
@@ -134,7 +134,7 @@ class Windows(Dataset):
         side: of what enters the net, in pixels
         margin: pixels that the net loses on each side; padded: 0
         count: windows per epoch
-        pipeline: of data/tissue; None: turns and flips
+        pipeline: as in change_pair; None: turns and flips
         seed: from 0; another seed gives other windows
         turn: False: without a pipeline nothing is changed
         objects: share of windows placed on an object, 0 to 1
@@ -189,7 +189,7 @@ def _changed_window(windows, parts, key, rng):
         parts = _turned(parts, int(rng.integers(8))) if windows.turn else parts
         return _middle(parts, margin)
     rim = side // 4
-    if isinstance(windows.pipeline, TissueChanges):
+    if isinstance(windows.pipeline, (TissueChanges, PhotoChanges)):
         place = _corner(parts[1], side, margin, rng, windows.objects)
         corner, size = [at - rim for at in place], [side + 2 * rim] * 2
         return change_window(windows.pipeline, parts, rng, corner, size, rim, margin)

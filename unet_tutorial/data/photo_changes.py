@@ -16,10 +16,23 @@ from .tissue import change_image, check_changes, draw_place
 
 # %% ../../nbs/workshop/data/photo_changes.ipynb #colours
 def colour_matrix(
-    hue: float,  # degrees by which colours are turned; 120: red becomes green
-    saturation: float = 1.0,  # factor of the distance from grey; 0: nothing but grey
-) -> np.ndarray:  # (3, 3), to be multiplied with red, green and blue
-    """Return the matrix that turns and stretches colours about the greys."""
+    hue: float,
+    saturation: float = 1.0,
+) -> np.ndarray:
+    """Return the matrix that turns and stretches colours about the greys.
+
+    Args:
+        hue: degrees by which colours are turned; 120: red becomes green
+        saturation: factor of the distance from grey; 0: nothing but grey
+
+    Returns:
+        np.ndarray: (3, 3), to be multiplied with red, green and blue
+
+    Example:
+        >>> from unet_tutorial.data.photo_changes import colour_matrix
+        >>> red, grey = np.array([1.0, 0, 0]), np.full(3, 0.4)
+        >>> assert np.allclose(colour_matrix(120) @ red, [0, 1, 0])
+    """
     angles = np.radians([hue, hue + 120, hue - 120])
     row = (1 + 2 * saturation * np.cos(angles)) / 3
     return np.stack([np.roll(row, step) for step in range(3)])
@@ -27,18 +40,38 @@ def colour_matrix(
 # %% ../../nbs/workshop/data/photo_changes.ipynb #class
 @dataclass
 class PhotoChanges:
-    """What may differ between photographs: place, shape, light and colour."""
+    """What may differ between photographs: place, shape, light and colour.
 
-    std: float = 3.0  # of the elastic deformation, in pixels
-    grid: int = 3  # its points along one side
-    bent: float = 0.3  # share of the images that are bent
-    turn: float = 5.0  # degrees, at most
-    zoom: float = 0.15  # share by which the sides grow or shrink, at most
-    shift: float = 0.1  # share of each side, at most
-    light: float = 0.2  # share: contrast is multiplied, of white: brightness is added
-    hue: float = 180.0  # degrees by which colours are turned, at most; 3 channels
-    saturation: float = 0.3  # share by which colours grow or fade, at most; 3 channels
-    tint: float = 0.1  # share by which each channel grows or fades by itself, at most
+    Args:
+        std: of the elastic deformation, in pixels
+        grid: its points along one side
+        bent: share of the images that are bent
+        turn: degrees, at most
+        zoom: share by which the sides grow or shrink, at most
+        shift: share of each side, at most
+        light: share: contrast is multiplied, of white: brightness is added
+        hue: degrees by which colours are turned, at most; 3 channels
+        saturation: share by which colours grow or fade, at most; 3 channels
+        tint: share by which each channel grows or fades by itself, at most
+
+    Example:
+        >>> from unet_tutorial.data.photo_changes import PhotoChanges
+        >>> photograph, truth = draw_cars(angle=2, size=(160, 240), seed=4)
+        >>> for pipeline in PhotoChanges(), car_pipeline():
+        ...     reseed(pipeline, 2)
+        ...     made += [pipeline(image=photograph, mask=np.uint8(truth)) for _ in range(4)]
+    """
+
+    std: float = 3.0
+    grid: int = 3
+    bent: float = 0.3
+    turn: float = 5.0
+    zoom: float = 0.15
+    shift: float = 0.1
+    light: float = 0.2
+    hue: float = 180.0
+    saturation: float = 0.3
+    tint: float = 0.1
 
     def __post_init__(self):
         check_changes(self)

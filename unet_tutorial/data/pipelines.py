@@ -12,8 +12,14 @@ import os
 # Else albumentations asks a server for its newest version at every import.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1");
 
+# %% ../../nbs/workshop/data/pipelines.ipynb #albumentations
+try:
+    import albumentations as A
+except ImportError as error:
+    text = 'data.pipelines needs albumentations: pip install "unet_tutorial[course]"'
+    raise ImportError(text, name="albumentations") from error
+
 # %% ../../nbs/workshop/data/pipelines.ipynb #imports
-import albumentations as A
 import numpy as np
 import torch
 from albumentations.core.transforms_interface import cv2

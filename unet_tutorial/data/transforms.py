@@ -72,12 +72,23 @@ def _size_of(inputs):
 
 # %% ../../nbs/workshop/data/transforms.ipynb #class
 class ElasticGrid(v2.Transform):
-    """The paper's elastic deformation as a transform of torchvision."""
+    """The paper's elastic deformation as a transform of torchvision.
+
+    Args:
+        std: of the displacements at the grid points, in pixels
+        grid: points along one side
+
+    Example:
+        >>> from unet_tutorial.data.transforms import ElasticGrid
+        >>> pixels, cells = draw_cells(size=256, seed=3)
+        >>> image, mask = tv_tensors.Image(pixels[None]), tv_tensors.Mask(cells)
+        >>> bent, along = ElasticGrid(std=15)(image, mask)
+    """
 
     def __init__(
         self,
-        std: float = 10.0,  # of the displacements at the grid points, in pixels
-        grid: int = 3,  # points along one side
+        std: float = 10.0,
+        grid: int = 3,
     ):
         super().__init__()
         check_grid(std, grid)
@@ -100,9 +111,18 @@ class ElasticGrid(v2.Transform):
 # %% ../../nbs/workshop/data/transforms.ipynb #arrays
 @dataclass
 class ForArrays:
-    """A transform of torchvision for ImagePairs and Windows, which hold arrays."""
+    """A transform of torchvision for ImagePairs and Windows, which hold arrays.
 
-    transform: Callable  # of torchvision, such as v2.Compose([...])
+    Args:
+        transform: of torchvision, such as v2.Compose([...])
+
+    Example:
+        >>> from unet_tutorial.data.transforms import ForArrays
+        >>> turns = [v2.RandomHorizontalFlip(1.0), v2.RandomVerticalFlip(1.0)]
+        >>> flips = ForArrays(v2.Compose(turns))
+    """
+
+    transform: Callable
 
     def __call__(self, image: np.ndarray, *maps: np.ndarray) -> tuple[np.ndarray, ...]:
         """Change an image (H, W[, C]) and its maps (H, W)."""

@@ -16,11 +16,11 @@ from warnings import catch_warnings, simplefilter
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..model import UNet
 from ..runs.files import new_file
-from ..runs.weights import find_net, load_net
+from ..runs.weights import as_path, find_net, load_net
 from ..sizes import nearest_valid_sizes
 from ..tiles import eval_mode
 
@@ -32,40 +32,25 @@ def _need(name):
     except ImportError:
         raise ImportError(f"{name} is missing: pip install onnx onnxruntime") from None
 
-# %% ../../nbs/workshop/deploy/export.ipynb #7d2c672a
-class _Graph(nn.Module):
-    """The layers of a U-Net as they follow each other, without checks."""
-
-    def __init__(self, model):
-        super().__init__()
-        self.model = model
-        self.eval()  # without drop-out, which is for training
-
-    def forward(self, image: Tensor) -> Tensor:  # (B, C, H, W) -> (B, K, h, w)
-        *skips, x = self.model.contracting(image)
-        for up in self.model.expansive.steps:
-            x, skip = up.relu(up.up(x)), skips.pop()
-            if self.model.padding:
-                x = x[..., : skip.shape[-2], : skip.shape[-1]]
-            else:
-                height, width = x.shape[-2:]
-                top = (skip.shape[-2] - height) // 2
-                left = (skip.shape[-1] - width) // 2
-                skip = skip[..., top : top + height, left : left + width]
-            x = up.conv(torch.cat([skip, x], dim=1))
-        return self.model.last(x)
-
 # %% ../../nbs/workshop/deploy/export.ipynb #d75e8f8a
-def _facts(model, notes):
+def _sides(model: UNet, kind: str) -> tuple[int, int]:
+    """Return the smallest side that a graph takes, and the step to the next."""
+    step = 2**model.depth
+    if model.padding == 0:
+        return nearest_valid_sizes(1, model.depth)[1], step
+    return (2 * step, step) if kind == ".pt2" else (1, 1)
+
+
+def _facts(model, notes, kind):
     """Return what must be known to use a graph, as texts."""
     switches = {name: getattr(model, name) for name in signature(UNet).parameters}
-    step, sizes = 2**model.depth, "any size"
-    if model.padding == 0:
-        smallest = nearest_valid_sizes(1, model.depth)[1]
-        sizes = f"sides {smallest}, {smallest + step}, {smallest + 2 * step}, ..."
+    first, step = _sides(model, kind)
+    sizes = f"sides {first}, {first + step}, {first + 2 * step}, ..."
+    sizes = "any size" if step == 1 else sizes
     return {
         "unet": json.dumps(switches),
         "notes": json.dumps(notes),
+        "sides": json.dumps([first, step]),  # the smallest, and the step
         "input": f"image (B, C, H, W) float32, mean 0 and deviation 1; {sizes}",
         "output": "logits (B, K, h, w); their soft-max over K: probabilities",
     }
@@ -84,7 +69,7 @@ def _write_onnx(model, notes, file):
     with catch_warnings():
         simplefilter("ignore")  # it is called deprecated
         torch.onnx.export(
-            _Graph(model),
+            model,
             (example,),
             str(file),
             input_names=["image"],
@@ -92,14 +77,13 @@ def _write_onnx(model, notes, file):
             **options,
         )
     graph = onnx.load(str(file))
-    onnx.helper.set_model_props(graph, _facts(model, notes))
+    onnx.helper.set_model_props(graph, _facts(model, notes, ".onnx"))
     onnx.save(graph, str(file))
 
 # %% ../../nbs/workshop/deploy/export.ipynb #a0f08920
 def _write_program(model, notes, file):
     """Write a net as a graph of torch.export, for valid sizes, or multiples."""
-    step = 2**model.depth
-    smallest = 2 * step if model.padding else nearest_valid_sizes(1, model.depth)[1]
+    smallest, step = _sides(model, ".pt2")
     less = 0 if model.padding else 4
     least = (smallest + less) // step
     names = ["rows", "columns"]
@@ -108,10 +92,38 @@ def _write_program(model, notes, file):
     sizes = {0: torch.export.Dim("batch", min=1, max=2**10), 2: sides[0], 3: sides[1]}
     shape = 2, model.in_channels, smallest + step, smallest + 2 * step
     program = torch.export.export(
-        _Graph(model), (torch.zeros(shape),), dynamic_shapes=(sizes,), strict=False
+        model, (torch.zeros(shape),), dynamic_shapes=(sizes,), strict=False
     )
     with Path(file).open("wb") as stream:
-        torch.export.save(program, stream, extra_files=_facts(model, notes))
+        torch.export.save(program, stream, extra_files=_facts(model, notes, ".pt2"))
+
+# %% ../../nbs/workshop/deploy/export.ipynb #openers
+def _open_onnx(path):  # -> a function of arrays, and what the file says of sides
+    options = {"providers": ["CPUExecutionProvider"]}
+    session = _need("onnxruntime").InferenceSession(str(path), **options)
+    sides = session.get_modelmeta().custom_metadata_map.get("sides", "[1, 1]")
+    return lambda x: session.run(None, {"image": x})[0], json.loads(sides)
+
+
+def _open_program(path):  # the same of a .pt2 file
+    facts = {"sides": ""}
+    with Path(path).open("rb") as file:
+        program = torch.export.load(file, extra_files=facts).module()
+    sides = json.loads(facts["sides"] or "[1, 1]")
+    return lambda x: program(torch.from_numpy(x)).detach().numpy(), sides
+
+
+def _check_sides(shape, sides):
+    """Raise a ValueError that names what would work, if a graph has no such size."""
+    first, step = sides
+    for side in shape[2:]:
+        if side < first:
+            text = f"the smallest is {first}"
+            raise ValueError(f"{side} is not a valid size of this graph; {text}")
+        more = (side - first) % step
+        if more:
+            text = f"the nearest are {side - more} and {side - more + step}"
+            raise ValueError(f"{side} is not a valid size of this graph; {text}")
 
 # %% ../../nbs/workshop/deploy/export.ipynb #2a62d50c
 def open_graph(
@@ -128,22 +140,21 @@ def open_graph(
         Callable[[np.ndarray], np.ndarray]: (B, C, H, W) float32 -> (B, K, h, w)
 
     Raises:
-        ImportError: "... is missing: pip install onnx onnxruntime"
+        ValueError: that names what would work, if a graph has no such size
 
     Example:
         >>> from unet_tutorial.deploy.export import open_graph
         >>> graphs = {kind: open_graph(f"runs/paper{kind}") for kind in (".onnx", ".pt2")}
     """
     kind = kind or Path(path).suffix
-    if kind == ".onnx":
-        options = {"providers": ["CPUExecutionProvider"]}
-        session = _need("onnxruntime").InferenceSession(str(path), **options)
-        return lambda x: session.run(None, {"image": np.asarray(x, np.float32)})[0]
-    with Path(path).open("rb") as file:
-        program = torch.export.load(file).module()
-    return lambda x: (
-        program(torch.from_numpy(np.asarray(x, np.float32))).detach().numpy()
-    )
+    run, sides = (_open_onnx if kind == ".onnx" else _open_program)(path)
+
+    def ask(x):
+        x = np.asarray(x, np.float32)
+        _check_sides(x.shape, sides)
+        return run(x)
+
+    return ask
 
 # %% ../../nbs/workshop/deploy/export.ipynb #8e948555
 def largest_difference(
@@ -202,6 +213,8 @@ def export_net(
         Path: the file
 
     Raises:
+        TypeError: "... is no UNet (unwrapped?); torch.onnx.export and
+            torch.export.export take any net"
         ValueError: "...: a name that ends in .onnx or .pt2 would work"
         RuntimeError: "... differs from the net by ...: not written"
 
@@ -209,13 +222,17 @@ def export_net(
         >>> from unet_tutorial.deploy.export import export_net
         >>> path = export_net("membranes", "runs/membranes.onnx", overwrite=True)
     """
-    to, notes = Path(to), {}
+    to, notes = as_path(to, "export_net(net, path)"), {}
+    if isinstance(net, nn.Module) and not isinstance(net, UNet):
+        text = "torch.onnx.export and torch.export.export take any net"
+        raise TypeError(f"{type(net).__name__} is no UNet (unwrapped?); {text}")
     if to.suffix not in _KINDS:
         raise ValueError(f"{to}: a name that ends in .onnx or .pt2 would work")
     if isinstance(net, UNet):
-        model = deepcopy(net).cpu().eval()
+        model = deepcopy(net)
     else:
         model, notes = load_net(find_net(net))
+    model = model.cpu().float().eval()
     with new_file(to, overwrite) as part:
         _KINDS[to.suffix](model, notes, part)
         wrong = largest_difference(part, model, to.suffix)

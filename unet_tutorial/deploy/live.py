@@ -6,12 +6,15 @@
 __all__ = ['read_upload', 'Desk', 'live']
 
 # %% ../../nbs/workshop/deploy/live.ipynb #imports
+from contextlib import contextmanager, nullcontext
 from io import BytesIO
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from ..data.download import alone
 from ..data.images import as_images
 from ..data.outputs import painted, write_mask
 from ..predict import Predictor, labels_at
@@ -42,22 +45,69 @@ def read_upload(
     return value[-1]["name"], bytes(value[-1]["content"])
 
 # %% ../../nbs/workshop/deploy/live.ipynb #03265734
-def _decode(data):
-    """Open the bytes of an image file; anything else is an image already."""
+_FORMATS = "BMP GIF JPEG MPO PNG PPM TIFF WEBP".split()  # no programs, such as EPS
+_MORE = "and `unet-tutorial predict` takes any number"
+
+
+def _decode(data, most_bytes, most_pixels):
+    """Open the bytes of an image file, its head first; all else is an image already."""
     if not isinstance(data, bytes):
         return data
+    if len(data) > most_bytes:
+        text = f"{len(data):,} bytes; this page takes {most_bytes:,}, {_MORE}"
+        raise ValueError(f"it has {text}")
+    Image.init()
     try:
-        return Image.open(BytesIO(data))
+        image = Image.open(BytesIO(data), formats=sorted({*_FORMATS} & {*Image.OPEN}))
     except UnidentifiedImageError:
         text = "it is not an image; PNG, JPEG and TIFF would work"
         raise ValueError(text) from None
+    if image.width * image.height > most_pixels:
+        text = f"{most_pixels:,}, {_MORE}"
+        size = f"{image.height:,} x {image.width:,} pixels"
+        raise ValueError(f"it has {size}; this page takes {text}")
+    return image
+
+# %% ../../nbs/workshop/deploy/live.ipynb #names
+def _shown(name):
+    """Return a file's name without signs that a page or a disk takes for more."""
+    name = str(name).replace("\\", "/")[-80:]
+    return "".join(c if c.isalnum() or c in " ._-+,=@#()/" else "_" for c in name)
 
 
-def _as_png(picture):
-    """Return an image (H, W, 3) as the bytes of a PNG file."""
-    buffer = BytesIO()
+@contextmanager
+def _in_turn(free, file):
+    """Work alone, in this process and beside others, or raise an error."""
+    busy = BlockingIOError("another image is being asked about; try again in a moment")
+    if not free.acquire(blocking=False):
+        raise busy
+    try:
+        with alone(file, busy) if file else nullcontext():
+            yield
+    finally:
+        free.release()
+
+# %% ../../nbs/workshop/deploy/live.ipynb #drawn
+def _drawn(image, labels, opacity):
+    """Return an image and its mask as a PNG of at most about 800 pixels a side."""
+    step, buffer = -(-max(labels.shape) // 800), BytesIO()
+    thin = np.s_[::step, ::step]
+    picture = painted(image[thin], labels[thin], opacity)
     Image.fromarray(picture).save(buffer, format="png")
     return buffer.getvalue()
+
+
+def _written(desk, threshold, overwrite):
+    """Write the mask of a desk, and say where it is, or why not."""
+    if desk.image is None:
+        return "there is no image yet"
+    stem = Path(desk.name).stem.strip(". ") or "image"
+    path = desk.to / f"{stem}_mask.png"
+    labels = labels_at(desk.p, threshold)
+    try:
+        return f"written: {write_mask(path, labels, overwrite, len(desk.p))}"
+    except OSError as error:
+        return str(error)
 
 # %% ../../nbs/workshop/deploy/live.ipynb #desk
 class Desk:
@@ -66,6 +116,8 @@ class Desk:
     Args:
         predictor: the net that is asked
         to: the folder to save into
+        most: bytes of a file, pixels
+        turn: a file that several desks share: one works
 
     Example:
         >>> from unet_tutorial.deploy.live import Desk
@@ -76,8 +128,11 @@ class Desk:
         self,
         predictor: Predictor,
         to: str | Path = "masks",
+        most: tuple[int, int] = (100 * 2**20, 32_000_000),
+        turn: str | Path | None = None,
     ):
-        self.predictor, self.to, self.image = predictor, Path(to), None
+        self.predictor, self.to, self.most = predictor, Path(to), most
+        self.free, self.turn, self.image = Lock(), turn, None
 
     def open(self, name, image) -> str:
         """Take an image, of a stack the first, and ask; return what can be said.
@@ -86,14 +141,19 @@ class Desk:
             str: an array, a PIL image, or a file's bytes
 
         Raises:
+            ValueError: "it has it is not an image; PNG, JPEG and TIFF would work"
             ValueError: "it is not an image; PNG, JPEG and TIFF would work"
+            ValueError: "it has ... x ... pixels; this page takes it is not an image;
+                PNG, JPEG and TIFF would work"
         """
+        name = _shown(name)
         try:
-            image = as_images(_decode(image))[0][0]
-            self.p = self.predictor.probabilities(image)  # (K, H, W)
+            with _in_turn(self.free, self.turn):
+                image = as_images(_decode(image, *self.most))[0][0]
+                self.p = self.predictor.probabilities(image)  # (K, H, W)
+                self.name, self.image = name, image
         except Exception as error:  # a page has no other place for it
-            return f"{name}: {error}"
-        self.name, self.image = name, image
+            return f"{name}: {str(error) or 'there is not enough memory for it'}"
         return f"{name}: {' x '.join(map(str, image.shape[:2]))} pixels"
 
     def png(self, threshold, opacity) -> bytes:
@@ -102,9 +162,7 @@ class Desk:
         Returns:
             bytes: both 0 to 1
         """
-        labels, step = labels_at(self.p, threshold), -(-max(self.p.shape[1:]) // 800)
-        thin = np.s_[::step, ::step]
-        return _as_png(painted(self.image[thin], labels[thin], opacity))
+        return _drawn(self.image, labels_at(self.p, threshold), opacity)
 
     def save(self, threshold, overwrite=False) -> str:
         """Write the mask at full size.
@@ -112,12 +170,7 @@ class Desk:
         Returns:
             str: what can be said
         """
-        path, labels = Path(self.name).stem + "_mask.png", labels_at(self.p, threshold)
-        try:
-            done = write_mask(self.to / path, labels, overwrite, len(self.p))
-            return f"written: {done}"
-        except OSError as error:
-            return str(error)
+        return _written(self, threshold, overwrite)
 
 # %% ../../nbs/workshop/deploy/live.ipynb #cc856313
 def _slider(name):
@@ -126,11 +179,26 @@ def _slider(name):
 
     return w.FloatSlider(description=name, min=0, max=1, step=0.01, value=0.5)
 
+
+def _invite(most_bytes, most_pixels):
+    """Say what the page waits for."""
+    size = f"{most_bytes / 2**20:.0f} MiB and {most_pixels / 1e6:.0f} million pixels"
+    return f"drop an image on the button, of at most {size}"
+
+
+def _taken(upload):
+    """Return the file of a button, which need not keep it; that of version 7 must."""
+    file = read_upload(upload.value)
+    if file and isinstance(upload.value, tuple):
+        upload.value = ()
+    return file
+
 # %% ../../nbs/workshop/deploy/live.ipynb #live
 def live(
     predictor: Predictor,
     image: np.ndarray | None = None,
     to: str | Path = "masks",
+    turn: str | Path | None = None,
 ):
     """Return a page of widgets: drop an image, see its mask, choose, save.
 
@@ -138,6 +206,7 @@ def live(
         predictor: the net that is asked
         image: to begin with; None: the page waits for one
         to: the folder to save into
+        turn: a file that several pages share: one works
 
     Example:
         >>> from unet_tutorial.deploy.live import live
@@ -150,23 +219,22 @@ def live(
     """
     import ipywidgets as w
 
-    desk, upload = Desk(predictor, to), w.FileUpload(accept="image/*")
+    desk, upload = Desk(predictor, to, turn=turn), w.FileUpload(accept="image/*")
     threshold, opacity = _slider("threshold"), _slider("opacity")
     button, replace = w.Button(description="save"), w.Checkbox(description="replace")
-    picture, says = w.Image(), w.Label("drop an image on the button")
+    picture, says = w.Image(), w.Label(_invite(*desk.most))
 
     def draw(_=None):
         if desk.image is not None:
             picture.value = desk.png(threshold.value, opacity.value)
 
     def take(_):
-        if file := read_upload(upload.value):
+        if file := _taken(upload):
             says.value = desk.open(*file)
             draw()
 
     def save(_):
-        if desk.image is not None:
-            says.value = desk.save(threshold.value, replace.value)
+        says.value = desk.save(threshold.value, replace.value)
 
     upload.observe(take, "value")
     threshold.observe(draw, "value")

@@ -10,13 +10,14 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from unet_tutorial.runs.weights import (
+    UNREADABLE,
+    as_path,
     damaged,
+    file_to_read,
     read_tensors,
-    refuse_pickle,
     write_tensors,
 )
 
@@ -59,7 +60,7 @@ def _set(into, tree, path):
     """Hand a state to an object; only what does not fit is an error of the file."""
     try:
         into.load_state_dict(tree)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except UNREADABLE as error:
         misfit = not isinstance(error, RuntimeError) or "state_dict" in str(error)
         if isinstance(error, torch.cuda.OutOfMemoryError) or not misfit:
             raise  # the device has a problem, not the file
@@ -107,6 +108,7 @@ def save_state(
         >>> from unet_tutorial.runs.checkpoint import save_state
         >>> state_file = save_state("runs/state.safetensors", kept, overwrite=True)
     """
+    path = as_path(path, "save_state(path, state)")
     texts, tensors = pack_state(state)
     return write_tensors(path, texts, tensors, overwrite)
 
@@ -125,7 +127,6 @@ def load_state(
          what was saved, on the CPU
 
     Raises:
-        ValueError: "... is a folder; name the .safetensors file in it"
         ValueError: "... is a sound file, but its state is not one of this ...: ..."
 
     Example:
@@ -133,13 +134,11 @@ def load_state(
         >>> state_file = save_state("runs/state.safetensors", kept, overwrite=True)
         >>> kept = load_state(state_file)  # from the disk this time
     """
-    refuse_pickle(Path(path))
-    if Path(path).is_dir():
-        raise ValueError(f"{path} is a folder; name the .safetensors file in it")
+    path = file_to_read(path, "load_state(path)")
     try:
         texts, tensors = read_tensors(path)
         tree = _unpack(json.loads(texts["state"]), tensors)
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except UNREADABLE as error:
         raise damaged(path, "a state that save_state wrote", error) from error
     if into is not None:
         _set(into, tree, path)

@@ -8,9 +8,10 @@ __all__ = ['launched', 'world_size', 'rank', 'is_first', 'own_device', 'joined',
            'SharedBatchNorm', 'share_batch_norm', 'set_counts']
 
 # %% ../../nbs/workshop/runs/distributed.ipynb #imports
+import hashlib
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from inspect import signature
 
 import numpy as np
@@ -130,6 +131,15 @@ def _meet(backend):
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         store = dist.PrefixStore(f"attempt {attempt}", store)
     dist.init_process_group(backend, store=store, rank=number, world_size=size)
+    return store
+
+
+def _is_said(error, store):
+    """Tell whether another process has already ended with the same message."""
+    key = hashlib.sha256(f"{type(error)} {error}".encode()).hexdigest()
+    with suppress(Exception):  # the place where they met has gone
+        return store.add(key, 1) > 1
+    return False
 
 
 @contextmanager
@@ -149,13 +159,15 @@ def joined(
     if not launched() or world_size() > 1:
         yield
         return
-    _meet("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    store = _meet("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     try:
         yield
-    except RuntimeError as error:
-        if _is_lost(error):
-            raise RuntimeError(_ENDED) from error
-        raise
+    except Exception as error:
+        told = RuntimeError(_ENDED) if _is_lost(error) else error
+        told.said = _is_said(told, store)
+        if told is error:
+            raise
+        raise told from error
     dist.destroy_process_group()
 
 # %% ../../nbs/workshop/runs/distributed.ipynb #numbers

@@ -20,11 +20,12 @@ from torch.utils.data import DataLoader, RandomSampler
 from tqdm.auto import tqdm
 
 from ..gpu import amp_type, pick_device
-from . import distributed
+from . import distributed, guards
 from unet_tutorial.train import (
     Step,
-    check_arguments,
     evaluate,
+    known_pixels,
+    per_pixel,
     precision,
     set_epoch,
     to_device,
@@ -38,7 +39,8 @@ _BEGINNING = {
     "batch": 0,  # batches that are done of the next epoch
     "step": 0,  # steps of the optimizer
     "seconds": 0.0,  # of work
-    "losses": [],  # of the batches of this epoch
+    "losses": [],  # of the batches of this epoch, each times its known pixels
+    "known": [],  # these pixels
     "history": {},  # name: one value per epoch
     "best": math.inf,  # the smallest value of what is watched
     "best_epoch": 0,  # and after which epoch
@@ -94,7 +96,9 @@ def _set_state(training, state):
         if name != "scaler" or state.get("scaler"):
             part.load_state_dict(deepcopy(state[name]))
     _lay_out(training.optimizer)
-    vars(training).update(deepcopy(state["progress"]))
+    progress = deepcopy(state["progress"])
+    progress.setdefault("known", [1] * len(progress["losses"]))  # by 0.1.0 and before
+    vars(training).update(progress)
     _set_random(training.device, state["random"])
 
 
@@ -109,7 +113,7 @@ def _begin(training, sync_batch_norm):
         distributed.share_batch_norm(training.model)
     training.average = deepcopy(training.model).eval() if training.ema else None
     training.parallel = distributed.in_step(training.model, training.device)
-    training.share = 1.0  # of the present batch
+    training.share, training.present = 1.0, None  # the batch of the next loss
     training.seed = torch.initial_seed()  # for drop-out in other processes
     training.group, training.waiting = training.accumulate, []  # batches; losses so far
     vars(training).update(deepcopy(_BEGINNING))
@@ -186,29 +190,39 @@ def _follow(training):
     torch._foreach_lerp_(averages, weights, 1 - decay)
 
 # %% ../../nbs/workshop/runs/engine.ipynb #735efa50
-def _look_at(training):  # -> losses, and whether the gradient is finite
+def _look_at(training):  # -> of each batch loss times pixels, pixels; gradient finite?
     """Fetch what tells whether a step may be taken; this waits for the device."""
     grads = [w.grad for w in training.model.parameters() if w.grad is not None]
     length = torch.stack([torch.linalg.vector_norm(grad) for grad in grads]).norm()
-    numbers = torch.stack([x.float() for x in (*training.waiting, length)])
+    numbers = torch.stack([loss.float() for loss, _ in training.waiting] + [length])
     *losses, length = numbers.tolist()
-    losses = distributed.add_up(losses)  # of all processes: they decide alike
-    if not all(map(math.isfinite, losses)):
+    known = [int(pixels) for _, pixels in training.waiting]
+    totals = [loss * pixels for loss, pixels in zip(losses, known, strict=True)]
+    sums = distributed.add_up([*totals, *known])  # of all processes: they decide alike
+    totals, known = sums[: len(totals)], [int(x) for x in sums[len(totals) :]]
+    if not all(map(math.isfinite, totals)):
         raise FloatingPointError("the loss is NaN or infinite")
     scaler, finite = training.scaler, math.isfinite(length)
     if not finite and (not scaler.is_enabled() or scaler.get_scale() < 1e-3):
         raise FloatingPointError("the gradient is NaN or infinite")
-    return losses, finite
+    return totals, known, finite
+
+# %% ../../nbs/workshop/runs/engine.ipynb #add-loss
+def _pixels(training):  # of the present batch; a loss without a batch counts once
+    if training.share == 0:
+        return 0
+    return 1 if training.present is None else known_pixels(training.present[1])
 
 
 def _add_loss(training, loss):
     """Add the gradients of a batch; after the last batch of a group take a step."""
+    guards.check_loss(loss)
+    training.waiting.append((loss.detach(), _pixels(training)))
     loss = loss if training.share == 1 else loss * training.share
     average = training.group / distributed.world_size()  # gradients are averaged
     training.scaler.scale(loss / average).backward()
-    training.waiting.append(loss.detach())
     if len(training.waiting) == training.group:
-        losses, finite = _look_at(training)
+        losses, known, finite = _look_at(training)
         distributed.average_buffers(training.model)
         training.scaler.unscale_(training.optimizer)
         if finite:
@@ -216,6 +230,7 @@ def _add_loss(training, loss):
         training.scaler.update()
         training.optimizer.zero_grad()
         training.losses += losses
+        training.known += known
         training.batch += len(losses)
         training.waiting = []
 
@@ -364,7 +379,7 @@ class _Rest:
         while group := list(islice(batches, self.training.accumulate)):
             _begin_group(self, group)
             for number, batch in enumerate(group):
-                with _turn(self, number):
+                with _turn(self, number, batch):
                     yield batch
             self.group = []  # its step is taken
             self.note_time()
@@ -396,11 +411,12 @@ def _clock(rest):  # -> seconds of work
     return distributed.add_up([seconds if distributed.is_first() else 0.0])[0]
 
 
-def _turn(rest, number):  # -> a context for the batch with this number in its group
+def _turn(rest, number, batch):  # -> a context for a batch of a group
     training, sampler = rest.training, getattr(rest.loader, "sampler", None)
     training.share = 1 / distributed.world_size()
     if hasattr(sampler, "share"):
         training.share = sampler.share(training.batch + number)
+    training.present = batch
     distributed.set_counts(training.model, training.share)
     is_last = number + 1 == training.group
     return distributed.exchange(training.parallel, now=is_last)
@@ -440,7 +456,7 @@ def _stop(rest, error):
     ) from error
 
 # %% ../../nbs/workshop/runs/engine.ipynb #learn-code
-def _learn(rest, criterion):  # -> mean loss per batch, of the whole epoch
+def _learn(rest, criterion):  # -> mean loss per known pixel, of the epoch
     training = rest.training
     enough = training.batch > 0 and rest.is_over()  # an epoch has at least one step
     if rest.has_more() and not enough:
@@ -451,11 +467,12 @@ def _learn(rest, criterion):  # -> mean loss per batch, of the whole epoch
             if not rest.group:
                 raise
             _stop(rest, error)
-    losses = training.losses
+    losses, known = training.losses, training.known
     if not losses:
-        raise ValueError("the loader gave no batch: is the set empty, or drop_last on?")
-    training.losses, training.batch, training.epoch = [], 0, training.epoch + 1
-    return sum(losses) / len(losses)
+        raise ValueError(guards.NO_BATCH)
+    training.losses, training.known = [], []
+    training.batch, training.epoch = 0, training.epoch + 1
+    return per_pixel(sum(losses), sum(known))
 
 # %% ../../nbs/workshop/runs/engine.ipynb #record-code
 def _record(training, row, watch):
@@ -470,8 +487,10 @@ def _epoch(rest, valid_loader, criterion, metrics, watch):  # -> what was measur
     training = rest.training
     loss = _learn(rest, criterion)
     amp, add = training.amp, distributed.add_sums
-    valid = evaluate(training.net, valid_loader, criterion, metrics, amp=amp, add=add)
-    row = {"train_loss": loss, "valid_loss": valid.pop("loss"), **valid}
+    row, net = {"train_loss": loss}, training.net
+    if valid_loader is not None:
+        valid = evaluate(net, valid_loader, criterion, metrics, amp=amp, add=add)
+        row |= {"valid_loss": valid.pop("loss"), **valid}
     _record(training, row, watch)
     rest.note_time()
     return row
@@ -485,14 +504,14 @@ def _is_done(training, epochs, patience):
 def go_on(
     training: Training,
     train_loader: DataLoader,
-    valid_loader: DataLoader,
+    valid_loader: DataLoader | None,
     criterion: Callable,
     epochs: float,
     metrics: dict[str, Callable] | None = None,
     minutes: float = math.inf,
     steps: float = math.inf,
     patience: float = math.inf,
-    watch: str = "valid_loss",
+    watch: str | None = None,
     callback: Callable | None = None,
 ) -> dict[str, list[float]]:
     """Train and evaluate in turns, and keep what was measured.
@@ -500,14 +519,14 @@ def go_on(
     Args:
         training: from wherever it has got to
         train_loader: to learn from
-        valid_loader: to measure on, after each epoch
-        criterion: loss(logits, labels) or loss(logits, labels, weights)
+        valid_loader: to measure on, after each epoch; None: nothing
+        criterion: a mean over pixels: loss(logits, labels[, weights])
         epochs: how often to go through train_loader, from the beginning
-        metrics: name -> function of (K, K) counts
+        metrics: functions of counts, or objects
         minutes: stop after this time
         steps: stop after so many steps of the optimizer
         patience: stop after so many epochs without a better one
-        watch: better: smaller for ...loss and ...error, else larger
+        watch: better: smaller for ...loss, ...error; None: a loss
         callback: callback(training, row); row None: a step
 
     Returns:
@@ -516,15 +535,14 @@ def go_on(
     Raises:
         FloatingPointError: "epoch ...1, batch ...: .... . The step was not taken: the
             net is as it was before this batch"
-        ValueError: "the loader gave no batch: is the set empty, or drop_last on?"
 
     Example:
         >>> from unet_tutorial.runs.engine import go_on
         >>> criterion, check = torch.nn.CrossEntropyLoss(), make_loader(squares, 2)
         >>> history = go_on(begin(0), loader, check, criterion, 3, callback=keep_once)
     """
-    for loader in (train_loader, valid_loader):
-        check_arguments(loader, criterion, metrics, watch)
+    guards.check_fit(training.model, train_loader, valid_loader, criterion, metrics)
+    watch = guards.what_is_watched(watch, valid_loader, metrics)
     tell = callback or (lambda training, row: None)
     rest = _Rest(training, train_loader, minutes, steps, tell)
     place = None if distributed.is_first() else io.StringIO()  # the others show nothing

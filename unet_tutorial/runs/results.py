@@ -53,12 +53,25 @@ def read_results(
     Returns:
         list[dict[str, str]]: a dictionary per row, all values as text
 
+    Raises:
+        ValueError: "... is damaged: ..."
+        ValueError: "... is damaged: names in the first line, and a value for each in
+            every other, would work"
+
     Example:
         >>> from unet_tutorial.runs.results import read_results
         >>> rows = read_results("touching.csv")
     """
-    with open(result_file(name, folder), newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    path = result_file(name, folder)
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file, strict=True))
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+    if not rows or any(None in row or None in row.values() for row in rows):
+        text = "names in the first line, and a value for each in every other, would work"
+        raise ValueError(f"{path} is damaged: {text}")
+    return rows
 
 
 def measured(

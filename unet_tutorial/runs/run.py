@@ -6,19 +6,21 @@
 __all__ = ['train_run', 'resume_run', 'begin_or_resume', 'evaluate_run']
 
 # %% ../../nbs/workshop/runs/run.ipynb #20a04b2a
+import itertools
 import json
 import math
+import os
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from ..data.datasets import open_source
-from ..data.loader import pick_workers
+from ..data.loader import end_workers, pick_workers
 from ..data.source import Source
 from ..gpu import amp_type, pick_device
 from . import logbook, recipes
@@ -35,17 +37,19 @@ from unet_tutorial.runs.distributed import (
 )
 from .engine import go_on
 from .files import is_part
-from .recipes import Plan, Recipe, read_plan, read_recipe
+from .owner import LOCK, check_mark, locked, lost_nets, mark_of
+from .recipes import Plan, Recipe, plan_id, read_plan, read_recipe
 from .weights import load_net
 from ..train import evaluate
 
 # %% ../../nbs/workshop/runs/run.ipynb #56bd9cdd
-def _callback(saver, draw, report, asked, save_every):
+def _callback(saver, draw, report, asked, save_every, moment):
     """Return what the loop calls after each step and each epoch."""
     saved, drawn = time.monotonic(), -math.inf
 
     def callback(training, row):
         nonlocal saved, drawn
+        moment.update(_moment_of(training))
         report(training, row)
         stop = any_process(bool(asked))  # what comes later is seen after the next step
         if row is not None:
@@ -58,13 +62,35 @@ def _callback(saver, draw, report, asked, save_every):
             drawn = time.monotonic()
         if stop:
             saver.wait()
-            out = saver.out
-            raise KeyboardInterrupt(
-                f"stopped after {training.step} steps, all is saved. To go on: "
-                f"resume_run({str(out)!r}), or unet-tutorial train --out {out} --resume"
-            )
+            raise _farewell(saver.out, training, asked)
 
     return callback
+
+# %% ../../nbs/workshop/runs/run.ipynb #moment
+def _moment_of(training):
+    """Note how far a training has come; its weights are still those of this moment."""
+    names = "epoch", "batch", "step", "losses"
+    moment = {name: getattr(training, name) for name in names}
+    return moment | {"random": torch.get_rng_state()}
+
+
+def _back_to(moment, training):
+    """Undo what the loop did after a moment, while it waited for data."""
+    torch.set_rng_state(moment.pop("random"))
+    vars(training).update(moment)
+
+
+def _is_from_outside(error):
+    """Tell whether a run ended while it waited for something outside of it."""
+    dead = isinstance(error, RuntimeError) and "DataLoader worker" in str(error)
+    return dead or isinstance(error, logbook.Stuck | BrokenPipeError)
+
+
+def _farewell(out, training, asked):
+    """Return what ends a run that was asked to stop."""
+    text = f"stopped after {training.step} steps, all is saved. To go on: "
+    text += f"resume_run({str(out)!r}), or unet-tutorial train --out {out} --resume"
+    return logbook.Stopped(text, asked)
 
 # %% ../../nbs/workshop/runs/run.ipynb #others
 def _silent(asked):
@@ -72,16 +98,54 @@ def _silent(asked):
 
     def callback(training, row):
         if any_process(bool(asked)):
-            raise KeyboardInterrupt(f"stopped after {training.step} steps")
+            text = f"stopped after {training.step} steps"
+            raise logbook.Stopped(text, asked)
 
     return callback
 
 
-def _load(path, training):
+def _check_alone(net, plan):
+    """Look at a net that is there without a state, before it is replaced."""
+    try:
+        mark_of(net)
+    except ValueError:  # there is none, or half of one
+        return
+    check_mark(net, plan.id)
+    text = "is there, but no state.safetensors: the run begins anew"
+    warnings.warn(f"{net} {text}", stacklevel=4)
+
+
+def _load(path, plan, training):
     """Set a training to the state in a file; only the first process reads it."""
-    state = of_first(lambda: load_state(path, into=training) if path.exists() else None)
+
+    def read():
+        if path.exists():
+            if path.stat().st_size == 0:
+                text = "if it is removed, the run begins anew"
+                raise ValueError(f"{path} is empty: {text}")
+            check_mark(path, plan.id)
+            return load_state(path, into=training)
+        for name in ("best.safetensors", "last.safetensors"):
+            _check_alone(path.with_name(name), plan)
+        return None
+
+    state = of_first(read)
     if state is not None and not is_first():
         training.load_state_dict(state)
+
+# %% ../../nbs/workshop/runs/run.ipynb #write-plan
+def _set_aside(path, history):
+    """Keep a history.csv that does not belong to a state, under another name."""
+    if not path.is_file():
+        return
+    there, ours = path.read_bytes(), logbook.history_text(history).encode()
+    if not (there.startswith(ours) or ours.startswith(there)):
+        numbers = itertools.count(1)
+        names = (path.with_name(f"history.{number}.csv") for number in numbers)
+        other = next(name for name in names if not os.path.lexists(name))
+        path.rename(other)
+        text = f"{path} does not fit the state of the run; it is {other.name} now"
+        warnings.warn(text, stacklevel=2)
 
 
 def _write_plan(out, plan, here, training):
@@ -89,6 +153,7 @@ def _write_plan(out, plan, here, training):
     bits = str(amp_type(here.amp, training.device) or torch.float32)
     where = logbook.environment(training.device, bits) | {"processes": world_size()}
     where["layout"] = recipes.layout_note(here, training.device)
+    _set_aside(out / "history.csv", training.history)
     logbook.write_json(out / "recipe.json", recipes.as_dict(plan))
     logbook.write_json(out / "environment.json", where)
     logbook.write_history(out, training.history)
@@ -117,8 +182,11 @@ def _format_here(out, plan, device):
     """Return the number format to go on in; warn if it is not that of the run."""
     path = out / "environment.json"
     problem, before = "", "cpu"
-    if path.is_file():
-        before = json.loads(path.read_text("utf-8")).get("device", "cpu")
+    if path.exists():
+        try:
+            before = recipes.read_json(path).get("device", "cpu")
+        except ValueError as error:
+            warnings.warn(f"{error}; it is written anew", stacklevel=3)
     try:
         amp_type(plan.amp, device)
     except ValueError as error:
@@ -132,6 +200,45 @@ def _format_here(out, plan, device):
     warnings.warn(f"{text}, and its numbers will differ a little", stacklevel=3)
     return amp
 
+# %% ../../nbs/workshop/runs/run.ipynb #lost
+def _lost(out, plan, training, end=False):
+    """Return which nets of a run are not what its state says."""
+    if not training.epoch:
+        return {}
+    epochs = {"best": training.best_epoch or 1, "last": training.epoch}
+    return lost_nets(out, plan.id, epochs, training.history, end)
+
+
+def _say_lost(lost, training):
+    """Warn of nets that are lost."""
+    for text in lost.values():
+        kept = f"{training.epoch} epochs were kept in state.safetensors"
+        warnings.warn(f"{text}; it is lost ({kept})", stacklevel=3)
+
+
+def _mend(saver, training, lost):
+    """Let those nets be written again that are in the state."""
+    if lost and training.batch == 0:  # it is that of the end of an epoch
+        row = {name: values[-1] for name, values in training.history.items()}
+        saver.keep(training, row)
+        for name in lost.keys() & saver.nets.keys():
+            warnings.warn(f"{lost[name]}: it is written again", stacklevel=3)
+    left = {name: lost[name] for name in lost if name not in saver.nets}
+    _say_lost(left, training)
+
+# %% ../../nbs/workshop/runs/run.ipynb #drawing
+def _drawing(out, plan, training, dataset, live):
+    """Return a function that draws how a training goes."""
+    show = pictures.live_figure() if live else lambda png: None
+
+    def draw():
+        try:
+            show(pictures.draw_run(out, training, dataset, plan.recipe.watch))
+        except OSError as error:  # no picture is worth a run
+            warnings.warn(f"pictures are missing: {error}", stacklevel=3)
+
+    return draw
+
 # %% ../../nbs/workshop/runs/run.ipynb #c092cf5c
 def _run(out, plan, source, device, workers, save_every, live, report, announce):
     """Begin a run, or go on with one."""
@@ -140,28 +247,29 @@ def _run(out, plan, source, device, workers, save_every, live, report, announce)
     valid = recipes.valid_loader(plan, source, workers, device)
     here = replace(plan, amp=of_first(lambda: _format_here(out, plan, device)))
     training = recipes.begin_training(here, source, len(train), device)
-    _load(out / "state.safetensors", training)
+    _load(out / "state.safetensors", plan, training)
     if not is_first():
         return _follow(plan, source, training, train, valid)
+    lost = _lost(out, plan, training)
     _write_plan(out, plan, here, training)
     if announce:
         announce(recipes.describe(here, source, training, len(train), workers))
-    show = pictures.live_figure() if live else lambda png: None
-
-    def draw():
-        show(pictures.draw_run(out, training, valid.dataset, plan.recipe.watch))
-
+    draw = _drawing(out, plan, training, valid.dataset, live)
     with (
         logbook.interruptible() as asked,
         logbook.crash_file(out / "crash.txt"),
         _reporting(out, training.epoch, report) as tell,
         logbook.saving(out, recipes.notes_for(plan, source)) as saver,
     ):
-        callback = _callback(saver, draw, tell, asked, save_every)
-        _go_on(plan, source, training, train, valid, callback)
+        saver.again = lambda: _write_plan(out, plan, here, training)
+        _mend(saver, training, lost)
+        moment = _moment_of(training)
+        callback = _callback(saver, draw, tell, asked, save_every, moment)
+        _carry_out(plan, source, training, train, valid, callback, saver, moment, asked)
         if saver.nets:  # of the last epoch
             saver.save(training)
     draw()
+    _say_lost(_lost(out, plan, training, end=True), training)
     return training.history
 
 # %% ../../nbs/workshop/runs/run.ipynb #go-on
@@ -181,11 +289,33 @@ def _go_on(plan, source, training, train, valid, callback):
         callback=callback,
     )
 
+# %% ../../nbs/workshop/runs/run.ipynb #carry-out
+def _carry_out(plan, source, training, train, valid, callback, saver, moment, asked):
+    """Call the loop, and save what it has done if it ends while it waits for data."""
+    try:
+        _go_on(plan, source, training, train, valid, callback)
+    except (logbook.Stuck, BrokenPipeError, RuntimeError) as error:
+        if not _is_from_outside(error):
+            raise
+        _back_to(moment, training)
+        saver.save(training)
+        saver.wait()
+        if isinstance(error, logbook.Stuck):
+            raise _farewell(saver.out, training, asked) from None
+        raise
+    finally:
+        end_workers(train)
+        end_workers(valid)
+
 # %% ../../nbs/workshop/runs/run.ipynb #follow
 def _follow(plan, source, training, train, valid):
     """Train with the first process, and leave the rest to it."""
     with logbook.interruptible() as asked:
-        _go_on(plan, source, training, train, valid, _silent(asked))
+        try:
+            _go_on(plan, source, training, train, valid, _silent(asked))
+        finally:
+            end_workers(train)
+            end_workers(valid)
     return training.history
 
 # %% ../../nbs/workshop/runs/run.ipynb #586b9c2e
@@ -196,6 +326,13 @@ def _open(kind, data, options):
     if isinstance(data, str | Path):
         return open_source(kind, data, **(options or {}))
     return data
+
+
+def _absolute(options):
+    """Return the options of a reader, with the masks where they are from anywhere."""
+    if options and options.get("masks"):
+        return options | {"masks": os.path.abspath(options["masks"])}
+    return options
 
 
 def _as_json(options):
@@ -209,20 +346,34 @@ def _as_json(options):
         ) from error
 
 # %% ../../nbs/workshop/runs/run.ipynb #left
+def _is_early(path):
+    """Tell whether a file is one that a run writes before its first step."""
+    name = path.name.removesuffix(".part")  # of an older version
+    if name in ("crash.txt", "tensorboard", LOCK) or is_part(path):
+        return True
+    try:
+        if name == "history.csv":
+            return path.read_bytes() in (logbook.history_text({}).encode(), b"")
+        if name == "environment.json":
+            return {"torch", "command"} <= recipes.read_json(path).keys()
+        plan = read_plan(path.parent)
+    except (OSError, ValueError):
+        return False
+    text = logbook.json_text(recipes.as_dict(plan))
+    return name == "recipe.json" and bool(plan.id) and path.read_text("utf-8") == text
+
+
 def _left(out):
     """Name what is in a run's folder, but for what is there before its first step."""
-    early = ["recipe.json", "environment.json", "history.csv", "crash.txt"]
-    early.append("tensorboard")
-    files = out.iterdir() if out.is_dir() else []
-    names = sorted(file.name for file in files if not is_part(file))
-    return [name for name in names if name.removesuffix(".part") not in early]
+    files = sorted(out.iterdir()) if out.is_dir() else []
+    return [file.name for file in files if not _is_early(file)]
 
 
 def _has_begun(out):
     """Tell whether a folder holds a run, perhaps one that has saved nothing yet."""
-    return (out / "recipe.json").is_file() and len(_left(out)) > 0
+    return (out / "recipe.json").exists() and len(_left(out)) > 0
 
-
+# %% ../../nbs/workshop/runs/run.ipynb #check-new
 def _check_new(out):
     """Raise a FileExistsError if there is something in a run's folder."""
     if out.exists() and not out.is_dir():
@@ -231,6 +382,14 @@ def _check_new(out):
         text = f"to go on with a run: resume_run({str(out)!r}), or --resume"
         text += " in a terminal; else another name"
         raise FileExistsError(f"{out} holds {left[0]} and is not replaced: {text}")
+
+
+@contextmanager
+def _alone(out):
+    """Keep other runs out of a folder; the first process does so for all."""
+    with ExitStack() as stack:
+        of_first(lambda: stack.enter_context(locked(out)))
+        yield
 
 # %% ../../nbs/workshop/runs/run.ipynb #settle
 def _name(recipe):
@@ -246,16 +405,17 @@ def _settle(recipe, data, source, device, asked):
         asked["epochs"] = values.epochs
     size = asked.pop("size") or recipes.usual_size(asked["kind"], source)
     held_out = asked.pop("held_out")
-    return Plan(
+    plan = Plan(
         recipe=values,
         name=_name(recipe),
         data=str(Path(data).resolve()) if isinstance(data, str | Path) else None,
         size=tuple(size) if size else None,
         held_out=tuple(held_out) if isinstance(held_out, list) else held_out,
         amp=recipes.number_format(asked.pop("amp"), device),
-        options=_as_json(asked.pop("options")),
+        options=_as_json(_absolute(asked.pop("options"))),
         **asked,
     )
+    return replace(plan, id=plan_id(plan))
 
 # %% ../../nbs/workshop/runs/run.ipynb #begin
 def _begin(recipe, data, out, device, asked, settings):
@@ -266,7 +426,9 @@ def _begin(recipe, data, out, device, asked, settings):
         of_first(lambda: _check_new(out))
         source = _open(asked["kind"], data, asked["options"])
         plan = of_first(lambda: _settle(recipe, data, source, device, asked))
-        return _run(out, plan, source, device, **settings)
+        with _alone(out):
+            of_first(lambda: _check_new(out))  # perhaps another was faster
+            return _run(out, plan, source, device, **settings)
 
 # %% ../../nbs/workshop/runs/run.ipynb #19aee7e6
 def train_run(
@@ -321,9 +483,7 @@ def train_run(
         ValueError: "the run was begun with an open source: give it as data="
         TypeError: "recipe.json cannot keep the options (...): give an open source
             instead, data=open_source(...)"
-        KeyboardInterrupt: "stopped after ... steps"
-        KeyboardInterrupt: "stopped after ... steps, all is saved. To go on:
-            resume_run(...), or unet-tutorial train --out ... --resume"
+        ValueError: "... is empty: if it is removed, the run begins anew"
 
     Example:
         >>> from unet_tutorial.runs.run import train_run
@@ -369,12 +529,35 @@ def _check_asked(out, plan, asked):
             )
 
 # %% ../../nbs/workshop/runs/run.ipynb #reopen
+def _beside(data, before, masks):
+    """Return where masks are that have moved with the images, if they are there."""
+    if isinstance(data, str | Path) and before:
+        moved = os.path.normpath(os.path.join(data, os.path.relpath(masks, before)))
+        return moved if os.path.isdir(moved) else None
+    return None
+
+
+def _found(run, plan, data, options):
+    """Return where the data of a run are now, and the options to open them."""
+    now, before = (plan.options or {}) | options, plan.data
+    if "masks" in now and "masks" not in options and not os.path.isdir(now["masks"]):
+        beside = _beside(data, before, now["masks"])
+        if beside is None:
+            text = f"{now['masks']}: masks= (--masks DIR) says where they are now"
+            raise FileNotFoundError(f"the masks of {run} were in {text}")
+        now["masks"] = beside
+    if data is None and before is not None and not os.path.exists(before):
+        text = "data= (--data DIR) says where they are now"
+        raise FileNotFoundError(f"the data of {run} were in {before}: {text}")
+    return data or before, now
+
+
 def _reopen(run, data, options):
     """Return the plan of a run, and its data, wherever they are now."""
     plan = of_first(lambda: read_plan(run))
     if plan.kind != "folder" and "masks" in (options or {}):
         raise ValueError(f"masks= is for kind folder; {run} was begun with {plan.kind}")
-    source = _open(plan.kind, data or plan.data, (plan.options or {}) | (options or {}))
+    source = _open(plan.kind, *_found(run, plan, data, options or {}))
     size = plan.size or recipes.usual_size(plan.kind, source)
     return replace(plan, size=size), source
 
@@ -410,9 +593,11 @@ def resume_run(
         ValueError: if something else is asked for than the run began with
         ValueError: "masks= is for kind folder; ... was begun with ..."
         ValueError: "the run was begun with an open source: give it as data="
-        KeyboardInterrupt: "stopped after ... steps"
-        KeyboardInterrupt: "stopped after ... steps, all is saved. To go on:
-            resume_run(...), or unet-tutorial train --out ... --resume"
+        FileNotFoundError: "the masks of ... were in ...: masks= (--masks DIR) says
+            where they are now"
+        FileNotFoundError: "the data of ... were in ...: ...: masks= (--masks DIR) says
+            where they are now"
+        ValueError: "... is empty: if it is removed, the run begins anew"
 
     Example:
         >>> from unet_tutorial.runs.run import resume_run
@@ -427,12 +612,13 @@ def resume_run(
     with joined(device):
         of_first(lambda: _check_asked(out, read_plan(out), asked))
         plan, source = _reopen(out, data, asked.get("options"))
-        return _run(out, plan, source, device, **settings)
+        with _alone(out):
+            return _run(out, plan, source, device, **settings)
 
 # %% ../../nbs/workshop/runs/run.ipynb #again
 def begin_or_resume(
-    kind: str,
-    data: str | Path | Source,
+    kind: str | None,
+    data: str | Path | Source | None,
     out: str | Path,
     device: str = "auto",
     **options,
@@ -440,14 +626,18 @@ def begin_or_resume(
     """Begin a run, or go on with it if it has begun.
 
     Args:
-        kind: of data set, see train_run
-        data: its folder, or an open source
+        kind: of data set, see train_run; None: as the run was begun
+        data: its folder, or an open source; None: as before
         out: the folder of the run; new, or begun with the same options
         device: cuda, mps or cpu
         options: the others of train_run
 
     Returns:
         dict[str, list[float]]: the history
+
+    Raises:
+        ValueError: "... holds no run yet: kind and data (--kind, --data) say what to
+            begin"
 
     Example:
         >>> from unet_tutorial.runs.run import begin_or_resume
@@ -457,15 +647,30 @@ def begin_or_resume(
     """
     with joined(own_device(pick_device(device))):
         begun = of_first(lambda: _has_begun(Path(out)))
+        if not begun and (kind is None or data is None):
+            text = "kind and data (--kind, --data) say what to begin"
+            raise ValueError(f"{out} holds no run yet: {text}")
         carry_out = resume_run if begun else train_run
         return carry_out(kind=kind, data=data, out=out, device=device, **options)
 
 # %% ../../nbs/workshop/runs/run.ipynb #net-of
-def _net_of(run, weights, source):
-    """Return a net of a run, if it fits the data."""
+def _kept(run):
+    """Say how many epochs the state of a run has."""
+    path = run / "state.safetensors"
+    epochs = load_state(path)["progress"]["epoch"] if path.is_file() else 0
+    if not epochs:
+        return "an epoch must be done first"
+    return f"{epochs} epochs were kept in state.safetensors, perhaps not this net"
+
+
+def _net_of(run, weights, plan, source):
+    """Return a net of a run, if it is one and fits the data."""
     path = run / f"{weights}.safetensors"
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: an epoch must be done first")
+        raise FileNotFoundError(f"{path} is missing: {_kept(run)}")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path} is empty: {_kept(run)}")
+    check_mark(path, plan.id)
     model, _ = load_net(path)
     has = source.channels, len(source.classes)
     takes = model.in_channels, model.num_classes
@@ -499,9 +704,12 @@ def evaluate_run(
     Raises:
         ValueError: "masks= is for kind folder; ... was begun with ..."
         ValueError: "the run was begun with an open source: give it as data="
-        FileNotFoundError: "... is missing: an epoch must be done first"
-        ValueError: "the data have ... channels and ... classes, the net of ... takes
-            ... and ...: give its own data"
+        FileNotFoundError: "the masks of ... were in ...: masks= (--masks DIR) says
+            where they are now"
+        FileNotFoundError: "the data of ... were in ...: ...: masks= (--masks DIR) says
+            where they are now"
+        FileNotFoundError: "... is missing: ..."
+        ValueError: "... is empty: ..."
 
     Example:
         >>> from unet_tutorial.runs.run import evaluate_run
@@ -510,7 +718,7 @@ def evaluate_run(
     device, run = own_device(pick_device(device)), Path(run)
     with joined(device):
         plan, source = _reopen(run, data, {"masks": str(masks)} if masks else None)
-        model = of_first(lambda: _net_of(run, weights, source))
+        model = of_first(lambda: _net_of(run, weights, plan, source))
         amp = of_first(lambda: _format_here(run, plan, device))
         return evaluate(
             wrap(model) if wrap else model,

@@ -61,9 +61,20 @@ def _check_rate(rate: float) -> None:
 
 # %% ../../nbs/workshop/runs/transfer.ipynb #check-switches-whole
 def check_switches(
-    net: nn.Module,  # with the attributes that UNet has
+    net: nn.Module,
 ) -> None:
-    """Raise a ValueError unless there can be a net with these switches."""
+    """Raise a ValueError unless there can be a net with these switches.
+
+    Args:
+        net: with the attributes that UNet has
+
+    Raises:
+        ValueError: unless there can be a net with these switches
+
+    Example:
+        >>> from unet_tutorial.runs.transfer import check_switches
+        >>> check_switches(UNet(base_channels=1, depth=1))
+    """
     _check_counts(net)
     for name, choices in _CHOICES.items():
         value = getattr(net, name)
@@ -135,24 +146,55 @@ def _with_classes(net: _Net, num_classes: int) -> _Net:
 
 # %% ../../nbs/workshop/runs/transfer.ipynb #changeable
 class Changeable(nn.Module):
-    """A net whose two ends can be exchanged, and whose parts can be frozen."""
+    """A net whose two ends can be exchanged, and whose parts can be frozen.
 
-    frozen_parts: tuple[str, ...] = ()  # see frozen
+    Args:
+        frozen_parts: see frozen
+    """
 
-    def with_channels(self: _Net, in_channels: int) -> _Net:  # 1 or more, of the image
-        """Return a copy for other channels: each has the mean kernel, old / new."""
+    frozen_parts: tuple[str, ...] = ()
+
+    def with_channels(self: _Net, in_channels: int) -> _Net:
+        """Return a copy for other channels: each has the mean kernel, old / new.
+
+        Args:
+            in_channels: 1 or more, of the image
+
+        Raises:
+            ValueError: unless there can be a net with these switches
+        """
         return _with_channels(self, in_channels)
 
-    def with_classes(self: _Net, num_classes: int) -> _Net:  # 2 or more
-        """Return a copy for other classes: its last layer is drawn anew."""
+    def with_classes(self: _Net, num_classes: int) -> _Net:
+        """Return a copy for other classes: its last layer is drawn anew.
+
+        Args:
+            num_classes: 2 or more
+
+        Raises:
+            ValueError: unless there can be a net with these switches
+        """
         return _with_classes(self, num_classes)
 
-    def frozen(self: _Net, *parts: str) -> _Net:  # "contracting", "expansive"; or none
-        """Return a copy that learns in the other parts only; frozen() thaws all."""
+    def frozen(self: _Net, *parts: str) -> _Net:
+        """Return a copy that learns in the other parts only; frozen() thaws all.
+
+        Args:
+            parts: "contracting", "expansive"; or none
+
+        Raises:
+            ValueError: "... cannot be frozen; "contracting", "expansive" or both would
+                work, and nothing thaws"
+            ValueError: unless there can be a net with these switches
+        """
         return _freeze(_copy(self), parts)
 
-    def train(self: _Net, mode: bool = True) -> _Net:  # False: eval mode
-        """Set the mode of all layers, but leave frozen parts in eval mode."""
+    def train(self: _Net, mode: bool = True) -> _Net:
+        """Set the mode of all layers, but leave frozen parts in eval mode.
+
+        Args:
+            mode: False: eval mode
+        """
         super().train(mode)
         for part in self.frozen_parts:
             getattr(self, part).eval()
