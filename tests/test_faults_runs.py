@@ -288,7 +288,9 @@ def a_lock_goes_after_an_error_and_after_ctrl_c(folder):
 @case
 def a_folder_that_could_not_be_begun_is_not_left(folder):
     with refused(ValueError, "batch"):
-        train(folder / "new", folder, recipe=as_dict(read_recipe("modern")) | {"batch": 0})
+        train(
+            folder / "new", folder, recipe=as_dict(read_recipe("modern")) | {"batch": 0}
+        )
     with suppress(Stop), owner.locked(folder / "locked"):
         raise Stop
     assert not (folder / "new").exists() and not (folder / "locked").exists()
@@ -301,7 +303,9 @@ def a_folder_that_could_not_be_begun_is_not_left(folder):
 def a_state_of_another_run(folder):
     out, other = stopped(folder / "run"), run(folder / "other", seed=1)
     shutil.copy(other / "state.safetensors", out)
-    with refused(ValueError, "state.safetensors is of the run", "recipe.json of", "own"):
+    with refused(
+        ValueError, "state.safetensors is of the run", "recipe.json of", "own"
+    ):
         resume(out)
 
 
@@ -490,7 +494,9 @@ def mutated(text, chance):
         elif kind == 3:
             text[at:at] = text[at : at + chance.choice([1, 10, 80])]
         else:
-            text[at:at] = chance.choice([b"0", b"-", b"e9", b"null", b"[]", b"{}", b'"'])
+            text[at:at] = chance.choice(
+                [b"0", b"-", b"e9", b"null", b"[]", b"{}", b'"']
+            )
         if not text:
             break
     return bytes(text)
@@ -521,8 +527,14 @@ def a_damaged_environment(folder):
         (out / "environment.json").write_bytes(content)
         told = resume(out)
         damaged = name not in ("nothing in it", "wrong", "unknown keys")
-        parsed = content.startswith(b"{") and name not in ("cut off", "not UTF-8", "twice")
-        assert fits(told, "environment.json", "written anew") == (damaged and not parsed)
+        parsed = content.startswith(b"{") and name not in (
+            "cut off",
+            "not UTF-8",
+            "twice",
+        )
+        assert fits(told, "environment.json", "written anew") == (
+            damaged and not parsed
+        )
         assert json.loads((out / "environment.json").read_text())["device"] == "cpu"
 
 
@@ -544,7 +556,13 @@ def a_damaged_history(folder):
 @case
 def damaged_results(folder):
     path = folder / "own.csv"
-    for content in (b"", bytes(100), b"\xff\xfea,b\n1,2\n", b"a,b\n1\n", b"a,b\n1,2,3\n"):
+    for content in (
+        b"",
+        bytes(100),
+        b"\xff\xfea,b\n1,2\n",
+        b"a,b\n1\n",
+        b"a,b\n1,2,3\n",
+    ):
         path.write_bytes(content)
         with (
             patch.object(results, "result_file", lambda name, folder: path),
@@ -562,12 +580,16 @@ def a_best_net_that_is_empty_or_missing(folder):
         out = stopped(folder / str(number))
         spoil(out / "best.safetensors")
         what = ("is missing", "is empty")[number]
-        with refused((ValueError, FileNotFoundError), f"best.safetensors {what}", "1 epoch"):
+        with refused(
+            (ValueError, FileNotFoundError), f"best.safetensors {what}", "1 epoch"
+        ):
             evaluate_run(out, device="cpu")
         before = (out / "last.safetensors").read_bytes()
         told = resume(out)
         assert fits(told, "best.safetensors", what, "1 epochs were kept in state")
-        if (out / "best.safetensors").is_file() and (out / "best.safetensors").stat().st_size:
+        if (out / "best.safetensors").is_file() and (
+            out / "best.safetensors"
+        ).stat().st_size:
             assert load_net(out / "best.safetensors")[1]["epoch"] == 2
         else:
             assert fits(told, "best.safetensors", what, "2 epochs were kept")

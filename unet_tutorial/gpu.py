@@ -15,6 +15,7 @@ from copy import deepcopy
 from functools import partial
 from statistics import median
 from time import perf_counter
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -427,7 +428,7 @@ def largest_batch(
     model: UNet,
     side: int,
     gib: float,
-    **options,
+    **options: Any,
 ) -> int:
     """Find the largest batch whose step of training fits into some memory.
 

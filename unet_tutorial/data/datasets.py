@@ -11,6 +11,7 @@ import functools
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -475,7 +476,7 @@ _OPEN = {
 def open_source(
     kind: str,
     folder: str | Path,
-    **options,
+    **options: Any,
 ) -> Source:
     """Open a data set of any kind.
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,7 +62,7 @@ class SeededSampler(Sampler):
 
 # %% ../../nbs/workshop/data/loader.ipynb #3fd63fef
 def reseed(
-    pipeline,
+    pipeline: Any,
     *key: int,
 ) -> None:
     """Give all transforms of a pipeline one random generator, made from a key.
@@ -232,7 +233,7 @@ def make_loader(
     shuffle: bool = False,
     seed: int = 0,
     workers: int = 0,
-    **options,
+    **options: Any,
 ) -> DataLoader:
     """Return a loader whose batches depend on seed and epoch, not on its workers.
 

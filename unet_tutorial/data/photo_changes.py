@@ -7,6 +7,7 @@ __all__ = ['colour_matrix', 'PhotoChanges']
 
 # %% ../../nbs/workshop/data/photo_changes.ipynb #imports
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -77,7 +78,7 @@ class PhotoChanges:
         check_changes(self)
         self.rng = np.random.default_rng(0)
 
-    def set_random_state(self, rng: np.random.Generator, other=None) -> None:
+    def set_random_state(self, rng: np.random.Generator, other: Any = None) -> None:
         self.rng = rng  # named and called as albumentations has it
 
     def place(self, rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:

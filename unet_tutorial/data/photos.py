@@ -13,7 +13,7 @@ from functools import cache
 from inspect import Parameter, signature
 from math import prod
 from mmap import mmap
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -337,7 +337,7 @@ class ImagePairs(Dataset):
 
     def __init__(
         self,
-        pairs,
+        pairs: Any,
         size: tuple[int, int] = (160, 240),
         transform: Callable | None = None,
         cache: bool | int = True,

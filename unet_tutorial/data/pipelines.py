@@ -7,6 +7,7 @@ __all__ = ['ElasticDeform', 'membrane_pipeline', 'car_pipeline']
 
 # %% ../../nbs/workshop/data/pipelines.ipynb #env-import
 import os
+from typing import Any
 
 # %% ../../nbs/workshop/data/pipelines.ipynb #env
 # Else albumentations asks a server for its newest version at every import.
@@ -77,7 +78,7 @@ class ElasticDeform(A.DualTransform):
         self.std, self.grid = std, grid
         self.turn, self.zoom, self.shift = turn, zoom, shift
 
-    def get_params_dependent_on_data(self, params, data):
+    def get_params_dependent_on_data(self, params: dict, data: dict) -> dict:
         rng, size = self.random_generator, params["shape"][:2]
         control = rng.normal(0, self.std, (1, 2, self.grid, self.grid))
         turn, zoom, *shift = rng.uniform(-1, 1, (4, 1, 1))
@@ -85,12 +86,14 @@ class ElasticDeform(A.DualTransform):
         move = _similarity(size, self.turn * turn, 1 / (1 + self.zoom * zoom), shift)
         return {"field": displacement_field(torch.tensor(control).float(), size) + move}
 
-    def apply(self, img, field, **params):
+    def apply(self, img: np.ndarray, field: torch.Tensor, **params: Any) -> np.ndarray:
         if img.dtype.char not in "Befd" or not np.isfinite(img).all():  # bytes, floats
             raise ValueError(f"image is {img.dtype}: give uint8, or floats without NaN")
         return _warp_array(img, field, True)
 
-    def apply_to_mask(self, mask, field, **params):
+    def apply_to_mask(
+        self, mask: np.ndarray, field: torch.Tensor, **params: Any
+    ) -> np.ndarray:
         return _warp_array(mask, field, mask.dtype.kind == "f")
 
 # %% ../../nbs/workshop/data/pipelines.ipynb #7f0aa9d2-b

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from numbers import Real
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -43,7 +43,7 @@ def _places(matrix, size, rim):  # (2, grid + 2, grid + 2), (H, W) with its rim
 
 # %% ../../nbs/workshop/data/tissue.ipynb #draw
 def draw_place(
-    changes,
+    changes: Any,
     rng: np.random.Generator,
     size: tuple[int, int],
 ) -> np.ndarray:
@@ -267,7 +267,7 @@ _SHARES = "zoom shift grey noise bent light saturation tint".split()
 
 
 def check_changes(
-    changes,
+    changes: Any,
 ) -> None:
     """Raise a ValueError for an amount that makes no sense.
 
@@ -320,7 +320,7 @@ class TissueChanges:
         check_changes(self)
         self.rng = np.random.default_rng(0)
 
-    def set_random_state(self, rng: np.random.Generator, other=None) -> None:
+    def set_random_state(self, rng: np.random.Generator, other: Any = None) -> None:
         self.rng = rng  # named and called as albumentations has it
 
     def place(self, rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:

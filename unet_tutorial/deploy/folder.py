@@ -12,6 +12,7 @@ import re
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -356,7 +357,7 @@ def predict_files(
     to: str | Path,
     overwrite: bool = False,
     write: Iterable[str] = ("mask",),
-    **options,
+    **options: Any,
 ) -> list[Path]:
     """Predict image files, and write the answers under the names of the images.
 

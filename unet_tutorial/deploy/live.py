@@ -10,6 +10,7 @@ from contextlib import contextmanager, nullcontext
 from io import BytesIO
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -134,7 +135,7 @@ class Desk:
         self.predictor, self.to, self.most = predictor, Path(to), most
         self.free, self.turn, self.image = Lock(), turn, None
 
-    def open(self, name, image) -> str:
+    def open(self, name: str, image: Any) -> str:
         """Take an image, of a stack the first, and ask; return what can be said.
 
         Returns:
@@ -156,7 +157,7 @@ class Desk:
             return f"{name}: {str(error) or 'there is not enough memory for it'}"
         return f"{name}: {' x '.join(map(str, image.shape[:2]))} pixels"
 
-    def png(self, threshold, opacity) -> bytes:
+    def png(self, threshold: float, opacity: float) -> bytes:
         """Draw the image and its mask, at most about 800 pixels wide or high.
 
         Returns:
@@ -164,7 +165,7 @@ class Desk:
         """
         return _drawn(self.image, labels_at(self.p, threshold), opacity)
 
-    def save(self, threshold, overwrite=False) -> str:
+    def save(self, threshold: float, overwrite: bool = False) -> str:
         """Write the mask at full size.
 
         Returns:
@@ -199,7 +200,7 @@ def live(
     image: np.ndarray | None = None,
     to: str | Path = "masks",
     turn: str | Path | None = None,
-):
+) -> Any:
     """Return a page of widgets: drop an image, see its mask, choose, save.
 
     Args:

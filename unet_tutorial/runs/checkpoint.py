@@ -8,6 +8,7 @@ __all__ = ['pack_state', 'save_state', 'load_state']
 # %% ../../nbs/workshop/runs/checkpoint.ipynb #imports
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -69,7 +70,7 @@ def _set(into, tree, path):
 
 # %% ../../nbs/workshop/runs/checkpoint.ipynb #pack-state
 def pack_state(
-    state,
+    state: Any,
 ) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Return what save_state writes.
 
@@ -90,7 +91,7 @@ def pack_state(
 # %% ../../nbs/workshop/runs/checkpoint.ipynb #520204b0
 def save_state(
     path: str | Path,
-    state,
+    state: Any,
     overwrite: bool = False,
 ) -> Path:
     """Write all that a training needs to go on exactly.
@@ -115,8 +116,8 @@ def save_state(
 
 def load_state(
     path: str | Path,
-    into=None,
-):
+    into: Any = None,
+) -> Any:
     """Read the state of a training.
 
     Args:
@@ -124,7 +125,7 @@ def load_state(
         into: an object with load_state_dict(), to be set to this state
 
     Returns:
-         what was saved, on the CPU
+        Any: what was saved, on the CPU
 
     Raises:
         ValueError: "... is a sound file, but its state is not one of this ...: ..."

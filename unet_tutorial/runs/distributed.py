@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from inspect import signature
+from typing import Any
 
 import numpy as np
 import torch
@@ -212,7 +213,7 @@ def any_process(
 
 # %% ../../nbs/workshop/runs/distributed.ipynb #objects
 def gather(
-    value,
+    value: Any,
 ) -> list:
     """Give each process what all of them have.
 
@@ -234,14 +235,14 @@ def gather(
 
 def of_first(
     function: Callable,
-):
+) -> Any:
     """Call a function in the first process; all get its result, or its error.
 
     Args:
         function: without arguments
 
     Returns:
-         what it returned there
+        Any: what it returned there
 
     Example:
         >>> from unet_tutorial.runs.distributed import of_first

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from copy import deepcopy
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -125,7 +126,7 @@ class Training(Step):
     Args:
         model: is trained in place; gives logits (B, K, h, w)
         optimizer: of the model's parameters
-        scheduler: of torch.optim.lr_scheduler; takes a step after each step
+        scheduler: of torch.optim.lr_scheduler; takes a step each step
         device: None: the fastest at hand
         amp: 16 bits where that is safe, see amp_type
         accumulate: batches that share a step of the optimizer
@@ -147,7 +148,7 @@ class Training(Step):
         self,
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
-        scheduler=None,
+        scheduler: Any = None,
         device: torch.device | str | None = None,
         amp: bool | str = False,
         accumulate: int = 1,

@@ -21,6 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -381,7 +382,7 @@ def crash_file(
 def tensorboard_writer(
     folder: Path,
     epoch: int,
-):
+) -> Any:
     """Open TensorBoard's writer, where it is installed.
 
     Args:
@@ -389,7 +390,7 @@ def tensorboard_writer(
         epoch: epochs that are done; later ones are forgotten
 
     Returns:
-         a SummaryWriter, or None
+        Any: a SummaryWriter, or None
 
     Example:
         >>> from unet_tutorial.runs.logbook import tensorboard_writer

@@ -18,7 +18,7 @@ from importlib.resources import files
 from inspect import signature
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import torch
 from torch import nn
@@ -473,7 +473,7 @@ def number_format(
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #json
 def as_dict(
-    record,
+    record: Any,
 ) -> dict:
     """Return a record as a dictionary.
 

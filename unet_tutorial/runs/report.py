@@ -71,7 +71,7 @@ def draw_progress(
     history: dict[str, list[float]],
     samples: list = (),
     watch: str = "pixel error",
-):
+) -> plt.Figure:
     """Draw the curves of a training, and its mistakes on a few images.
 
     Args:
@@ -80,7 +80,7 @@ def draw_progress(
         watch: what is drawn on the right, of the history
 
     Returns:
-         a matplotlib figure
+        plt.Figure: a matplotlib figure
 
     Example:
         >>> from unet_tutorial.runs.report import draw_progress

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -571,7 +572,7 @@ def resume_run(
     live: bool = False,
     report: Callable | None = None,
     announce: Callable | None = None,
-    **asked,
+    **asked: Any,
 ) -> dict[str, list[float]]:
     """Go on with a run where it stopped; on one kind of CPU, as if it had not.
 
@@ -621,7 +622,7 @@ def begin_or_resume(
     data: str | Path | Source | None,
     out: str | Path,
     device: str = "auto",
-    **options,
+    **options: Any,
 ) -> dict[str, list[float]]:
     """Begin a run, or go on with it if it has begun.
 

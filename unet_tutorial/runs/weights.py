@@ -16,6 +16,7 @@ from importlib.resources import files
 from inspect import signature
 from pathlib import Path
 from reprlib import repr as short
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -333,7 +334,7 @@ def _check_net(model: UNet) -> dict:  # its switches
 # %% ../../nbs/workshop/runs/weights.ipynb #pack-net
 def pack_net(
     model: UNet,
-    **notes,
+    **notes: Any,
 ) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Return what save_net writes; the tensors are those of the net, not copies.
 
@@ -365,7 +366,7 @@ def save_net(
     path: str | Path,
     model: UNet,
     overwrite: bool = False,
-    **notes,
+    **notes: Any,
 ) -> Path:
     """Write a U-Net to one file: weights, switches and notes.
 
