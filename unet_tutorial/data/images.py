@@ -495,7 +495,7 @@ def channels_last(
     given = shape[names.index("C")] if "C" in names else 1
     grey = {given, channels} == {1, 3} and "C" in names  # perhaps saved in colours
     if channels not in (None, given) and len(shape) > 2 and not grey:
-        found = f"an array {shape} with {given} channels"
+        found = f"an array {shape} with {given} channel{'s' * (given > 1)}"
         if names == "NHW":
             given = min(shape[0], shape[-1])
             found = f"an array {shape} without an axis of {channels}"
@@ -685,9 +685,13 @@ def check_channels(
     if (given, channels) == (3, 1):
         remedy = "save it in grey, or train with channels=3"
         raise BadFile(path, "is in colour, not in grey", remedy)
-    cause = f"does not have the {channels} channels that are expected"
+    cause = f"does not have the {_so_many(channels)} expected of it"
     remedy = f"channels={given} would read it; all images of a set have one number"
-    raise BadFile(path, cause, remedy, f"{given} channels")
+    raise BadFile(path, cause, remedy, _so_many(given))
+
+
+def _so_many(channels):
+    return "1 channel" if channels == 1 else f"{channels} channels"
 
 
 def _in_order(path, array, letters, channels):
@@ -695,18 +699,19 @@ def _in_order(path, array, letters, channels):
     try:
         return channels_last(array, channels, letters)
     except _Unfit as error:
-        cause = f"does not have the {channels} channels that are expected"
+        cause = f"does not have the {_so_many(channels)} expected of it"
         raise BadFile(path, cause, error.remedy, error.found) from None
     except ValueError as error:
         remedy = 'an image, or a stack of them, would work, such as axes="HWC"'
         raise BadFile(path, "holds no image", remedy, str(error)) from None
 
 
-def _check_single(count, path):
+def _check_single(count, path, grey=False):
     """Refuse a file of several pages where one is expected."""
     if count > 1:
-        remedy = "read_stack reads a TIFF; of others, save the page that counts. Or "
-        remedy += f"are they the channels of one image? channels={count} says so"
+        remedy = "read_stack reads a TIFF; of others, save the page that counts"
+        if grey and count < 20:
+            remedy += f". Are they one image's channels? channels={count} says so"
         raise BadFile(path, "has several pages", remedy, f"{count} pages")
 
 # %% ../../nbs/workshop/data/images.ipynb #common-channels
@@ -740,7 +745,7 @@ def common_channels(
     found = {}
     for path in paths:
         shape, count, _ = _head(path, channels, axes)
-        _check_single(count, path)
+        _check_single(count, path, grey=len(shape) == 2)
         given = shape[2] if len(shape) == 3 else 1
         check_channels(path, given, channels)
         found.setdefault(given, path)
@@ -753,6 +758,8 @@ def common_channels(
 # %% ../../nbs/workshop/data/images.ipynb #load-upright
 def _as_image(pixels, path):
     """Return a page (H, W) of any numbers as an image of 8, 16 or 32 bits."""
+    if pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.dtype == np.uint8:
+        return Image.fromarray(np.ascontiguousarray(pixels))
     if pixels.ndim == 3 and pixels.shape[2] == 3:
         remedy = "save it as 8-bit RGB; read_pixels reads it as it is"
         raise BadFile(path, "has colours of more than 8 bits", remedy)
@@ -815,7 +822,7 @@ def load_upright(
         return _as_image(np.asarray(array), path), array.shape[:2]
     if _is_tiff(path):
         with _open_pages(path) as pages:
-            _check_single(pages.count, path)
+            _check_single(pages.count, path, pages.head.photometric in _GREY)
             page = _decode(pages, 0)
             image = _as_image(page, path) if isinstance(page, np.ndarray) else page
             return image, pages.size(0)
@@ -830,14 +837,15 @@ def load_upright(
 def _check_range(pixels, fractions, value_range, path):
     """Refuse a missing or impossible value_range, and say what would work."""
     low, high = pixels.min(), pixels.max()
-    if value_range is None:
+    finite = np.isfinite([low, high]).all()
+    if value_range is None and finite:
         bottom, top = min(low, 0), high
         if not fractions:
             top = 2 ** int(high).bit_length() - 1
         remedy = "say what becomes 0 and 255, for all files: value_range=(low, high)"
         found = f"{low:g} to {high:g}; ({bottom:g}, {top:g}) would hold all"
         raise BadFile(path, "has more than 8 bits", remedy, found)
-    if not np.isfinite([low, high]).all() or not value_range[0] < value_range[1]:
+    if not finite or not value_range[0] < value_range[1]:
         remedy = "give finite values and a rising value_range"
         raise BadFile(path, "cannot be scaled", remedy, f"{low:g} to {high:g}")
 
@@ -1289,6 +1297,9 @@ def _npy_head(path):
     text, start, end = _npy_line(path)
     entries = dict(re.findall(_ENTRY, text))
     kind = re.fullmatch(_KIND, entries.get("descr", ""))
+    if len(entries) == 3 and not kind:
+        text = f"numbers of the type {entries['descr']}, not integers or floats"
+        raise BadFile(path, *_NPY, text)
     if len(entries) != 3 or not kind or not re.fullmatch(f"{{({_ENTRY}){{3}}}}", text):
         raise BadFile(path, *_NPY, f"its first line is {text!r:.60}")
     shape = tuple(int(n) for n in re.findall("[0-9]+", entries["shape"]))
@@ -1414,7 +1425,7 @@ def as_images(
 def _read_channels(path, size, value_range, channels, axes):
     """Read an image of any number of channels in 8 bits, each resized by itself."""
     shape, images, _ = _head(path, channels, axes)
-    _check_single(images, path)
+    _check_single(images, path, grey=len(shape) == 2)
     check_channels(path, shape[2] if len(shape) == 3 else 1, channels)
     pixels = as_images(path, channels, axes)[0][0]
     pixels = pixels[..., 0] if pixels.shape[2:] == (1,) else pixels
