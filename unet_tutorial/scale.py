@@ -85,7 +85,7 @@ def array_mean_and_std(
     """Return mean and deviation of all pixels, measured chunk by chunk.
 
     Args:
-        image: (H, W) or (C, H, W): a zarr or dask array, or the path of a zarr array
+        image: (H, W) or (C, H, W): zarr or dask array, or the path of a zarr array
         chunk: pixels of a task along each side
 
     Returns:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['lost_pixels', 'mirror_positions', 'read_window', 'tile_starts', 'mean_and_std', 'check_finite', 'eval_mode',
-           'ask_net', 'fact', 'TileRules', 'tile_rules', 'first_weight', 'check_net', 'check_image', 'ask_tiles',
+           'ask_net', 'first_weight', 'fact', 'TileRules', 'tile_rules', 'check_net', 'check_image', 'ask_tiles',
            'predict_tiled']
 
 # %% ../nbs/06_tiles.ipynb #72d0bb04
@@ -239,6 +239,25 @@ def ask_net(
     return logits.to(torch.promote_types(logits.dtype, torch.float32))  # no halves
 
 # %% ../nbs/06_tiles.ipynb #a9a9026b
+def first_weight(
+    model: torch.nn.Module,
+) -> torch.Tensor:
+    """Return a tensor of a net, to take its number type and its device from.
+
+    Args:
+        model: with or without parameters
+
+    Returns:
+        torch.Tensor: floats; of a net without any, an empty one on the CPU
+
+    Example:
+        >>> from unet_tutorial.tiles import first_weight
+        >>> assert first_weight(net).dtype == torch.float32
+    """
+    tensors = chain(model.parameters(), model.buffers())
+    return next((x for x in tensors if x.is_floating_point()), torch.empty(0))
+
+
 def _native(window):
     """Return a window whose bytes are in the order of this machine."""
     if torch.is_tensor(window):
@@ -332,25 +351,6 @@ def tile_rules(
         return TileRules(margin, fact(model, "multiple"), None)
     depth = fact(model, "depth", 4)
     return TileRules(lost_pixels(depth), 2**depth, depth)
-
-
-def first_weight(
-    model: torch.nn.Module,
-) -> torch.Tensor:
-    """Return a tensor of a net, to take its number type and its device from.
-
-    Args:
-        model: with or without parameters
-
-    Returns:
-        torch.Tensor: floats; of a net without any, an empty one on the CPU
-
-    Example:
-        >>> from unet_tutorial.tiles import first_weight
-        >>> assert first_weight(net).dtype == torch.float32
-    """
-    tensors = chain(model.parameters(), model.buffers())
-    return next((x for x in tensors if x.is_floating_point()), torch.empty(0))
 
 
 def check_net(

@@ -220,10 +220,10 @@ def _check_out(out, image, classes):
         )
     if kind.kind in "iu" and np.iinfo(kind).max < classes - 1:
         raise ValueError(f"out is {kind}, {classes} classes need a larger type")
-    if not out.flags.writeable:
-        raise ValueError("out is read-only; an array of your own would work")
     if np.may_share_memory(out, image):
         raise ValueError("out lies in the image; another array would work")
+    if not out.flags.writeable:
+        raise ValueError("out is read-only; an array of your own would work")
 
 # %% ../../nbs/workshop/data/slides.ipynb #likeliest
 def likeliest(
