@@ -28,6 +28,7 @@ from unet_tutorial.tiles import (
     read_window,
     tile_rules,
     tile_starts,
+    usable_std,
 )
 
 # %% ../nbs/22_scale.ipynb #open
@@ -110,7 +111,7 @@ def array_mean_and_std(
     )
     total = parts.sum((1, 2)).compute()  # (2,)
     mean, square = (total / np.prod(image.shape, dtype=float)).tolist()
-    return mean, max(square - mean**2, 1e-12) ** 0.5
+    return mean, usable_std(mean, max(square - mean * mean, 0) ** 0.5, 1e-7)
 
 # %% ../nbs/22_scale.ipynb #overlap
 def _overlap(model):
