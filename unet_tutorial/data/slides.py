@@ -25,6 +25,7 @@ from unet_tutorial.tiles import (
     fact,
     read_window,
     tile_rules,
+    usable_std,
 )
 
 # %% ../../nbs/workshop/data/slides.ipynb #measure-code
@@ -52,10 +53,11 @@ def slide_mean_and_std(
     for top in range(0, image.shape[-2], 64):
         rows = np.asarray(image[..., top : top + 64, :], np.float64)
         check_finite(rows, top)
-        total += rows.sum(), np.square(rows).sum()
+        with np.errstate(over="ignore"):  # said by usable_std
+            total += rows.sum(), np.square(rows).sum()
         _release(image)
     mean, square = (total / np.prod(image.shape)).tolist()
-    return mean, max(square - mean**2, 1e-12) ** 0.5  # a constant image: not 0
+    return mean, usable_std(mean, max(square - mean * mean, 0) ** 0.5, 1e-7)
 
 # %% ../../nbs/workshop/data/slides.ipynb #standardised-code
 def _two_numbers(standardise):
@@ -220,10 +222,10 @@ def _check_out(out, image, classes):
         )
     if kind.kind in "iu" and np.iinfo(kind).max < classes - 1:
         raise ValueError(f"out is {kind}, {classes} classes need a larger type")
-    if not out.flags.writeable:
-        raise ValueError("out is read-only; an array of your own would work")
     if np.may_share_memory(out, image):
         raise ValueError("out lies in the image; another array would work")
+    if not out.flags.writeable:
+        raise ValueError("out is read-only; an array of your own would work")
 
 # %% ../../nbs/workshop/data/slides.ipynb #likeliest
 def likeliest(
