@@ -69,7 +69,7 @@ class ExpansivePath(nn.Module):
         self.steps = nn.ModuleList(steps)
 
     def forward(self, maps: list[Tensor]) -> Tensor:
-        """Join the maps of all levels to one (B, 64, h, w): H - 184, padded H."""
+        """Join the maps to one (B, 64, h, w): H - 184 at depth 4; padded: H."""
         x = maps[-1]
         for level, up in enumerate(self.steps, 2):
             x = up(x, maps[-level])  # twice the size, less 4; half the channels
@@ -132,7 +132,7 @@ class UNet(Changeable):
         init_weights(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to logits (B, K, h, w): at depth 4 H - 184, padded H."""
+        """Map (B, C, H, W) to logits (B, K, h, w): H - 184 at depth 4; padded: H."""
         if not torch.jit.is_scripting():
             _check_input(x, self)
         return self.last(self.expansive(self.contracting(x)))

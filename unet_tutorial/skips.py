@@ -28,7 +28,7 @@ class Down(nn.Module):
         self.conv = DoubleConv(in_channels, out_channels, padding, norm, residual)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to (B, 2 C, H / 2 - 4, W / 2 - 4)."""
+        """Map (B, C, H, W) to (B, 2 C, H / 2 - 4, W / 2 - 4); padded: ceil(H / 2)."""
         x = self.pool(x)  # (B, C, H / 2, W / 2)
         return self.conv(x)  # (B, 2 C, H / 2 - 4, W / 2 - 4)
 
@@ -98,7 +98,7 @@ class Up(nn.Module):
         self.conv = DoubleConv(joined, out_channels, padding, norm, residual)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        """Join x (B, C, h, w) and skip (B, C / 2, H, W) to (B, C / 2, 2h - 4, ...)."""
+        """Join (B, C, h, w) and skip (B, C / 2, H, W): 2 h - 4 rows; padded: H."""
         x = self.relu(self.up(x))  # (B, C / 2, 2 h, 2 w)
         if self.padding == 0:
             skip = _crop_equally(skip, x)  # (B, C / 2, 2 h, 2 w)

@@ -65,7 +65,8 @@ def _set(into, tree, path):
         if isinstance(error, torch.cuda.OutOfMemoryError) or not misfit:
             raise  # the device has a problem, not the file
         what = f"{path} is a sound file, but its state is not one of this"
-        raise ValueError(f"{what} {type(into).__name__}: {error}") from error
+        text = str(error)[:2000]  # it may repeat what a stranger wrote
+        raise ValueError(f"{what} {type(into).__name__}: {text}") from error
 
 # %% ../../nbs/workshop/runs/checkpoint.ipynb #pack-state
 def pack_state(
