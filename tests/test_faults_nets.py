@@ -252,24 +252,59 @@ def long_notes(folder):
     assert not list(folder.iterdir())
 
 
+def only_value_errors(path, contents, loads):
+    "Whether each of these files is refused by its name, or as it was."
+    begin = time.perf_counter()
+    for content in contents:
+        path.write_bytes(content)
+        for load in loads:
+            try:
+                load(path)
+            except ValueError as error:
+                assert path.name in str(error) and len(str(error)) < 1000
+            else:
+                raise AssertionError(f"accepted: {content[:2000]!r}")
+    assert time.perf_counter() - begin < 60
+
+
 def shuffled(folder):
-    "Bytes and characters of whole files, changed at random: never another error."
+    "Bytes of a whole file, changed at random: never another error."
     draw, path = random.Random(0), folder / "net.safetensors"
     whole = lying(folder, notes={"size": [32, 32]}).read_bytes()
     length = int.from_bytes(whole[:8], "little")
-    begin = time.perf_counter()
-    for _ in range(1000):
+    contents, marks = [], [0, 255, *b'0919{}[]",:-e']
+    for _ in range(2000):
         broken = bytearray(whole)
         for _ in range(draw.choice([1, 1, 2, 8])):
             place = draw.choice([draw.randrange(8), draw.randrange(length + 8)])
-            broken[place] = draw.choice(
-                [0, 255, draw.randrange(256), *b'0919{}[]",:-e']
-            )
-        if broken != whole:
-            path.write_bytes(broken)
-            for load in (load_net, load_state):
-                refused(partial(load, path), "net.safetensors")
-    assert time.perf_counter() - begin < 60
+            broken[place] = draw.choice([*marks, draw.randrange(256)])
+        contents.append(bytes(broken))
+    contents = [broken for broken in contents if broken != whole]
+    only_value_errors(path, contents, [load_net, load_state])
+
+
+def rewritten(folder):
+    "Entries of the header exchanged at random, in sound JSON: never another error."
+    draw, path = random.Random(0), folder / "net.safetensors"
+    whole = lying(folder).read_bytes()
+    length = int.from_bytes(whole[:8], "little")
+    contents = []
+    for _ in range(1000):
+        entries = json.loads(whole[8 : 8 + length])
+        name = draw.choice(list(entries))
+        entry = entries[name]
+        field = draw.choice(list(entry))
+        before, value = entry[field], draw.choice([*VALUES, [2**62, 4], [0, 2**40]])
+        if value == before:
+            continue
+        if draw.random() < 0.7:
+            entry[field] = value
+        else:  # an entry that is none
+            entries[draw.choice([name, "x"])] = value
+        header = json.dumps(entries).encode()
+        body = whole[8 + length :]
+        contents.append(len(header).to_bytes(8, "little") + header + body)
+    only_value_errors(path, contents, [load_net, load_state])
 
 
 VALUES = [0, -1, 1, 2, 10**30, 1e308, float("nan"), float("inf"), "", "1", "x" * 9999]
@@ -396,6 +431,7 @@ CASES: dict[str, Callable[[Path], None]] = {
     "a pickle under another name": pickles,
     "a device instead of a file": no_file,
     "bytes changed at random": shuffled,
+    "entries of the header changed at random": rewritten,
     "switches and notes changed at random": mutated,
     # the state of a training
     "a state that is no JSON": state_tree("{", "damaged"),
