@@ -43,6 +43,7 @@ _From0 = Annotated[int, "a whole number from 0 on", lambda x: x >= 0]
 _Above0 = Annotated[float, "a number above 0", lambda x: 0 < x < math.inf]
 _Amount = Annotated[float, "a number from 0 on", lambda x: 0 <= x < math.inf]
 _Share = Annotated[float, "a number from 0 to below 1", lambda x: 0 <= x < 1]
+_Part = Annotated[float, "a number from 0 to 1", lambda x: 0 <= x <= 1]
 _Size = Annotated[tuple, "two whole numbers", lambda x: [*map(type, x)] == [int, int]]
 _Indices = Annotated[tuple, "numbers of images", lambda x: {*map(type, x)} <= {int}]
 _Betas = Annotated[
@@ -150,7 +151,7 @@ class Augment:
     shift: _Share | None = None  # share of the sides, at most
     grey: _Share | None = None  # share by which the contrast changes, at most
     noise: _Share | None = None  # standard deviation, as a share of white
-    bent: _Share | None = None  # of photographs: the share that is bent
+    bent: _Part | None = None  # of photographs: the share that is bent
     light: _Share | None = None  # of photographs: contrast and brightness, at most
     hue: _Amount | None = None  # degrees on the circle of colours, at most
     saturation: _Share | None = None  # share by which colours grow or fade, at most
