@@ -8,7 +8,9 @@ DIR is searched for the data set; the default is the folder named by UNET_DATA. 
 evaluate` after it. The net that is measured is that of the epoch that did best on these
 same images, so the value is a little too good. `--out RUN` keeps the run, `--views 2`
 averages over an image and its mirror image. The last two lines are CSV: what was
-measured, with which command, seed, device and versions.
+measured, with which command, seed, device and versions. (The row `cars` of
+results/real.csv is of a time when the command changed photographs by `car_pipeline` of
+`data.pipelines`; now it does so by `PhotoChanges`.)
 """
 
 import argparse

@@ -6,6 +6,8 @@ import pickle
 import random
 import subprocess
 import sys
+from contextlib import nullcontext
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -22,7 +24,10 @@ from unet_tutorial.data.photo_changes import PhotoChanges, colour_matrix
 from unet_tutorial.data.photos import ImagePairs
 from unet_tutorial.data.pipelines import car_pipeline
 from unet_tutorial.data.tissue import TissueChanges, change_image, change_window
-from unet_tutorial.runs.recipes import Augment, read_recipe
+from unet_tutorial.runs import report
+from unet_tutorial.runs.recipes import Augment, Net, read_recipe
+from unet_tutorial.runs.run import resume_run, train_run
+from unet_tutorial.synthetic import write_carvana
 
 CHANGES = [PhotoChanges, TissueChanges]
 STILL = {"std": 0, "turn": 0, "zoom": 0, "shift": 0}
@@ -461,3 +466,53 @@ def test_prose_and_table_of_what_it_costs_agree():
     lowest = min(small["lowest"], large["lowest"])
     highest = max(small["highest"], large["highest"])
     assert f"went from {lowest} to {highest}" in text
+
+
+# Runs
+
+
+class Stop(Exception):
+    pass
+
+
+def stop(training, row):
+    if training.step == 3:
+        raise Stop
+
+
+@pytest.fixture
+def train_cars(tmp_path, monkeypatch):
+    "Train on drawn cars for some steps; draw nothing."
+    monkeypatch.setattr(report, "draw_run", lambda *args: b"")
+    write_carvana(tmp_path / "cars", cars=2, size=(64, 96))
+    net = Net(4, 2, 1, "batch", 0.0)
+    options = {"tile": 64, "batch": 2, "amp": False, "accumulate": 1}
+    small = replace(read_recipe("modern"), net=net, **options)
+
+    how = {"size": (32, 48), "steps": 6, "held_out": 1, "device": "cpu"}
+
+    def train(name, stopped=False, **values):
+        more = {"report": stop, "save_every": 0, "workers": 1} if stopped else {}
+        given = "carvana", tmp_path / "cars", tmp_path / name, replace(small, **values)
+        with pytest.raises(Stop) if stopped else nullcontext():
+            train_run(*given, **how, **more)
+
+    return train
+
+
+def test_a_run_on_photographs_goes_on_exactly(tmp_path, train_cars):
+    train_cars("whole"), train_cars("parts", stopped=True)
+    resume_run(tmp_path / "parts", device="cpu")
+    for name in ("last.safetensors", "history.csv"):
+        one, two = (tmp_path / run / name for run in ("whole", "parts"))
+        assert one.read_bytes() == two.read_bytes(), name
+
+
+def test_a_plan_that_an_older_version_wrote_goes_on(tmp_path, train_cars):
+    train_cars("old", True, augment=Augment("photographs", std=3.0))
+    path = tmp_path / "old" / "recipe.json"
+    values = json.loads(path.read_text())
+    values["recipe"]["augment"] = {"name": "photographs", "std": 3.0}
+    path.write_text(json.dumps(values))
+    history = resume_run(tmp_path / "old", device="cpu")
+    assert len(history["train_loss"]) >= 1
