@@ -10,6 +10,7 @@ __all__ = ['launched', 'world_size', 'rank', 'is_first', 'own_device', 'joined',
 # %% ../../nbs/workshop/runs/distributed.ipynb #imports
 import hashlib
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from inspect import signature
@@ -50,25 +51,7 @@ def is_first() -> bool:  # also before they are joined
     alone = world_size() == 1 and launched()
     return os.environ["RANK"] == "0" if alone else rank() == 0
 
-# %% ../../nbs/workshop/runs/distributed.ipynb #own-device
-def own_device(
-    device: torch.device,  # of a kind that every process has
-) -> torch.device:  # on CUDA the card with the number that torchrun gave
-    """Return the device of this process."""
-    if not launched() or device.type == "cpu":
-        return device
-    if device.type != "cuda":
-        text = "takes one process only; device='cpu' would work"
-        raise ValueError(f"torch joins processes on CPUs and CUDA; {device} {text}")
-    if device.index is not None and os.environ.get("LOCAL_WORLD_SIZE", "1") != "1":
-        text = "is one card for several processes; device='cuda' would work"
-        raise ValueError(f"{device} {text}: then each takes its own")
-    if device.index is None:
-        device = pick_device(f"cuda:{os.environ['LOCAL_RANK']}")
-    torch.cuda.set_device(device)
-    return device
-
-# %% ../../nbs/workshop/runs/distributed.ipynb #joined
+# %% ../../nbs/workshop/runs/distributed.ipynb #meet
 _ENDED = "another process of this run has ended, and its own message says why. The "
 _ENDED += "state that was saved last is whole: resume the run to go on from there"
 
@@ -94,10 +77,31 @@ def _is_said(error, store):
     """Tell whether another process has already ended with the same message."""
     key = hashlib.sha256(f"{type(error)} {error}".encode()).hexdigest()
     with suppress(Exception):  # the place where they met has gone
+        end = time.monotonic() + (0 if is_first() else 1)  # the first should speak
+        while time.monotonic() < end and not store.check([key]):
+            time.sleep(0.05)
         return store.add(key, 1) > 1
     return False
 
+# %% ../../nbs/workshop/runs/distributed.ipynb #own-device
+def own_device(
+    device: torch.device,  # of a kind that every process has
+) -> torch.device:  # on CUDA the card with the number that torchrun gave
+    """Return the device of this process."""
+    if not launched() or device.type == "cpu":
+        return device
+    if device.type != "cuda":
+        text = "takes one process only; device='cpu' would work"
+        raise ValueError(f"torch joins processes on CPUs and CUDA; {device} {text}")
+    if device.index is not None and os.environ.get("LOCAL_WORLD_SIZE", "1") != "1":
+        text = "is one card for several processes; device='cuda' would work"
+        raise ValueError(f"{device} {text}: then each takes its own")
+    if device.index is None:
+        device = pick_device(f"cuda:{os.environ['LOCAL_RANK']}")
+    torch.cuda.set_device(device)
+    return device
 
+# %% ../../nbs/workshop/runs/distributed.ipynb #joined
 @contextmanager
 def joined(
     device: torch.device,  # of this process, see own_device

@@ -296,7 +296,7 @@ class Plan:
         limits = {name: getattr(self, name) for name in ("epochs", "steps", "minutes")}
         given = [f"{name}={x}" for name, x in limits.items() if x is not None]
         if len(given) != 1:
-            text = "one of them (epochs, steps, minutes), above 0, says how long a run is"
+            text = "one of them (epochs, steps, minutes), above 0, says how long it is"
             raise ValueError(f"{', '.join(given) or 'no length'}: {text}")
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #settle

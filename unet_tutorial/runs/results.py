@@ -43,7 +43,7 @@ def read_results(
     except (ValueError, csv.Error) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
     if not rows or any(None in row or None in row.values() for row in rows):
-        text = "names in the first line, and a value for each in every other, would work"
+        text = "names in the first line, a value for each in the others, would work"
         raise ValueError(f"{path} is damaged: {text}")
     return rows
 
