@@ -192,7 +192,7 @@ def lost(folder):
 
 
 def _child(work, log):
-    "Work alone in a group of processes, with one thread; what is printed goes to a file."
+    "Work alone in a group of processes, in one thread; what is printed is in a file."
     os.setpgid(0, 0)
     with open(log, "ab", 0) as file:
         os.dup2(file.fileno(), 1)

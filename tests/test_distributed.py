@@ -354,3 +354,17 @@ def test_begin_or_resume(cars, monkeypatch, capsys):
     assert (cars / "alone" / "last.safetensors").read_bytes() == before
     assert cli.main([*words, "--seed", "7"]) == 1
     assert "begun with seed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--kind", "carvana", "--data", "nowhere"], "error: nowhere is not a folder"),
+        (["--kind", "fmri"], "invalid choice: 'fmri'"),
+    ],
+)
+def test_an_error_that_all_have_is_told_once(cars, words, text):
+    words = ["-m", "unet_tutorial", "train", *words, "--out", "none", "--device", "cpu"]
+    ((status, told),) = finish([torchrun(cars, *words)])
+    assert status != 0 and told.count(text) == 1, told
+    assert "process 1: error" not in told and not (cars / "none").exists()

@@ -10,7 +10,7 @@ import tempfile
 import time
 import warnings
 import zipfile
-from contextlib import contextmanager, redirect_stderr, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -24,7 +24,8 @@ from processes import forked
 from samples import names, without_id
 
 from unet_tutorial import cli
-from unet_tutorial.data.loader import make_loader
+from unet_tutorial.data.loader import end_workers, make_loader
+from unet_tutorial.data.photos import ImagePairs
 from unet_tutorial.runs import logbook, owner, report, results
 from unet_tutorial.runs.checkpoint import load_state
 from unet_tutorial.runs.recipes import Net, as_dict, read_plan, read_recipe
@@ -34,7 +35,7 @@ from unet_tutorial.runs.run import (
     resume_run,
     train_run,
 )
-from unet_tutorial.runs.weights import load_net
+from unet_tutorial.runs.weights import load_net, read_tensors, write_tensors
 
 HERE = Path(__file__).parent
 NET = Net(base_channels=1, depth=1, padding=1, norm="batch", dropout=0.3)
@@ -345,8 +346,6 @@ def a_net_of_another_epoch_of_the_same_run(folder):
 def a_net_whose_numbers_are_not_in_the_history(folder):
     out = stopped(folder / "run")
     path = out / "best.safetensors"
-    from unet_tutorial.runs.weights import read_tensors, write_tensors
-
     texts, tensors = read_tensors(path)
     notes = json.loads(texts["notes"])
     notes["measured"]["dice"] = 0.99
@@ -704,7 +703,7 @@ def masks_that_have_moved_alone(folder):
 
 @case
 def masks_that_were_named_from_another_folder(folder):
-    images, _ = data(folder)
+    data(folder)
     before = Path.cwd()
     try:
         os.chdir(folder)
@@ -738,6 +737,32 @@ def a_full_disk_while_a_run_saves(folder):
         patches[0].stop()
     assert owner.LOCK not in names(out)
     assert resume(out) == [] and same(out, Path(_made(0).name, "run"))
+
+
+@case
+def a_disk_on_which_small_files_still_fit(folder):
+    if not POSIX:
+        return
+    import resource
+
+    def work():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+        try:
+            train(folder / "run", folder, save_every=1e9)
+        except OSError as error:
+            print(error)
+            return 7
+        return 0
+
+    data(folder)
+    with forked(work, folder / "log") as child:
+        child.join(20)
+        assert child.exitcode == 7
+    told = (folder / "log").read_text()
+    assert "state.safetensors is too large" in told and "--resume" in told
+    assert {"best.safetensors", "last.safetensors"} <= {*names(folder / "run")}
+    assert not [name for name in names(folder / "run") if "part" in name]
+    assert fits(resume(folder / "run"), "no state.safetensors", "begins anew")
 
 
 @case
@@ -783,8 +808,8 @@ def pictures_that_cannot_be_written(folder):
 # Signals
 
 
-def ended(folder, *signals, workers=0, pause=0.0, group=True):
-    "Send signals to a long run; return its exit status, how long it took, what it said."
+def ended(folder, *signals, workers=0):
+    "Send signals to a long run; its exit status, how long it took, what it said."
     out, log = folder / "run", folder / "log"
     with forked(long(out, workers=workers, save_every=1e9), log) as child:
         wait_for(lambda: log.exists() and (out / "environment.json").exists())
@@ -792,8 +817,7 @@ def ended(folder, *signals, workers=0, pause=0.0, group=True):
         time.sleep(0.3)
         start = time.monotonic()
         for number in signals:
-            (os.killpg if group else os.kill)(child.pid, number)
-            time.sleep(pause)
+            os.killpg(child.pid, number)
         child.join(20)
         assert not child.is_alive()
         return child.exitcode, time.monotonic() - start, log.read_text()
@@ -864,8 +888,6 @@ def a_killed_worker_ends_a_run_with_a_sentence(folder):
 
 @case
 def workers_end_although_one_is_stopped(folder):
-    from unet_tutorial.data.loader import end_workers
-
     if not POSIX:
         return
     images = torch.utils.data.TensorDataset(torch.zeros(8, 1))
@@ -885,8 +907,6 @@ def workers_end_although_one_is_stopped(folder):
 @case
 def an_interrupted_run_that_waited_for_data_goes_on_exactly(folder):
     whole, out = Path(_made(0).name, "run"), folder / "run"
-
-    from unet_tutorial.data.photos import ImagePairs
 
     honest, seen = ImagePairs.__getitem__, []
 
@@ -940,8 +960,6 @@ def a_kind_that_the_data_are_not(folder):
 
 @case
 def help_tells_the_exit_statuses(folder):
-    from contextlib import redirect_stdout
-
     for words in (["--help"], ["train", "--help"]):
         told = StringIO()
         with redirect_stdout(told):
