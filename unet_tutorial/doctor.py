@@ -245,7 +245,7 @@ def usable_cores() -> float:  # such as 2.0
     affinity = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
     cores = float(len(affinity(0)))
     with suppress(OSError, ValueError):
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text("ascii").split()
         cores = min(cores, int(quota) / int(period))
     return cores
 

@@ -6,6 +6,7 @@
 __all__ = ['SeededSampler', 'reseed', 'Seeded', 'make_loader', 'pick_workers']
 
 # %% ../../nbs/workshop/data/loader.ipynb #imports
+import multiprocessing
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from numbers import Integral
+from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -143,6 +145,30 @@ class _Loader(DataLoader):
         finally:
             del failure  # which knows this frame
 
+# %% ../../nbs/workshop/data/loader.ipynb #again
+def _run_again(context=None):
+    """Return the script that every worker would run again, or None: all is well."""
+    method = getattr(context, "get_start_method", lambda: context)()
+    method = method or multiprocessing.get_start_method(allow_none=True)
+    method = method or multiprocessing.get_all_start_methods()[0]  # the default
+    main = sys.modules["__main__"]
+    script = getattr(main, "__file__", None)
+    if method == "fork" or not script or getattr(main, "__spec__", None):
+        return None  # a copy; a notebook; or `python -m`, which is imported by name
+    try:
+        text = Path(script).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    return None if "__name__" in text else script
+
+
+def _check_guard(workers, context):
+    """Raise a RuntimeError if workers would do again all that the script does."""
+    if workers and (script := _run_again(context)):
+        guard = 'put what it does under `if __name__ == "__main__":`'
+        text = f"{script} is run again by each of {workers} workers"
+        raise RuntimeError(f"{text}: {guard}, or take workers=0")
+
 # %% ../../nbs/workshop/data/loader.ipynb #0110b980
 def _calm(then, worker_id):
     """Prepare a worker process, then do what the caller wants done in it."""
@@ -161,6 +187,7 @@ def make_loader(
     **options,  # of torch's DataLoader; its worker_init_fn runs after ours
 ) -> DataLoader:  # its set_epoch(epoch) also reaches sampler and data set
     """Return a loader whose batches depend on seed and epoch, not on its workers."""
+    _check_guard(workers, options.get("multiprocessing_context"))
     ours = {
         "sampler": SeededSampler(len(dataset), seed, shuffle),
         "num_workers": workers,
@@ -175,7 +202,7 @@ def pick_workers(
     device: torch.device | str,  # on which the net learns
 ) -> int:  # processes that read ahead
     """Choose how many workers a loader gets: none beside a CPU, up to 8 beside CUDA."""
-    if torch.device(device).type != "cuda":
+    if torch.device(device).type != "cuda" or _run_again():
         return 0
     known = hasattr(os, "sched_getaffinity")  # not on macOS and Windows
     cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
