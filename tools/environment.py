@@ -157,7 +157,7 @@ def tell(line):
 
 def main():
     "Check, create, install, stamp; or nothing at all when the stamp is right."
-    venv = Path(sys.argv[1])
+    venv = Path(os.path.abspath(sys.argv[1]))  # pip runs in another folder
     settings = read_settings()
     set_up(venv, settings)
     for group in sys.argv[2:]:

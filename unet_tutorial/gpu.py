@@ -314,7 +314,10 @@ def largest_batch(
 
     fitting, too_large = 0, 1
     while fits(too_large):
-        fitting, too_large = too_large, 2 * too_large
+        if too_large > 10**6:
+            text = f"{gib:g} GiB hold more than a million tiles"
+            raise ValueError(f"{text}; if these are bytes, give gib=bytes / 2**30")
+        fitting, too_large = too_large, 8 * too_large
     while too_large - fitting > 1:
         middle = (fitting + too_large) // 2
         if fits(middle):
