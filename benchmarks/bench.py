@@ -423,10 +423,9 @@ def show(table):
         ratio = f"{row['value']} {ratio}" if "value" in row else ratio
         share = f"{row['share']} %" if "share" in row else ""
         how = f"{row.get('format', '')} {row.get('layout', '')}"
-        line = (
-            f"{row['what']:<24}{row['who']:<40}{value:>12}{ratio:>16}{share:>7} {how}"
-        )
-        print(line, flush=True)
+        words = f"{row['what']:<23}", f"{row['who']:<34}"
+        numbers = f"{value:>12}", f"{ratio:>19}", f"{share:>6}"
+        print(*words, *numbers, how, flush=True)
 
 
 @dataclass

@@ -276,3 +276,14 @@ def test_a_small_run_writes_rows_whose_ratios_are_right(tmp_path):
         here = [row for row in csv.DictReader(file) if row["processor"] != "any"]
     notes = {row["who"]: row.get("note") for row in here}
     assert notes == {"plain": "", "CUDA graph": "not yet measured: needs a GPU"}
+
+
+def test_columns_do_not_run_together(capsys):
+    row = {"what": "limit", "who": "JPEG decoding", "seconds": "0.0004741"}
+    row |= {"value": "2.11e+03", "unit": "images/s"}
+    bench.show([row, row | {"what": "w" * 40, "who": "v" * 50, "value": "1" * 30}])
+    for line in capsys.readouterr().out.splitlines():
+        assert " 0.0004741 s " in line and " images/s" in line
+        words = line.split()
+        assert words[-1] == "images/s" and not words[-2].startswith("s")
+        assert "s" * 2 not in line and "wv" not in line and "v0" not in line

@@ -338,6 +338,8 @@ def test_the_largest_batch_fits_and_one_more_does_not():
     assert largest_batch(net, 32, (need(3) - 1) / 2**30) == 2
     assert largest_batch(net, 32, (need(1) - 1) / 2**30) == 0
     assert largest_batch(net, 32, need(2) / 2**30, amp=torch.bfloat16) > 2
+    with pytest.raises(ValueError, match="bytes / 2\\*\\*30"):
+        largest_batch(net, 32, 80 * 2**30)  # bytes of a card, taken for GiB
 
 
 # Memory for time

@@ -700,6 +700,40 @@ def test_an_interrupted_install_leaves_no_stamp(tmp_path, monkeypatch):
     environment.main()  # the stamp is right: nothing is installed
 
 
+def test_a_relative_environment_is_the_same_from_every_folder(tmp_path, monkeypatch):
+    seen = []
+    (tmp_path / "clone").mkdir()
+    monkeypatch.chdir(tmp_path / "clone")
+    monkeypatch.setattr(sys, "argv", ["environment.py", "../env", "bench"])
+    monkeypatch.setattr(environment, "set_up", lambda venv, _: seen.append(venv))
+    monkeypatch.setattr(
+        environment, "install_group", lambda venv, *_: seen.append(venv)
+    )
+    environment.main()
+    assert seen == [tmp_path / "env"] * 2
+
+
+def test_commands_run_from_an_environment_beside_the_clone(tmp_path):
+    """`make VENV=../env` starts a Python by a relative name, and that starts others."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", "env"], cwd=tmp_path)
+    (tmp_path / "clone").mkdir()
+    lines = f"import sys; sys.path.insert(0, {str(ROOT / 'tools')!r})\n"
+    lines += "import os, subprocess, check, course\n"
+    lines += "os.chdir('/')\n"
+    lines += "assert os.path.isabs(str(check.TOOLS)), check.TOOLS\n"
+    lines += "subprocess.run([sys.executable, '-c', 'print(7)'], cwd='/', check=True)\n"
+    python = environment.python_of(Path("..") / "env")
+    env = dict(os.environ, PYTHONPATH=os.pathsep.join(filter(None, sys.path)))
+    done = subprocess.run(
+        [str(python), "-c", lines],
+        cwd=tmp_path / "clone",
+        env=env,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip() == "7", done.stderr
+
+
 def test_a_group_that_cannot_be_installed_stops_nothing(tmp_path, monkeypatch, capsys):
     settings, asked = {"bench_requirements": "monai>=1.4 other"}, []
 

@@ -70,13 +70,15 @@ def make_twin(
 ):  # Path of the twin's Python
     "The environment with Colab's versions, made once."
     twin, done = venv / "bin" / "python", venv / "colab.txt"
-    if done.exists() and done.read_text() == PINS.read_text():
+    if done.exists() and done.read_text(encoding="utf-8") == PINS.read_text(
+        encoding="utf-8"
+    ):
         return twin
     print(f"making a twin of Colab in {venv}: some gigabytes, some minutes", flush=True)
     shutil.rmtree(venv, ignore_errors=True)
     subprocess.run([python, "-m", "venv", str(venv)], check=True)
     subprocess.run([str(twin), "-m", "pip", "install", "-q", "-r", PINS], check=True)
-    done.write_text(PINS.read_text())
+    done.write_text(PINS.read_text(encoding="utf-8"), encoding="utf-8")
     return twin
 
 

@@ -93,7 +93,7 @@ def start_client(
     manager = AsyncKernelManager(
         kernel_spec_manager=ThisPython(),
         connection_file=f"{private}/kernel.json",
-        transport="ipc",
+        transport="tcp" if os.name == "nt" else "ipc",  # ipc: no port, so no clash
     )
     resources = {"metadata": {"path": str(folder)}}
     return NotebookClient(notebook, km=manager, resources=resources)

@@ -57,7 +57,7 @@ def key_of(settings, version):  # str
 
 def python_of(venv):  # Path
     "The interpreter of a virtual environment."
-    return venv / "bin" / "python"
+    return venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
 def version_of(venv):  # str such as "3.11", or None
@@ -111,12 +111,12 @@ def install_group(venv, settings, group):
     "Install an optional group of packages; without a network, say what is missing."
     needs = settings[group + "_requirements"]
     stamp = venv / f"unet_tutorial.{group}.stamp"
-    if stamp.exists() and stamp.read_text() == needs:
+    if stamp.exists() and stamp.read_text(encoding="utf-8") == needs:
         return
     print(f"Installing {needs}", flush=True)
     log = venv / f"install.{group}.log"
     if pip_install(venv, log, needs.split()) == 0:
-        stamp.write_text(needs)
+        stamp.write_text(needs, encoding="utf-8")
         return
     print(
         f"setup: pip could not install {needs}; what it said is in {log}. What needs "
@@ -157,7 +157,7 @@ def tell(line):
 
 def main():
     "Check, create, install, stamp; or nothing at all when the stamp is right."
-    venv = Path(sys.argv[1])
+    venv = Path(os.path.abspath(sys.argv[1]))  # pip runs in another folder
     settings = read_settings()
     set_up(venv, settings)
     for group in sys.argv[2:]:
@@ -168,7 +168,11 @@ def set_up(venv, settings):
     "Make the environment unless it is there, with all that the course needs."
     stamp = venv / "unet_tutorial.stamp"
     version = version_of(venv)
-    if version and stamp.exists() and stamp.read_text() == key_of(settings, version):
+    if (
+        version
+        and stamp.exists()
+        and stamp.read_text(encoding="utf-8") == key_of(settings, version)
+    ):
         return
     if version is None:
         if (venv / "pyvenv.cfg").exists():
@@ -182,7 +186,7 @@ def set_up(venv, settings):
         stamp.unlink()
     install(venv)
     partial = stamp.with_suffix(".partial")
-    partial.write_text(key_of(settings, version))
+    partial.write_text(key_of(settings, version), encoding="utf-8")
     partial.replace(stamp)
 
 
