@@ -72,11 +72,38 @@ def _one_or_stack(image, channels, axes):
 
 
 def take_images(
-    image: Images,  # of one image or of a stack; or a list of images
-    channels: int,  # of each image: those that the net takes
-    axes: str | None = None,  # a letter per axis, such as "CHW"; None: by `channels`
-) -> tuple[list[np.ndarray], str]:  # (H, W) or (H, W, C); "one", "stack" or "list"
-    """Take whatever holds images for a list of arrays."""
+    image: Images,
+    channels: int,
+    axes: str | None = None,
+) -> tuple[list[np.ndarray], str]:
+    """Take whatever holds images for a list of arrays.
+
+    Args:
+        image: of one image or of a stack; or a list of images
+        channels: of each image: those that the net takes
+        axes: a letter per axis, such as "CHW"; None: by `channels`
+
+    Returns:
+        tuple[list[np.ndarray], str]: (H, W) or (H, W, C); "one", "stack" or "list"
+
+    Raises:
+        TypeError: "axes=...; letters such as "HWC" would work"
+        TypeError: "the image is ..., ..., on ...; a dense tensor of numbers would work"
+        TypeError: "the image is a masked array: its rows differ in length; a rectangle
+            of numbers would work"
+        TypeError: "...: its rows differ in length; a rectangle of numbers would work"
+        ValueError: "the image is a list: its rows differ in length; a rectangle of
+            numbers would work"
+        ValueError: "a list of images holds a stack of ...; ask about it by itself"
+
+    Example:
+        >>> from unet_tutorial.data.inputs import take_images
+        >>> for shape, channels, kind in [((9, 8, 2), 2, "one"), ((2, 9, 8), 1, "stack")]:
+        ...     array = np.zeros(shape)
+        ...     assert isinstance(array, Images)
+        ...     images, found = take_images(array, channels)
+        ...     assert found == kind and images[0].shape[:2] == (9, 8)
+    """
     if not isinstance(image, list | tuple) or _is_numbers(image):
         images, stack = _one_or_stack(image, channels, axes)
         return images, "stack" if stack else "one"
@@ -103,10 +130,25 @@ def _way(given, channels):
 
 
 def channels_first(
-    image: np.ndarray,  # (H, W) or (H, W, C), any numbers
-    channels: int,  # C that the net takes
-) -> np.ndarray:  # (C, H, W), a view
-    """Return an image as a net takes it, with its channels first."""
+    image: np.ndarray,
+    channels: int,
+) -> np.ndarray:
+    """Return an image as a net takes it, with its channels first.
+
+    Args:
+        image: (H, W) or (H, W, C), any numbers
+        channels: C that the net takes
+
+    Returns:
+        np.ndarray: (C, H, W), a view
+
+    Raises:
+        ValueError: "the image has ... channel...; ..."
+
+    Example:
+        >>> from unet_tutorial.data.inputs import channels_first
+        >>> assert channels_first(np.zeros((9, 8, 5)), 5).shape == (5, 9, 8)
+    """
     given = 1 if image.ndim == 2 else image.shape[2]
     if given == 3 and channels == 1 and (image == image[..., :1]).all():
         return image[None, ..., 0]  # grey, saved as colours
@@ -127,11 +169,24 @@ def _is_pair(value, kinds="iuf"):
 
 
 def check_units(
-    size: tuple[int, int] | None = None,  # (h, w) that a net was trained at; None: any
-    normalisation: str | tuple[float, float] = "image",  # or mean and deviation
-    value_range: tuple[float, float] | None = None,  # black and white; None: all values
+    size: tuple[int, int] | None = None,
+    normalisation: str | tuple[float, float] = "image",
+    value_range: tuple[float, float] | None = None,
 ) -> None:
-    """Raise a ValueError unless these numbers can prepare an image."""
+    """Raise a ValueError unless these numbers can prepare an image.
+
+    Args:
+        size: (h, w) that a net was trained at; None: any
+        normalisation: or mean and deviation
+        value_range: black and white; None: all values
+
+    Raises:
+        ValueError: unless these numbers can prepare an image
+
+    Example:
+        >>> from unet_tutorial.data.inputs import check_units
+        >>> check_units(size=(9, 8), normalisation=(120, 40), value_range=(0, 4095))
+    """
     rule, ends = normalisation, value_range
     if size is not None and (not _is_pair(size, "iu") or min(size) < 1):
         raise ValueError(f"size={size!r}; two positive integers would work")

@@ -6,6 +6,7 @@
 __all__ = ['SeededSampler', 'reseed', 'drawn_by', 'Seeded', 'make_loader', 'end_workers', 'pick_workers']
 
 # %% ../../nbs/workshop/data/loader.ipynb #imports
+import multiprocessing
 import os
 import random
 import re
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from numbers import Integral
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -216,6 +218,30 @@ class _Loader(DataLoader):
         finally:
             del failure  # which knows this frame
 
+# %% ../../nbs/workshop/data/loader.ipynb #again
+def _run_again(context=None):
+    """Return the script that every worker would run again, or None: all is well."""
+    method = getattr(context, "get_start_method", lambda: context)()
+    method = method or multiprocessing.get_start_method(allow_none=True)
+    method = method or multiprocessing.get_all_start_methods()[0]  # the default
+    main = sys.modules["__main__"]
+    script = getattr(main, "__file__", None)
+    if method == "fork" or not script or getattr(main, "__spec__", None):
+        return None  # a copy; a notebook; or `python -m`, which is imported by name
+    try:
+        text = Path(script).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    return None if "__name__" in text else script
+
+
+def _check_guard(workers, context):
+    """Raise a RuntimeError if workers would do again all that the script does."""
+    if workers and (script := _run_again(context)):
+        guard = 'put what it does under `if __name__ == "__main__":`'
+        text = f"{script} is run again by each of {workers} workers"
+        raise RuntimeError(f"{text}: {guard}, or take workers=0")
+
 # %% ../../nbs/workshop/data/loader.ipynb #0110b980
 def _calm(then, worker_id):
     """Prepare a worker process, then do what the caller wants done in it."""
@@ -248,10 +274,14 @@ def make_loader(
     Returns:
         DataLoader: its set_epoch(epoch) also reaches sampler and data set
 
+    Raises:
+        RuntimeError: if workers would do again all that the script does
+
     Example:
         >>> from unet_tutorial.data.loader import make_loader
         >>> alone = make_loader(Seeded(photos), 2, shuffle=True)
     """
+    _check_guard(workers, options.get("multiprocessing_context"))
     ours = {
         "sampler": SeededSampler(len(dataset), seed, shuffle),
         "num_workers": workers,
@@ -269,6 +299,12 @@ def end_workers(
 
     Args:
         loader: perhaps with workers; it can be gone through again
+
+    Example:
+        >>> from unet_tutorial.data.loader import end_workers
+        >>> fork = {"workers": 2, "multiprocessing_context": "fork"} if hasattr(os, "fork") else {}
+        >>> helped = make_loader(Seeded(photos), 2, shuffle=True, **fork)
+        >>> end_workers(helped)
     """
     iterator = getattr(loader, "_iterator", None)
     if iterator is None:
@@ -296,7 +332,7 @@ def pick_workers(
         >>> from unet_tutorial.data.loader import pick_workers
         >>> assert pick_workers("cpu") == 0 and 1 <= pick_workers("cuda") <= 8
     """
-    if torch.device(device).type != "cuda":
+    if torch.device(device).type != "cuda" or _run_again():
         return 0
     known = hasattr(os, "sched_getaffinity")  # not on macOS and Windows
     cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1

@@ -306,14 +306,21 @@ def _check_going_on(error, done, to):
 
 # %% ../../nbs/workshop/deploy/folder.ipynb #some-failed
 class SomeFailed(ValueError):
-    """Not all images of a call could be predicted; the others are written."""
+    """Not all images of a call could be predicted; the others are written.
+
+    Args:
+        failed: image -> what is wrong with it
+        written: the answers about the others
+        files: all images
+        to: the folder of the answers
+    """
 
     def __init__(
         self,
-        failed: dict[Path, str],  # image -> what is wrong with it
-        written: list[Path],  # the answers about the others
-        files: list[Path],  # all images
-        to: Path,  # the folder of the answers
+        failed: dict[Path, str],
+        written: list[Path],
+        files: list[Path],
+        to: Path,
     ):
         self.failed, self.written, self.files, self.to = failed, written, files, to
         text = f"not all is written for {len(failed)} of {len(files)} images"
@@ -345,14 +352,40 @@ def _write_all(predictor, files, to, write, failed):
 # %% ../../nbs/workshop/deploy/folder.ipynb #predict-files
 @keep_memory()
 def predict_files(
-    net: str | Path | Predictor,  # a file that save_net wrote, or a run's folder
-    images: str | Path | Iterable[str | Path],  # files, folders, and patterns
-    to: str | Path,  # the folder to write into; it is made
-    overwrite: bool = False,  # remove the old answers about these images first
-    write: Iterable[str] = ("mask",),  # also labels, probabilities, overlay, polygons
-    **options: Any,  # for Predictor.load, such as views and device
-) -> list[Path]:  # what was written
-    """Predict image files, and write the answers under the names of the images."""
+    net: str | Path | Predictor,
+    images: str | Path | Iterable[str | Path],
+    to: str | Path,
+    overwrite: bool = False,
+    write: Iterable[str] = ("mask",),
+    **options: Any,
+) -> list[Path]:
+    """Predict image files, and write the answers under the names of the images.
+
+    Args:
+        net: a file that save_net wrote, or a run's folder
+        images: files, folders, and patterns
+        to: the folder to write into; it is made
+        overwrite: remove the old answers about these images first
+        write: also labels, probabilities, overlay, polygons
+        options: for Predictor.load, such as views and device
+
+    Returns:
+        list[Path]: what was written
+
+    Raises:
+        ValueError: "...: say so to Predictor.load instead"
+        ValueError: "... cannot be written; ... would work"
+        NotADirectoryError: "... ; the name of a folder would work"
+        ValueError: "... ends like a file, and answers are written into a folder: ...
+            would work"
+        ValueError: "... and ... the name of its answer has ... bytes; ... would work"
+        FileExistsError: "... and ..., which has to be written, are one name"
+
+    Example:
+        >>> from unet_tutorial.deploy.folder import predict_files
+        >>> kinds = ["mask", "overlay"]
+        >>> done = predict_files("membranes", folder, "runs/answers", overwrite=True, write=kinds)
+    """
     ready = isinstance(net, Predictor)
     if ready and options:
         raise ValueError(f"{', '.join(options)}: say so to Predictor.load instead")

@@ -22,9 +22,22 @@ from ..predict import Predictor, labels_at
 
 # %% ../../nbs/workshop/deploy/live.ipynb #23f19537
 def read_upload(
-    value: dict | tuple,  # of a FileUpload, in ipywidgets 7 or 8
-) -> tuple[str, bytes] | None:  # name and content of the last file; None without one
-    """Return the file that was dropped on a file button."""
+    value: dict | tuple,
+) -> tuple[str, bytes] | None:
+    """Return the file that was dropped on a file button.
+
+    Args:
+        value: of a FileUpload, in ipywidgets 7 or 8
+
+    Returns:
+        tuple[str, bytes] | None: name and content of the last file; None without one
+
+    Example:
+        >>> from unet_tutorial.deploy.live import read_upload
+        >>> new = ({"name": "a.png", "content": memoryview(b"12")},)  # ipywidgets 8
+        >>> old = {"a.png": {"metadata": {}, "content": b"12"}}  # ipywidgets 7
+        >>> assert read_upload(new) == read_upload(old) == ("a.png", b"12")
+    """
     if not value:
         return None
     if isinstance(value, dict):  # ipywidgets 7: name -> file
@@ -99,21 +112,41 @@ def _written(desk, threshold, overwrite):
 
 # %% ../../nbs/workshop/deploy/live.ipynb #desk
 class Desk:
-    """One image on the table: asked about once, drawn and saved as often as wanted."""
+    """One image on the table: asked about once, drawn and saved as often as wanted.
+
+    Args:
+        predictor: the net that is asked
+        to: the folder to save into
+        most: bytes of a file, pixels
+        turn: a file that several desks share: one works
+
+    Example:
+        >>> from unet_tutorial.deploy.live import Desk
+        >>> desk = Desk(predictor, to="runs/desk")
+    """
 
     def __init__(
         self,
-        predictor: Predictor,  # the net that is asked
-        to: str | Path = "masks",  # the folder to save into
-        most: tuple[int, int] = (100 * 2**20, 32_000_000),  # bytes of a file, pixels
-        turn: str | Path | None = None,  # a file that several desks share: one works
+        predictor: Predictor,
+        to: str | Path = "masks",
+        most: tuple[int, int] = (100 * 2**20, 32_000_000),
+        turn: str | Path | None = None,
     ):
         self.predictor, self.to, self.most = predictor, Path(to), most
         self.free, self.turn, self.image = Lock(), turn, None
 
-    def open(self, name: str, image: Any) -> str:  # an array, a PIL image, or a
-        # file's bytes
-        """Take an image, of a stack the first, and ask; return what can be said."""
+    def open(self, name: str, image: Any) -> str:
+        """Take an image, of a stack the first, and ask; return what can be said.
+
+        Returns:
+            str: an array, a PIL image, or a file's bytes
+
+        Raises:
+            ValueError: "it has it is not an image; PNG, JPEG and TIFF would work"
+            ValueError: "it is not an image; PNG, JPEG and TIFF would work"
+            ValueError: "it has ... x ... pixels; this page takes it is not an image;
+                PNG, JPEG and TIFF would work"
+        """
         name = _shown(name)
         try:
             with _in_turn(self.free, self.turn):
@@ -124,13 +157,20 @@ class Desk:
             return f"{name}: {str(error) or 'there is not enough memory for it'}"
         return f"{name}: {' x '.join(map(str, image.shape[:2]))} pixels"
 
-    def png(self, threshold: float, opacity: float) -> bytes:  # both 0 to 1
-        """Draw the image and its mask, at most about 800 pixels wide or high."""
+    def png(self, threshold: float, opacity: float) -> bytes:
+        """Draw the image and its mask, at most about 800 pixels wide or high.
+
+        Returns:
+            bytes: both 0 to 1
+        """
         return _drawn(self.image, labels_at(self.p, threshold), opacity)
 
-    def save(self, threshold: float, overwrite: bool = False) -> str:  # what can be
-        # said
-        """Write the mask at full size."""
+    def save(self, threshold: float, overwrite: bool = False) -> str:
+        """Write the mask at full size.
+
+        Returns:
+            str: what can be said
+        """
         return _written(self, threshold, overwrite)
 
 # %% ../../nbs/workshop/deploy/live.ipynb #cc856313
@@ -156,12 +196,28 @@ def _taken(upload):
 
 # %% ../../nbs/workshop/deploy/live.ipynb #live
 def live(
-    predictor: Predictor,  # the net that is asked
-    image: np.ndarray | None = None,  # to begin with; None: the page waits for one
-    to: str | Path = "masks",  # the folder to save into
-    turn: str | Path | None = None,  # a file that several pages share: one works
+    predictor: Predictor,
+    image: np.ndarray | None = None,
+    to: str | Path = "masks",
+    turn: str | Path | None = None,
 ) -> Any:
-    """Return a page of widgets: drop an image, see its mask, choose, save."""
+    """Return a page of widgets: drop an image, see its mask, choose, save.
+
+    Args:
+        predictor: the net that is asked
+        image: to begin with; None: the page waits for one
+        to: the folder to save into
+        turn: a file that several pages share: one works
+
+    Example:
+        >>> from unet_tutorial.deploy.live import live
+        >>> try:
+        ...     import ipywidgets  # noqa: F401
+        ...
+        ...     display(live(predictor, pixels, to="runs/desk"))
+        >>> except ImportError:
+        ...     print("without ipywidgets there is no page")
+    """
     import ipywidgets as w
 
     desk, upload = Desk(predictor, to, turn=turn), w.FileUpload(accept="image/*")

@@ -42,6 +42,10 @@ def history_text(
 
     Returns:
         str: comma-separated values
+
+    Example:
+        >>> from unet_tutorial.runs.logbook import history_text
+        >>> assert history_text(training.history).startswith("epoch,train_loss")
     """
     file, rows = io.StringIO(newline=""), zip(*history.values(), strict=True)
     lines = csv.writer(file)
@@ -90,6 +94,23 @@ def _make_again(saver):
     return True
 
 
+def _mark(saver, training):
+    """Return what tells from which run and which step a state is."""
+    if "run" not in saver.notes:  # an older version began it
+        return {}
+    mark = {"run": saver.notes["run"], "step": training.step}
+    return {"run": json.dumps(mark | {"epoch": training.epoch})}
+
+
+def _copies(saver, training):
+    """Return copies of all that is true at this moment, to be written."""
+    nets, saver.nets = saver.nets, {}
+    history = {name: list(values) for name, values in training.history.items()}
+    texts, tensors = pack_state(training)  # copies already, on its device
+    state = texts | _mark(saver, training), {key: x.cpu() for key, x in tensors.items()}
+    return saver.out, nets, state, history
+
+# %% ../../nbs/workshop/runs/logbook.ipynb #finish
 def _not_saved(error, out):
     """Return the error of a save, with what is left and how to go on."""
     text = "what was saved before is whole; when that is mended, "
@@ -97,6 +118,21 @@ def _not_saved(error, out):
     said = type(error)(f"{error}. The run stops: {text}")
     said.errno = error.errno
     return said
+
+
+def _finish(saver):
+    """Wait until all is written, and raise what went wrong."""
+    writing, saver.writing = saver.writing, None
+    try:
+        try:
+            writing.result()
+        except FileNotFoundError:
+            if not _make_again(saver):
+                raise
+            _write(*saver.copies)
+    except OSError as error:
+        raise _not_saved(error, saver.out) from error
+    _make_again(saver)
 
 # %% ../../nbs/workshop/runs/logbook.ipynb #saver
 class Saver:
@@ -114,6 +150,7 @@ class Saver:
     ):
         self.out, self.notes, self.nets = out, notes, {}
         self.again = None  # again() writes the plan, if the folder was removed
+        self.copies = self.moment = None  # what is being written; where the run is
         self.thread, self.writing = ThreadPoolExecutor(1), None
 
     def keep(self, training: Training, row: dict[str, float]) -> None:
@@ -130,29 +167,13 @@ class Saver:
         """Copy the state, and let it be written with the nets that were kept."""
         self.wait()
         _make_again(self)
-        nets, self.nets = self.nets, {}
-        history = {name: list(values) for name, values in training.history.items()}
-        texts, tensors = pack_state(training)  # copies already, on its device
-        if "run" in self.notes:  # its id, see runs.owner
-            mark = {"run": self.notes["run"], "step": training.step}
-            texts["run"] = json.dumps(mark | {"epoch": training.epoch})
-        state = texts, {key: x.cpu() for key, x in tensors.items()}
-        self.moment = self.out, nets, state, history
-        self.writing = self.thread.submit(_write, *self.moment)
+        self.copies = _copies(self, training)
+        self.writing = self.thread.submit(_write, *self.copies)
 
     def wait(self) -> None:
         """Wait until all is written, and raise what went wrong."""
-        writing, self.writing = self.writing, None
-        if writing is not None:
-            try:
-                writing.result()
-            except FileNotFoundError as error:
-                if not _make_again(self):
-                    raise _not_saved(error, self.out) from error
-                _write(*self.moment)
-            except OSError as error:
-                raise _not_saved(error, self.out) from error
-            _make_again(self)
+        if self.writing is not None:
+            _finish(self)
 
 # %% ../../nbs/workshop/runs/logbook.ipynb #saving
 @contextmanager
@@ -198,7 +219,7 @@ def environment(
 
     Example:
         >>> from unet_tutorial.runs.logbook import environment
-        >>> write_json(run / "environment.json", environment(torch.device("cpu")))
+        >>> here = environment(torch.device("cpu"))
     """
     packages = "numpy", "torch", "safetensors"
     cuda = device.type == "cuda"
@@ -223,6 +244,11 @@ def json_text(
 
     Returns:
         str: of a file
+
+    Example:
+        >>> from unet_tutorial.runs.logbook import json_text
+        >>> here = environment(torch.device("cpu"))
+        >>> assert (run / "environment.json").read_text() == json_text(here)
     """
     return json.dumps(values, indent=2) + "\n"
 
@@ -239,7 +265,8 @@ def write_json(
 
     Example:
         >>> from unet_tutorial.runs.logbook import write_json
-        >>> write_json(run / "environment.json", environment(torch.device("cpu")))
+        >>> here = environment(torch.device("cpu"))
+        >>> write_json(run / "environment.json", here)
     """
     with new_file(path, overwrite=True) as part:
         part.write_bytes(json_text(values).encode())

@@ -45,6 +45,7 @@ _From0 = Annotated[int, "a whole number from 0 on", lambda x: x >= 0]
 _Above0 = Annotated[float, "a number above 0", lambda x: 0 < x < math.inf]
 _Amount = Annotated[float, "a number from 0 on", lambda x: 0 <= x < math.inf]
 _Share = Annotated[float, "a number from 0 to below 1", lambda x: 0 <= x < 1]
+_Part = Annotated[float, "a number from 0 to 1", lambda x: 0 <= x <= 1]
 _Size = Annotated[tuple, "two whole numbers", lambda x: [*map(type, x)] == [int, int]]
 _Indices = Annotated[tuple, "numbers of images", lambda x: {*map(type, x)} <= {int}]
 _Betas = Annotated[
@@ -196,7 +197,7 @@ class Augment:
     shift: _Share | None = None
     grey: _Share | None = None
     noise: _Share | None = None
-    bent: _Share | None = None
+    bent: _Part | None = None
     light: _Share | None = None
     hue: _Amount | None = None
     saturation: _Share | None = None
@@ -422,7 +423,7 @@ class Plan:
         limits = {name: getattr(self, name) for name in ("epochs", "steps", "minutes")}
         given = [f"{name}={x}" for name, x in limits.items() if x is not None]
         if len(given) != 1:
-            text = "one of epochs, steps and minutes, above 0, says how long a run is"
+            text = "one of them (epochs, steps, minutes), above 0, says how long it is"
             raise ValueError(f"{', '.join(given) or 'no length'}: {text}")
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #settle

@@ -55,8 +55,8 @@ def read_results(
 
     Raises:
         ValueError: "... is damaged: ..."
-        ValueError: "... is damaged: names in the first line, and a value for each in
-            every other, would work"
+        ValueError: "... is damaged: names in the first line, a value for each in the
+            others, would work"
 
     Example:
         >>> from unet_tutorial.runs.results import read_results
@@ -69,9 +69,7 @@ def read_results(
     except (ValueError, csv.Error) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
     if not rows or any(None in row or None in row.values() for row in rows):
-        text = (
-            "names in the first line, and a value for each in every other, would work"
-        )
+        text = "names in the first line, a value for each in the others, would work"
         raise ValueError(f"{path} is damaged: {text}")
     return rows
 

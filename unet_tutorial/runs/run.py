@@ -24,18 +24,10 @@ from ..data.datasets import open_source
 from ..data.loader import end_workers, pick_workers
 from ..data.source import Source
 from ..gpu import amp_type, pick_device
-from . import logbook, recipes
+from . import distributed, logbook, recipes
 from . import report as pictures
 from .checkpoint import load_state
-from unet_tutorial.runs.distributed import (
-    add_sums,
-    any_process,
-    is_first,
-    joined,
-    of_first,
-    own_device,
-    world_size,
-)
+from .distributed import is_first, joined, of_first, own_device
 from .engine import go_on
 from .files import is_part
 from .owner import LOCK, check_mark, locked, lost_nets, mark_of
@@ -44,15 +36,15 @@ from .weights import load_net
 from ..train import evaluate
 
 # %% ../../nbs/workshop/runs/run.ipynb #56bd9cdd
-def _callback(saver, draw, report, asked, save_every, moment):
+def _callback(saver, draw, report, asked, save_every):
     """Return what the loop calls after each step and each epoch."""
     saved, drawn = time.monotonic(), -math.inf
 
     def callback(training, row):
         nonlocal saved, drawn
-        moment.update(_moment_of(training))
+        saver.moment = _moment_of(training)
         report(training, row)
-        stop = any_process(bool(asked))  # what comes later is seen after the next step
+        stop = distributed.any_process(bool(asked))  # what comes later is seen later
         if row is not None:
             saver.keep(training, row)
         if stop or time.monotonic() - saved >= save_every:
@@ -77,6 +69,7 @@ def _moment_of(training):
 
 def _back_to(moment, training):
     """Undo what the loop did after a moment, while it waited for data."""
+    moment = dict(moment)
     torch.set_rng_state(moment.pop("random"))
     vars(training).update(moment)
 
@@ -98,13 +91,13 @@ def _silent(asked):
     """Return what the loop calls in all processes but the first."""
 
     def callback(training, row):
-        if any_process(bool(asked)):
+        if distributed.any_process(bool(asked)):
             text = f"stopped after {training.step} steps"
             raise logbook.Stopped(text, asked)
 
     return callback
 
-
+# %% ../../nbs/workshop/runs/run.ipynb #load
 def _check_alone(net, plan):
     """Look at a net that is there without a state, before it is replaced."""
     try:
@@ -152,7 +145,8 @@ def _set_aside(path, history):
 def _write_plan(out, plan, here, training):
     """Write what a run is about to do, and where."""
     bits = str(amp_type(here.amp, training.device) or torch.float32)
-    where = logbook.environment(training.device, bits) | {"processes": world_size()}
+    where = logbook.environment(training.device, bits)
+    where["processes"] = distributed.world_size()
     where["layout"] = recipes.layout_note(here, training.device)
     _set_aside(out / "history.csv", training.history)
     logbook.write_json(out / "recipe.json", recipes.as_dict(plan))
@@ -264,9 +258,8 @@ def _run(out, plan, source, device, workers, save_every, live, report, announce)
     ):
         saver.again = lambda: _write_plan(out, plan, here, training)
         _mend(saver, training, lost)
-        moment = _moment_of(training)
-        callback = _callback(saver, draw, tell, asked, save_every, moment)
-        _carry_out(plan, source, training, train, valid, callback, saver, moment, asked)
+        callback = _callback(saver, draw, tell, asked, save_every)
+        _carry_out(plan, source, training, train, valid, callback, saver, asked)
         if saver.nets:  # of the last epoch
             saver.save(training)
     draw()
@@ -291,14 +284,15 @@ def _go_on(plan, source, training, train, valid, callback):
     )
 
 # %% ../../nbs/workshop/runs/run.ipynb #carry-out
-def _carry_out(plan, source, training, train, valid, callback, saver, moment, asked):
+def _carry_out(plan, source, training, train, valid, callback, saver, asked):
     """Call the loop, and save what it has done if it ends while it waits for data."""
+    saver.moment = _moment_of(training)
     try:
         _go_on(plan, source, training, train, valid, callback)
     except (logbook.Stuck, BrokenPipeError, RuntimeError) as error:
         if not _is_from_outside(error):
             raise
-        _back_to(moment, training)
+        _back_to(saver.moment, training)
         saver.save(training)
         saver.wait()
         if isinstance(error, logbook.Stuck):
@@ -728,5 +722,5 @@ def evaluate_run(
             metrics=recipes.metrics_for(source.classes),
             device=device,
             amp=amp_type(amp, device),
-            add=add_sums,
+            add=distributed.add_sums,
         )

@@ -393,6 +393,11 @@ def save_net(
     return write_tensors(path, texts, tensors, overwrite)
 
 # %% ../../nbs/workshop/runs/weights.ipynb #f65a7d2b
+def _in_short(error: Exception | str) -> str:
+    text = str(error)  # it may repeat a megabyte of a stranger's file
+    return text if len(text) <= 500 else f"{text[:400]} ... {text[-80:]}"
+
+
 def damaged(
     path: str | Path,
     what: str,
@@ -408,7 +413,7 @@ def damaged(
     Returns:
         ValueError: to be raised
     """
-    start = b""
+    start, error = b"", _in_short(error)
     with suppress(OSError), Path(path).open("rb") as file:
         start = file.read(2)
     if start == b"PK" or (start[:1] == b"\x80" and start[1:] in b"\2\3\4\5"):
@@ -496,7 +501,8 @@ def load_net(
         _check_finite(weights)
         model.load_state_dict(weights, assign=True)
     except UNREADABLE as error:
-        raise ValueError(f"{path} is undamaged, but no net to use: {error}") from error
+        text = _in_short(error)
+        raise ValueError(f"{path} is undamaged, but no net to use: {text}") from error
     return model.eval(), notes
 
 # %% ../../nbs/workshop/runs/weights.ipynb #c8d65a96-b
