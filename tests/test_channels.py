@@ -122,6 +122,23 @@ def test_a_file_that_says_nothing_is_a_stack_and_asks(tmp_path):
     assert np.array_equal(read_image(tmp_path / "a.tif", axes="CYX"), image)
 
 
+@pytest.mark.parametrize("compression", ["tiff_lzw", "packbits", None])
+def test_pages_that_pillow_decodes_are_channels_if_asked_for(tmp_path, compression):
+    image, path = noise(24, 32, 4), tmp_path / "a.tif"
+    first, *rest = [Image.fromarray(image[..., n]) for n in range(4)]
+    first.save(path, save_all=True, append_images=rest, compression=compression)
+    assert np.array_equal(read_image(path, channels=4), image)
+    assert as_images(path)[1] and as_images(path, 1)[1]  # a stack of grey images
+
+
+def test_large_channels_are_mapped_from_the_file(tmp_path):
+    path, shape = tmp_path / "a.tif", (5, 4096, 4096)
+    how = {"photometric": "minisblack", "metadata": {"axes": "CYX"}, "dtype": np.uint8}
+    tifffile.memmap(path, shape=shape, **how).flush()
+    (image,), stack = as_images(path, 5)
+    assert image.shape == (4096, 4096, 5) and isinstance(image, np.memmap) and not stack
+
+
 def test_a_cube_is_read_by_its_axes(tmp_path):
     cube = noise(4, 4, 4)
     np.save(tmp_path / "a.npy", cube)
