@@ -226,13 +226,14 @@ def eval_mode(
         ...     assert not net.training
         ...     assert ask_net(net, [image[:, :100, :100]], margin=44).shape == (1, 2, 12, 12)
     """
-    modes = [(layer, layer.training) for layer in model.modules()]
-    model.eval()
+    training = [layer for layer in model.modules() if layer.training]
+    if training:
+        model.eval()
     try:
         yield
     finally:
-        for layer, training in modes:
-            layer.training = training
+        for layer in training:
+            layer.training = True
 
 
 def ask_net(
