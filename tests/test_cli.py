@@ -275,13 +275,13 @@ def test_check(monkeypatch, folders, capsys):
 
     monkeypatch.setattr(check, "check_pairs", check_pairs, raising=False)
     assert main(["check", "a", "b", "--suffix", "_m", "--classes", "4"]) == 0
-    assert asked.pop() == (("a", "b", "_m", 4, None), {})
+    assert asked.pop() == (("a", "b", "_m", 4, None, None, None), {})
     told = capsys.readouterr().out
     assert told == "note: b.gif is black\n2 pairs without a problem\n"
     files = {Path("a.jpg"): "", Path("b.jpg"): "3 bytes"}
     report.problems = [Problem("no mask", "add it", files)]
     assert main(["check", "a", "--instances"]) == 1
-    assert asked.pop() == (("a", None, None, None, None), {})
+    assert asked.pop() == (("a", None, None, None, None, None, None), {})
     told = capsys.readouterr().out.splitlines()
     assert told[0] == "problem: no mask: a.jpg; add it"
     assert told[1] == "problem: no mask: b.jpg (3 bytes); add it"

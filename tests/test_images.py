@@ -717,8 +717,10 @@ def test_colours_in_every_layout(tmp_path, planar, bits, channels):
     if bits == 8:
         assert np.array_equal(read_image(path), pixels[..., :3])
     else:
-        with pytest.raises(BadFile, match=says("a.tif", "more than 8 bits", "RGB")):
+        with pytest.raises(BadFile, match=says("a.tif", "8 bits", "value_range")):
             read_image(path)
+        found = read_image(path, value_range=(0, 65535))
+        assert np.array_equal(found, pixels[..., :3] // 257)
 
 
 def test_where_white_is_zero(tmp_path):
@@ -731,7 +733,7 @@ def test_where_white_is_zero(tmp_path):
 def imagej(path, pages, listed=True):
     "A stack as ImageJ writes it; over 4 GB it lists the first page alone."
     if listed:
-        tifffile.imwrite(path, pages, imagej=True)
+        tifffile.imwrite(path, pages, imagej=True, metadata={"axes": "ZYX"})
         return path
     text = f"ImageJ=1.54f\nimages={len(pages)}\nslices={len(pages)}\nloop=false\n"
     one = {"description": text, "metadata": None, "byteorder": ">"}
@@ -779,7 +781,7 @@ def test_what_tifffile_wrote_is_never_shortened(tmp_path, options, share):
 
 
 def test_a_page_too_large_to_be_true(tmp_path, monkeypatch):
-    _, path = pages_of(tmp_path)
+    _, path = pages_of(tmp_path, "tiff_lzw")  # without compression, no page can lie
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     for read in (read_stack, read_pixels):
         with pytest.raises(BadFile, match=says("stack.tif", "MAX_IMAGE_PIXELS")):
@@ -937,8 +939,6 @@ def test_the_sign_of_a_compressed_number_is_kept(tmp_path, kind, value):
 UNREADABLE = {
     "float64": (np.ones((20, 30)), {}),
     "complex64": (np.ones((20, 30), np.complex64), {}),
-    "5 channels": (np.ones((20, 30, 5), np.uint16), {"planarconfig": "contig"}),
-    "2 channels": (np.ones((2, 20, 30), np.uint16), {"planarconfig": "separate"}),
     "several slices": (np.ones((4, 20, 30), np.uint8), {"volumetric": True}),
     "white as 0": (np.ones((20, 30), np.uint16), {"photometric": "miniswhite"}),
 }

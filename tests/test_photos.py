@@ -128,9 +128,9 @@ def counted(monkeypatch):
     "A list to which each reading of an image file adds its name."
     names, read = [], photos.read_image
 
-    def note(path, size=None):
+    def note(path, *size, **options):
         names.append(path.name)
-        return read(path, size)
+        return read(path, *size, **options)
 
     monkeypatch.setattr(photos, "read_image", note)
     return names

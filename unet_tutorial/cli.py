@@ -30,6 +30,8 @@ _TYPED = {
     "value_range=None takes all": "--range LOW HIGH says what is black",
     "value_range=(low, high)": "--range LOW HIGH",
     "value_range": "--range",
+    "channels=": "--channels ",
+    "axes=": "--axes ",
 }
 
 
@@ -182,6 +184,13 @@ def _add_range(parser):
     parser.add_argument("--range", nargs=2, type=float, metavar=names, help=text)
 
 
+def _add_channels(parser):
+    text = "of each image, if not as the files say"
+    parser.add_argument("--channels", type=_count, metavar="N", help=text)
+    text = "a letter per axis of .npy and TIFF, such as CHW"
+    parser.add_argument("--axes", metavar="LETTERS", help=text)
+
+
 def _add_views(parser):
     views = (1, 2, 4, 7, 8)
     parser.add_argument(
@@ -215,6 +224,7 @@ def _add_check(parser):
     text = "the masks number objects"
     add("--instances", dest="classes", action="store_const", const=None, help=text)
     _add_range(parser)
+    _add_channels(parser)
     add("--kind", choices=_KINDS[:-1], help="a known set")
     add("--picture", metavar="FILE", help="draw some pairs into a file")
     add("--overwrite", action="store_true", help="replace the picture")
@@ -251,7 +261,8 @@ def _check(args):
             args.wrong(f"{folder} is no folder")
     from unet_tutorial.data.check import check_pairs
 
-    report = check_pairs(args.images, args.masks, args.suffix, args.classes, args.range)
+    what = args.images, args.masks, args.suffix, args.classes, args.range
+    report = check_pairs(*what, args.channels, args.axes)
     for problem in report.problems:
         for file, text in problem.files.items():
             print(_typed(f"problem: {problem._replace(files={file: text})}"))
@@ -288,6 +299,7 @@ def _add_train(parser):
     add("--suffix", help="what a mask's name has more, such as _mask")
     _add_classes(parser)
     _add_range(parser)
+    _add_channels(parser)
     add("--recipe", metavar="NAME", help="modern, membranes, paper, or a .json file")
     add("--size", type=_size, metavar="HxW", help="else to 240 (slices, cells: as is)")
     add("--held-out", type=_count, metavar="N", help="cars, films... to measure on")
@@ -312,6 +324,7 @@ def _add_workers_and_length(parser):
 def _options(args):
     """Return what a folder's reader must be told, or None."""
     options = {"suffix": args.suffix, "value_range": args.range}
+    options |= {"channels": args.channels, "axes": args.axes}
     if args.masks:
         options["masks"] = os.path.abspath(args.masks)
     if args.classes:
@@ -340,7 +353,8 @@ def _train(args):
     if not args.resume and not (args.kind and args.data):
         args.wrong("--kind and --data are needed, or --resume")
     if not args.resume and args.kind != "folder" and _options(args):
-        args.wrong("--masks, --suffix, --classes and --range are for --kind folder")
+        own = "--masks, --suffix, --classes, --range, --channels and --axes"
+        args.wrong(f"{own} are for --kind folder")
     from unet_tutorial.runs.distributed import is_first
     from unet_tutorial.runs.run import begin_or_resume, resume_run, train_run
 

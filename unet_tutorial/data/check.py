@@ -18,7 +18,9 @@ from tqdm.auto import tqdm
 
 from unet_tutorial.data.images import (
     BadFile,
+    composite,
     eight_bits,
+    has_channels,
     load_upright,
     name_some,
     one_channel,
@@ -46,6 +48,18 @@ def _kind(image, value_range, path):
     return image.mode, image.getcolors(8) is not None
 
 
+def _look_at_channels(path, value_range, channels, axes):
+    """Return what _look does about an image of other channels than grey or colours."""
+    full = None
+    try:
+        full = upright_size(path, channels, axes)
+        image = read_image(path, None, value_range, channels, axes)
+        kind = "L" if image.ndim == 2 else f"{image.shape[2]} channels"
+        return full, (kind, len(np.unique(image)) <= 8)
+    except (OSError, ValueError) as error:
+        return full, error
+
+
 def _count(image, path):
     """Return the values of a mask (K,), and how many pixels have each (K,)."""
     image = one_channel(image, path)
@@ -55,11 +69,14 @@ def _count(image, path):
     return np.flatnonzero(counts), counts[counts > 0]
 
 # %% ../../nbs/workshop/data/check.ipynb #c5ca67ae
-def _look_at(pairs, value_range):
+def _look_at(pairs, value_range, channels=None, axes=None):
     """Look into all files, several at a time, under a progress bar."""
 
     def look(pair):
-        image = _look(pair.image, (1, 1), _kind, value_range)
+        if channels or axes or has_channels(pair.image):
+            image = _look_at_channels(pair.image, value_range, channels, axes)
+        else:
+            image = _look(pair.image, (1, 1), _kind, value_range)
         return pair, image, _look(pair.mask, None, _count)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -192,6 +209,8 @@ class Report:
         notes: good to know, and no reason to stop
         rule: how files were paired
         value_range: of images of more than 8 bits
+        channels: of each image; None: as the files have
+        axes: a letter per axis of .npy and TIFF files
     """
 
     pairs: list[Pair]  # the pairs without a problem
@@ -199,6 +218,8 @@ class Report:
     notes: list[Problem]  # good to know, and no reason to stop
     rule: str  # how files were paired
     value_range: tuple[float, float] | None = None  # of images of more than 8 bits
+    channels: int | None = None  # of each image; None: as the files have
+    axes: str | None = None  # a letter per axis of .npy and TIFF files
 
     def __str__(self) -> str:
         rows = [fill(f"{len(self.pairs):,} pairs without a problem. {self.rule}", 88)]
@@ -212,17 +233,23 @@ class Report:
 
     def show(self, count: int = 4, height: int = 120) -> None:
         """Draw some of the pairs, the borders of masks on their images."""
-        from unet_tutorial.show import border, overlay, show_images
+        from unet_tutorial.show import show_images
 
-        pictures, titles = [], []
-        for pair in self.pairs[:: max(1, len(self.pairs) // count)][:count]:
-            full = upright_size(pair.image)
-            size = height, max(1, round(height * full[1] / full[0]))
-            edge = border(read_labels(pair.mask, size))
-            image = read_image(pair.image, size, self.value_range)
-            pictures.append(overlay(image, edge, alpha=1))
-            titles.append(pair.image.name)
-        show_images(pictures, titles, columns=4)
+        some = self.pairs[:: max(1, len(self.pairs) // count)][:count]
+        pictures = [_picture(self, pair, height) for pair in some]
+        show_images(pictures, [pair.image.name for pair in some], columns=4)
+
+# %% ../../nbs/workshop/data/check.ipynb #report-picture
+def _picture(report, pair, height):
+    """Return an image of this height with the borders of its mask."""
+    from unet_tutorial.show import border, overlay
+
+    full = upright_size(pair.image, report.channels, report.axes)
+    size = height, max(1, round(height * full[1] / full[0]))
+    edge = border(read_labels(pair.mask, size))
+    known = {"channels": report.channels, "axes": report.axes}
+    image = read_image(pair.image, size, report.value_range, **known)
+    return overlay(composite(image), edge, alpha=1)
 
 # %% ../../nbs/workshop/data/check.ipynb #b796b46e
 _RULE = (
@@ -238,6 +265,8 @@ def check_pairs(
     suffix: str | tuple[str, str] | None = None,
     num_classes: int | None = 2,
     value_range: tuple[float, float] | None = None,
+    channels: int | None = None,
+    axes: str | None = None,
 ) -> Report:
     """Look into all images and masks, and say everything that is wrong with them.
 
@@ -247,6 +276,8 @@ def check_pairs(
         suffix: of masks, or of (images, masks)
         num_classes: labels 0 to num_classes - 1; None: instances
         value_range: of images of more than 8 bits
+        channels: of each image; None: as the files have
+        axes: a letter per axis of .npy and TIFF files, such as "CHW"
 
     Returns:
         Report: its `problems` is empty when all is well
@@ -256,7 +287,7 @@ def check_pairs(
         >>> report = check_pairs(mine)
     """
     pairs, problems, notes = match_names(images, masks, suffix)
-    looks = _look_at(pairs, value_range)
+    looks = _look_at(pairs, value_range, channels, axes)
     counts = {p.mask: got for p, _, (_, got) in looks if not isinstance(got, Exception)}
     found = [*_file_problems(looks), *_mask_problems(counts, num_classes)]
     if _swapped(looks):
@@ -267,4 +298,4 @@ def check_pairs(
     bad = {path for problem in problems for path in problem.files}
     pairs = [pair for pair in pairs if bad.isdisjoint(pair[:2])]
     rule = _RULE.format(repr(suffix) if suffix else "words such as _mask, seg_, image_")
-    return Report(pairs, problems, notes, rule, value_range)
+    return Report(pairs, problems, notes, rule, value_range, channels, axes)

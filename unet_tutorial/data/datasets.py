@@ -17,8 +17,8 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from unet_tutorial.data.images import (
+    common_channels,
     find_files,
-    is_grey,
     list_files,
     name_some,
     read_image,
@@ -73,17 +73,16 @@ def find_carvana(folder: str | Path) -> list[Pair]:
     return [Pair(images[k], masks[k], k[:-3]) for k in keys]
 
 # %% ../../nbs/workshop/data/datasets.ipynb #c1c12497
-def _pixels(item, size=None, channels=3, value_range=None):
-    """Read an image as (H, W, 3), or as (H, W) where one channel is expected."""
-    image = read_image(item.image, size, value_range)
-    if image.ndim == 3 and channels == 1:
-        raise ValueError(f"{item.image} is in colour, not in grey: save it in grey")
-    return np.stack([image] * 3, axis=-1) if image.ndim < channels else image
+def _pixels(item, size=None, channels=3, value_range=None, axes=None):
+    """Read an image as (H, W, channels), or as (H, W) where one channel is expected."""
+    image = read_image(item.image, size, value_range, channels, axes)
+    grey = image.ndim == 2 and channels == 3
+    return np.stack([image] * 3, axis=-1) if grey else image
 
 
-def _truth(item, size=None, read=read_mask):
+def _truth(item, size=None, read=read_mask, channels=None, axes=None):
     """Read a mask or label map, which must have the size of its image."""
-    sizes = upright_size(item.image), upright_size(item.mask)
+    sizes = upright_size(item.image, channels, axes), upright_size(item.mask)
     if sizes[0] != sizes[1]:
         text = f"{item.image} is {sizes[0]}, {item.mask} is {sizes[1]} (H, W)"
         raise ValueError(f"{text}: a mask must have the size of its image")
@@ -416,6 +415,8 @@ def open_folder(
     instances: bool = False,
     value_range: tuple[float, float] | None = None,
     group: Callable[[Path], str] | None = None,
+    channels: int | None = None,
+    axes: str | None = None,
 ) -> Source:
     """Open images and masks of any folders, paired by their names.
 
@@ -428,6 +429,8 @@ def open_folder(
         instances: whether the masks number objects
         value_range: of images of more than 8 bits
         group: what an image belongs to
+        channels: of each image; None: as all of the files have
+        axes: a letter per axis of .npy and TIFF files, such as "CHW"
 
     Returns:
         Source: with the name of the folder
@@ -444,15 +447,16 @@ def open_folder(
     pairs = find_pairs(folder, masks, suffix)
     names = [group(p.image) if group else p.group or p.image.name for p in pairs]
     items = [Item(*pair[:2], name) for pair, name in zip(pairs, names, strict=True)]
-    channels = 1 if all(is_grey(pair.image) for pair in pairs) else 3
-    pixels = functools.partial(_pixels, channels=channels, value_range=value_range)
+    channels = common_channels([pair.image for pair in pairs], channels, axes)
+    known = {"channels": channels, "axes": axes}
+    pixels = functools.partial(_pixels, value_range=value_range, **known)
     return Source(
         name=Path(folder).resolve().name,
         items=items,
         classes=tuple(classes),
-        read_truth=functools.partial(_truth, read=read),
+        read_truth=functools.partial(_truth, read=read, **known),
         read_pixels=pixels,
-        channels=channels,
+        **known,
         instances=instances,
         unit="image" if len(set(names)) == len(names) else "group",
     )

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from .images import composite
 from ..runs.files import new_file
 from ..show import overlay
 
@@ -169,7 +170,7 @@ def painted(
     """Return an image with its label map painted over it, in bytes.
 
     Args:
-        image: (H, W) or (H, W, 3), any numbers
+        image: (H, W) or (H, W, C), any numbers; see images.composite
         labels: (H, W) whole numbers, 0 is not painted
         opacity: of the paint, 0 to 1
 
@@ -181,6 +182,7 @@ def painted(
         >>> path = write_overlay("runs/overlay.png", pixels, mask, overwrite=True)
         >>> assert (np.array(Image.open(path)) == painted(pixels, mask)).all()
     """
+    image = composite(image)
     if image.dtype != np.uint8:
         image = image.astype(float)  # show would take whole numbers for labels
     kind = bool if labels.max() <= 1 else np.int32  # orange; a colour for each label
@@ -199,7 +201,7 @@ def write_overlay(
 
     Args:
         path: the .png file to write
-        image: (H, W) or (H, W, 3), any numbers
+        image: (H, W) or (H, W, C), any numbers; see images.composite
         labels: (H, W) whole numbers, 0 is not painted
         overwrite: replace a file that is there
         opacity: of the paint, 0 to 1

@@ -17,7 +17,7 @@ import numpy as np
 from .images import list_files, name_some
 
 # %% ../../nbs/workshop/data/pairs.ipynb #d5a4c3d4
-_FORMATS = r"\.(png|jpe?g|jfif|tiff?|gif|bmp|webp|pgm|ppm|jp2)$"
+_FORMATS = r"\.(png|jpe?g|jfif|tiff?|gif|bmp|webp|pgm|ppm|jp2|npy)$"
 _MASKS = "masks?|labels?|segs?|segmentations?|segmentationclass|annotations?|gts?|truth"
 _IS_MASK, _WORD = (
     re.compile(rf"^({w})([ _.-]+|(?=\d)|$)|([ _.-]+|(?<=\d))({w})$", re.IGNORECASE)

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
 from unet_tutorial.data.images import (
-    is_grey,
+    common_channels,
     name_some,
     read_image,
     read_labels,
@@ -151,7 +151,7 @@ class _Pairs:
             if sizes[0] != sizes[1]:
                 text = f"{pair.image} is {sizes[0]}, {pair.mask} is {sizes[1]} (H, W)"
                 raise ValueError(f"{text}: a mask must have the size of its image")
-        self.channels = 1 if all(is_grey(pair.image) for pair in self.pairs) else 3
+        self.channels = common_channels([pair.image for pair in self.pairs])
 
     def __len__(self):
         return len(self.pairs)
@@ -160,8 +160,9 @@ class _Pairs:
         return self.pairs[index][:2]
 
     def image(self, index, size):
-        image = read_image(self.pairs[index].image, size)  # (h, w) or (h, w, 3)
-        return np.stack([image] * 3, -1) if image.ndim < self.channels else image
+        image = read_image(self.pairs[index].image, size, channels=self.channels)
+        grey = image.ndim == 2 and self.channels == 3  # one among colours
+        return np.stack([image] * 3, -1) if grey else image
 
     def labels(self, index, size):
         read = read_mask if len(self.classes) == 2 else read_labels
@@ -212,7 +213,7 @@ class _Small:
         self.source, self.size, self.num_classes = source, size, num_classes
         self.coming = {}  # index: its stamp, and readings to wait for
         kind = np.min_scalar_type(num_classes - 1)
-        shape = (*size, 3) if source.channels == 3 else size
+        shape = size if source.channels == 1 else (*size, source.channels)
         limit = 2**30 if cache is True else int(cache)
         room = limit // (prod(shape) + prod(size) * kind.itemsize)
         self.kept = _Kept(min(len(source), room), shape, kind)

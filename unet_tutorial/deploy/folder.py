@@ -78,11 +78,11 @@ def _fault(failed, file, error):
     failed.setdefault(file, said if str(file) in said else f"{file}: {said}")
 
 
-def _pages(files, failed):
+def _pages(files, failed, channels):
     """Yield file, stem and image of each page of each file that can be read."""
     for file in tqdm(files, "images", delay=2, leave=False):
         try:
-            pages, stack = as_images(file)
+            pages, stack = as_images(file, channels)
         except (ValueError, TypeError) as error:
             _fault(failed, file, error)
             continue
@@ -171,7 +171,8 @@ def predict_files(
     files, to, written, failed = find_images(images), Path(to), [], {}
     write = [write] if isinstance(write, str) else list(write)
     _check_plan(files, to, write, overwrite)
-    for group in _groups(_pages(files, failed)):
+    pages = _pages(files, failed, predictor.model.in_channels)
+    for group in _groups(pages):
         for page, answer in _answered(predictor, group, write, failed):
             try:
                 written += _written(predictor, page, answer, to, write, overwrite)

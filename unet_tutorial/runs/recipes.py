@@ -560,6 +560,9 @@ def _pipeline(plan, source):
         if not _taken_whole(plan, source):
             return None
         name = "photographs" if source.channels == 3 else "membranes"
+    if name == "photographs" and source.channels != 3:
+        text = f"the data have {source.channels} channels, and 'photographs' changes"
+        raise ValueError(f"{text} the hue of 3; augment: 'membranes' would work")
     return _PIPELINES[name](**_options(augment))
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #7d7c3859
@@ -614,6 +617,10 @@ def train_loader(
 
     Returns:
         DataLoader: shuffled; of several joined processes each gets its part of a batch
+
+    Raises:
+        ValueError: "the data have ... channels, and 'photographs' changes the hue of 3;
+            augment: 'membranes' would work"
 
     Example:
         >>> from unet_tutorial.runs.recipes import train_loader
