@@ -503,13 +503,13 @@ class Notes:
         >>> assert _checked(Notes(tile=180), net) == Notes(tile=180, views=1)
     """
 
-    size: tuple[int, int] | None = None  # (h, w) that it was trained at; None: any
-    normalisation: str | tuple[float, float] = "image"  # or mean and deviation
-    classes: list[str] | None = None  # their names, the background first
-    tile: int = 388  # side of the output tile of an unpadded net
-    value_range: tuple[float, float] | None = None  # black and white; None: all values
-    views: int = 1  # averaged, see average_views
-    num_classes: int | None = None  # a net with another number of them is refused
+    size: tuple[int, int] | None = None
+    normalisation: str | tuple[float, float] = "image"
+    classes: list[str] | None = None
+    tile: int = 388
+    value_range: tuple[float, float] | None = None
+    views: int = 1
+    num_classes: int | None = None
 
 
 _IN_FILE = ("size", "normalisation", "classes", "tile", "value_range")

@@ -348,9 +348,9 @@ class TileRules(NamedTuple):
         depth: steps down; None: the net takes any side
     """
 
-    margin: int  # pixels that it loses on each side
-    step: int  # tiles begin at multiples of it
-    depth: int | None  # steps down; None: the net takes any side
+    margin: int
+    step: int
+    depth: int | None
 
     def near(self, side: int) -> tuple[int | None, int]:
         """Return the nearest sides that the net takes.
