@@ -12,6 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from unet_tutorial.augment import elastic_deform
+from unet_tutorial.data.adapter import Adapter
 from unet_tutorial.data.crops import Whole, Windows
 from unet_tutorial.data.loader import make_loader
 from unet_tutorial.data.tissue import TissueChanges
@@ -451,6 +452,26 @@ def test_a_stack_goes_and_comes_back_as_one_byte_per_pixel(padding):
     pictures = [shape for _, shape in seen.returns if len(shape) > 1]
     assert len(pictures) == (1 if padding else 3)  # one copy for all that share a call
     assert stack.size <= seen.to_device <= stack.size + 20_000 * (1 - padding) + 64
+
+
+@pytest.mark.parametrize("margin", [0, 16])
+def test_an_adapted_net_leaves_one_byte_per_pixel_on_the_way(margin):
+    inner = small_net(padding=1)
+    net = Adapter(inner, 1, 2, margin=margin, multiple=16)
+    expected = Predictor(net, device="cpu", tile=64)(IMAGE)
+    predictor = Predictor(net, device="fake", tile=64)
+    with second_device.watch() as seen:
+        labels = predictor(IMAGE)
+    assert next(inner.parameters()).device.type == "cpu"
+    assert (labels == expected).mean() > 0.99 and labels.dtype == np.uint8
+    assert IMAGE.size <= seen.to_host <= IMAGE.size + 64, seen.returns
+    assert {dtype for dtype, shape in seen.returns if shape} == {torch.uint8}
+
+
+def test_a_tensor_of_the_device_is_an_image():
+    predictor = Predictor(small_net(padding=1), device="fake")
+    there = torch.tensor(IMAGE)[None].to("fake")
+    assert np.array_equal(predictor(there), predictor(IMAGE))
 
 
 def test_16_bits_on_the_device():

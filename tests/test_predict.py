@@ -169,7 +169,7 @@ def test_a_large_image_goes_from_file_to_file(tmp_path, monkeypatch, switches, r
     monkeypatch.setattr(module, "_LARGE", 1000)
     monkeypatch.setattr(slides, "_BAND", 64)
     monkeypatch.setattr(slides, "_MARGIN", 32)
-    monkeypatch.setattr(module, "class_probabilities", None)  # never all at once
+    monkeypatch.setattr(module, "_probabilities", None)  # never all at once
     np.save(tmp_path / "a.npy", image)
     slide = np.load(tmp_path / "a.npy", mmap_mode="r")
     out = np.lib.format.open_memmap(tmp_path / "l.npy", "w+", np.uint8, (300, 170))
@@ -204,7 +204,7 @@ def test_a_slide_costs_no_more_memory_than_its_tiles(monkeypatch):
 
 @pytest.mark.parametrize("out", [np.zeros((9, 8), np.uint8), np.zeros((9, 9))], ids=str)
 def test_an_output_that_does_not_fit_is_refused(out):
-    with pytest.raises(ValueError, match=r"out is .*integers \(9, 9\)"):
+    with pytest.raises(ValueError, match=r"out is a .*integers \(9, 9\)"):
         label_map(thin(depth=1), picture(9, 9), out)
 
 
@@ -386,17 +386,22 @@ def test_one_class_is_refused_by_name():
         predictor(num_classes=1)(picture(32, 32))
 
 
-def test_a_tensor_is_refused():
-    with pytest.raises(TypeError, match=r"Tensor.*\(H, W\)"):
-        predictor()(torch.zeros(1, 32, 32))
+def test_what_is_no_image_is_refused():
+    for image in (None, 3, {}, b"image", object()):
+        with pytest.raises(
+            TypeError, match=r"an array \(H, W\), a PIL image or a file"
+        ):
+            predictor(depth=1)(image)
 
 
 def test_an_image_with_other_channels_is_refused():
     with pytest.raises(ValueError, match=r"has 3 channels, the net takes 1.*convert"):
         predictor()(picture(32, 32, 3))
-    with pytest.raises(ValueError, match="has 1 channels, the net takes 3"):
+    with pytest.raises(ValueError, match="has 1 channel, the net takes 3"):
         predictor(in_channels=3)(picture(32, 32))
-    with pytest.raises(ValueError, match="has 4 channels, the net takes 3"):
+    with pytest.raises(
+        ValueError, match="an axis of 3.*an image with 3 would"
+    ):
         predictor(in_channels=3)(picture(32, 32, 4))
 
 
@@ -512,6 +517,26 @@ def test_a_threshold_is_about_all_of_the_foreground():
     p = np.array([0.4, 0.35, 0.25]).reshape(3, 1, 1)
     assert labels_at(p, 0.59) == 1 and labels_at(p, 0.61) == 0
     assert labels_at(p[[0, 2, 1]], 0.5) == 2
+
+
+def test_the_labels_of_a_stack_are_those_of_its_images():
+    """They were image numbers once: the first axis was taken for the classes."""
+    p = np.random.default_rng(0).dirichlet((1, 1, 1), (5, 7, 6)).transpose(0, 3, 1, 2)
+    due = np.stack([labels_at(one, 0.7) for one in p])  # (5, 7, 6)
+    assert np.array_equal(labels_at(p, 0.7), due) and due.max() == 2
+    ask = predictor(depth=1)
+    stack = picture(3, 20, 30)
+    assert np.array_equal(labels_at(ask.probabilities(stack)), ask(stack))
+
+
+def test_many_classes_need_a_larger_type():
+    p = np.zeros((300, 2, 2))
+    p[299] = 1
+    assert (labels_at(p) == 299).all()
+    net = thin(depth=1, num_classes=300)
+    assert label_map(net, picture(9, 9)).dtype == np.int32
+    with pytest.raises(ValueError, match="uint8.*takes 299"):
+        label_map(net, picture(9, 9), np.zeros((9, 9), np.uint8))
 
 
 def test_the_ends_of_the_slider():

@@ -82,12 +82,18 @@ def field_notes(
     comments,  # see comments_of
 ):  # dict: field -> text
     "What the comments beside the fields of a dataclass say."
-    fields = [item for item in node.body if isinstance(item, ast.AnnAssign)]
     return {
         item.target.id: comments[item.end_lineno][0]
-        for item in fields
+        for item in fields_of(node)
         if item.end_lineno in comments
     }
+
+
+def fields_of(
+    node,  # ast.ClassDef
+):  # list of ast.AnnAssign
+    "The fields of a dataclass."
+    return [item for item in node.body if isinstance(item, ast.AnnAssign)]
 
 
 # What a function raises
@@ -297,7 +303,7 @@ def changes_of(
     owner,  # ast.ClassDef, or None
     node,  # ast.FunctionDef or ast.ClassDef
     context,  # dict with text, comments, helpers, cells and the cells' lines
-):  # (docstring, list of functions whose comments move into it), or None
+):  # (docstring, list of functions and fields whose comments move into it), or None
     "The docstring of one function or class."
     comments, function = context["comments"], node
     if isinstance(node, ast.ClassDef):
@@ -307,7 +313,7 @@ def changes_of(
     if not sentence or "\n" in sentence:
         return None
     notes = header_notes(function, comments) if function else {}
-    moved = [function] if function else []
+    moved = [function] if function else fields_of(node)
     if not function:
         notes = field_notes(node, comments)
     result = getattr(function, "returns", None)
@@ -361,25 +367,27 @@ def written(
         if change := changes_of(owner, node, context):
             first = node.body[0]
             edits.append((first.lineno, first.end_lineno, change[0].splitlines()))
-            for function in change[1]:
-                edits += stripped(function, lines, context["comments"])
+            for part in change[1]:
+                edits += stripped(part, lines, context["comments"])
     for begin, end, new in sorted(edits, reverse=True):
         lines[begin - 1 : end] = new
     return "\n".join(lines) + "\n"
 
 
 def stripped(
-    function,  # ast.FunctionDef
+    node,  # ast.FunctionDef, or ast.AnnAssign of a field
     lines,  # list of str: the module
     comments,  # see comments_of
 ):  # list of (first line, last line, new lines)
-    "The head of a function without its comments."
-    edits = []
-    for number in range(function.lineno, function.body[0].lineno):
+    "The head of a function, or a field, without its comments."
+    edits, end = [], node.end_lineno + 1
+    if isinstance(node, ast.FunctionDef):
+        end = node.body[0].lineno
+    for number in range(node.lineno, end):
         text, alone = comments.get(number, ("", False))
         if text:
-            line = lines[number - 1]
-            edits.append((number, number, [] if alone else [cut(line)]))
+            new = [] if alone else [cut(lines[number - 1])]
+            edits.append((number, number, new))
     return edits
 
 

@@ -13,8 +13,8 @@ LAYERS = {
     # Writing a file whole and reading a net are needed by data and by learning.
     "files": "runs.files runs.memory runs.weights",
     "data": "data.images data.pairs data.check data.source data.datasets "
-    "data.pipelines data.tissue data.photos data.loader data.crops data.slides "
-    "data.adapter data.inputs "
+    "data.pipelines data.tissue data.photos data.loader data.crops data.adapter "
+    "data.slides data.inputs "
     "data.outputs data.download",
     "learning": "metrics train gpu predict",
     "runs": "runs.distributed runs.engine runs.checkpoint runs.recipes runs.report "

@@ -56,10 +56,10 @@ class Command(NamedTuple):
         >>> COMMANDS["hello"] = Command("say hello", "Ada", add_hello, lambda args: args.name)
     """
 
-    about: str  # what it does, in one line
-    examples: str  # what is typed after its name, one example per line
-    add: Callable  # add(parser) adds its arguments
-    run: Callable  # run(args) does it and returns the exit status
+    about: str
+    examples: str
+    add: Callable
+    run: Callable
 
 
 COMMANDS = {}

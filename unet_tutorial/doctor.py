@@ -43,9 +43,9 @@ class Child(NamedTuple):
         >>> assert well == Child(0, well.out, "") and well.out.split() == ["well"]
     """
 
-    code: int | None  # exit code; below 0: killed by that signal; None: too slow
-    out: str  # what it wrote to stdout
-    err: str  # and to stderr: the tracebacks
+    code: int | None
+    out: str
+    err: str
 
     @property
     def ended(self) -> str:
@@ -122,10 +122,10 @@ class Check(NamedTuple):
         remedy: empty when all is fine
     """
 
-    name: str  # of what was looked at
-    verdict: str  # "fine", "warning" or "wrong"
-    seen: str  # such as "64 MB free of 64 MB"
-    remedy: str = ""  # empty when all is fine
+    name: str
+    verdict: str
+    seen: str
+    remedy: str = ""
 
 
 def without_names(

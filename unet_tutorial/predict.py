@@ -11,8 +11,6 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from math import ceil, cos, radians, sin
-from numbers import Integral, Real
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +22,10 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .blocks import DoubleConv
-from .data.adapter import Adapter, check_known, unwrapped
+from .data.adapter import Adapter, known_net, unwrapped, whole_steps
 from .data.images import to_bytes
-from .data.inputs import channels_first, check_units, take_images
-from unet_tutorial.data.slides import (
-    likeliest,
-    predict_blended,
-    predict_slide,
-    whole_steps,
-)
+from .data.inputs import Images, channels_first, check_units, take_images
+from .data.slides import likeliest, predict_blended, predict_slide
 from .gpu import amp_type, pick_device, pick_layout
 from .model import UNet
 from .runs.memory import keep_a_little
@@ -40,9 +33,7 @@ from .runs.weights import find_net, load_net
 from unet_tutorial.tiles import (
     ask_net,
     check_finite,
-    check_net,
     eval_mode,
-    fact,
     first_weight,
     mean_and_std,
     predict_tiled,
@@ -68,11 +59,10 @@ def _tiles_at_once(model):
 def _logits(model, x, tile):
     """Ask a net about standardised (B, C, H, W): logits (B, K, H, W), where it is."""
     height, width = x.shape[-2:]
-    padded = fact(model, "padding")
-    if padded and height * width <= _WHOLE:
+    if model.padding and height * width <= _WHOLE:
         with eval_mode(model):
             return ask_net(model, list(x))
-    if padded:
+    if model.padding:
         side, overlap = whole_steps(model, 512), whole_steps(model, 64)
         parts = [predict_blended(model, one, side, overlap) for one in x]
     else:
@@ -95,7 +85,8 @@ def labels_at(
         np.ndarray: (H, W) or (N, H, W), of one byte each where that is enough
 
     Raises:
-        TypeError: "p is a ...; an array would work: p.cpu().numpy()"
+        TypeError: "p is a ...; (K, H, W) or (N, K, H, W) with K of 2 or more would
+            work"
         ValueError: "p has shape ...; (K, H, W) or (N, K, H, W) with K of 2 or more
             would work"
         ValueError: "threshold=...; a number from 0 to 1 would work"
@@ -118,11 +109,12 @@ def _label_type(classes):
 def _check_probabilities(p, threshold):
     """Raise an error unless these are probabilities of two classes or more."""
     if not isinstance(p, np.ndarray):
-        raise TypeError(f"p is a {type(p).__name__}; an array would work: p.cpu().numpy()")
+        text = "an array would work: p.cpu().numpy()"
+        raise TypeError(f"p is a {type(p).__name__}; {text}")
     if p.ndim < 3 or p.shape[-3] < 2:
         text = "(K, H, W) or (N, K, H, W) with K of 2 or more would work"
         raise ValueError(f"p has shape {p.shape}; {text}")
-    if not isinstance(threshold, Real) or not 0 <= threshold <= 1:
+    if isinstance(threshold, str) or not 0 <= threshold <= 1:
         raise ValueError(f"threshold={threshold!r}; a number from 0 to 1 would work")
 
 # %% ../nbs/14_predict.ipynb #52543666
@@ -278,7 +270,7 @@ def _resize(x, size):
 
 def _prepared(model, image, size, normalisation):
     """Return an image as the net takes it: (C, h, w), standardised, on its device."""
-    x = channels_first(image, fact(model, "in_channels"))  # (C, H, W)
+    x = channels_first(image, model.in_channels)  # (C, H, W)
     check_finite(x)
     x = _resize(x, size) if size else x  # (C, h, w)
     mean, std = _standard(x, normalisation)
@@ -289,6 +281,15 @@ def _prepared(model, image, size, normalisation):
     x = x.astype(np.float32) if x.dtype == np.float16 else x  # which would overflow
     return torch.from_numpy(((x - mean) / std).astype(np.float32)).to(device)
 
+# %% ../nbs/14_predict.ipynb #single
+def _single(image, model, axes):
+    """Return the one image (H, W) or (H, W, C) that a net is to be asked about."""
+    images, _ = take_images(image, model.in_channels, axes)
+    if len(images) != 1:
+        text = "one image would work, and Predictor(net) takes all of them"
+        raise ValueError(f"these are {len(images)} images; {text}")
+    return images[0]
+
 # %% ../nbs/14_predict.ipynb #probabilities
 @torch.no_grad()
 def _probabilities(model, images, size, views, tile, normalisation):
@@ -298,16 +299,6 @@ def _probabilities(model, images, size, views, tile, normalisation):
     p = average_views(lambda x: _logits(model, x, tile).softmax(1), x, views)
     full = images[0].shape[:2]
     return F.interpolate(p, full, mode="bilinear") if size else p
-
-
-def _single(image, model, axes):
-    """Return the one image (H, W) or (H, W, C) that a net is to be asked about."""
-    check_known(model)
-    images, _ = take_images(image, fact(model, "in_channels"), axes)
-    if len(images) != 1:
-        text = "one image would work, and Predictor(net) takes all of them"
-        raise ValueError(f"these are {len(images)} images; {text}")
-    return images[0]
 
 
 def class_probabilities(
@@ -347,6 +338,7 @@ def class_probabilities(
         ...         wrong[row, column] = pixel_error(p[1].numpy() > 0.5, true)
     """
     check_units(size, normalisation)
+    model = known_net(model)
     image = _single(image, model, axes)
     return _probabilities(model, [image], size, views, tile, normalisation)[0]
 
@@ -372,7 +364,6 @@ class Averaged(nn.Module):
         views: int = 8,
     ):
         super().__init__()
-        check_net(net)
         _check_views(views)
         self.net, self.views = net, views
 
@@ -384,17 +375,38 @@ class Averaged(nn.Module):
         return p.clamp(min=1e-12).log()
 
     @property
-    def module(self):
+    def module(self) -> nn.Module:
         """Return the net inside, which tiles ask for its margin."""
         return self.net
 
-# %% ../nbs/14_predict.ipynb #b9d87e7c
+# %% ../nbs/14_predict.ipynb #fill
 _LARGE = 2**26  # pixels: above that, tile by tile
 
 
+def _check_fits(out, size, classes):
+    """Raise a ValueError unless an array can take the labels of an image."""
+    kind, shape = np.asarray(out).dtype, np.shape(out)
+    fits = isinstance(out, np.ndarray) and shape == size and kind.kind in "iu"
+    if not fits or np.iinfo(kind).max < classes - 1 or not out.flags.writeable:
+        text = f"an array of integers {size} that takes {classes - 1} would work"
+        raise ValueError(f"out is a {type(out).__name__} of {kind} {shape}; {text}")
+
+
+def _fill(model, image, out, size, views, tile, normalisation):
+    """Write the label of each pixel of one image (H, W) or (H, W, C) into an array."""
+    if out.size > _LARGE and not size and views == 1:
+        x = channels_first(image, model.in_channels)  # (C, H, W)
+        rule = None if normalisation == "image" else _standard(x, normalisation)
+        side = None if model.padding else tile
+        return predict_slide(model, x, out, side, _tiles_at_once(model), rule)
+    p = _probabilities(model, [image], size, views, tile, normalisation)[0]
+    out[...] = likeliest(p).cpu().numpy()
+    return out
+
+# %% ../nbs/14_predict.ipynb #b9d87e7c
 def label_map(
     model: UNet | Adapter,
-    image: np.ndarray,
+    image: Images,
     out: np.ndarray | None = None,
     size: tuple[int, int] | None = None,
     views: int = 1,
@@ -427,32 +439,12 @@ def label_map(
         >>> labels = label_map(net, pixels, tile=180)
     """
     check_units(size, normalisation)
+    model = known_net(model)
     image = _single(image, model, axes)
-    full, classes = image.shape[:2], fact(model, "num_classes")
-    out = np.empty(full, _label_type(classes)) if out is None else out
-    _check_labels_fit(out, full, classes)
+    if out is None:
+        out = np.empty(image.shape[:2], _label_type(model.num_classes))
+    _check_fits(out, image.shape[:2], model.num_classes)
     return _fill(model, image, out, size, views, tile, normalisation)
-
-
-def _check_labels_fit(out, full, classes):
-    """Raise a ValueError unless an array can take the labels of an image."""
-    kind, shape = np.asarray(out).dtype, np.shape(out)
-    fits = isinstance(out, np.ndarray) and shape == full and kind.kind in "iu"
-    if not fits or np.iinfo(kind).max < classes - 1 or not out.flags.writeable:
-        text = f"an array of integers {full} that takes {classes - 1} would work"
-        raise ValueError(f"out is a {type(out).__name__} of {kind} {shape}; {text}")
-
-
-def _fill(model, image, out, size, views, tile, normalisation):
-    """Write the label of each pixel of one image (H, W) or (H, W, C) into an array."""
-    if out.size > _LARGE and not size and views == 1:
-        x = channels_first(image, fact(model, "in_channels"))  # (C, H, W)
-        rule = None if normalisation == "image" else _standard(x, normalisation)
-        side = None if fact(model, "padding") else tile
-        return predict_slide(model, x, out, side, _tiles_at_once(model), rule)
-    p = _probabilities(model, [image], size, views, tile, normalisation)[0]
-    out[...] = likeliest(p).cpu().numpy()
-    return out
 
 # %% ../nbs/14_predict.ipynb #fold
 def fold_batch_norm(
@@ -484,7 +476,6 @@ def fold_batch_norm(
 # %% ../nbs/14_predict.ipynb #ready
 def _ready(model, device, amp):
     """Copy a net to where it is asked: folded, in its format and its order."""
-    model = unwrapped(model)
     device = first_weight(model).device if device is None else pick_device(device)
     dtype, order = amp_type(amp, device), pick_layout(device, amp, training=False)
     if device.type == "cpu":
@@ -512,13 +503,13 @@ class Notes:
         >>> assert _checked(Notes(tile=180), net) == Notes(tile=180, views=1)
     """
 
-    size: tuple[int, int] | None = None  # (h, w) that it was trained at; None: any
-    normalisation: str | tuple[float, float] = "image"  # or mean and deviation
-    classes: list[str] | None = None  # their names, the background first
-    tile: int = 388  # side of the output tile of an unpadded net
-    value_range: tuple[float, float] | None = None  # black and white; None: all values
-    views: int = 1  # averaged, see average_views
-    num_classes: int | None = None  # a net with another number of them is refused
+    size: tuple[int, int] | None = None
+    normalisation: str | tuple[float, float] = "image"
+    classes: list[str] | None = None
+    tile: int = 388
+    value_range: tuple[float, float] | None = None
+    views: int = 1
+    num_classes: int | None = None
 
 
 _IN_FILE = ("size", "normalisation", "classes", "tile", "value_range")
@@ -526,13 +517,6 @@ _IN_FILE = ("size", "normalisation", "classes", "tile", "value_range")
 
 def _checked(notes, model):
     """Return notes; raise an error where they and the net do not fit together."""
-    model = unwrapped(model) if isinstance(model, nn.Module) else model
-    if not isinstance(model, UNet | Adapter):
-        cure = "Predictor.load opens a file"
-        if isinstance(model, nn.Module):
-            cure = "Adapter(net, in_channels=3, num_classes=2) of data.adapter would work"
-        raise TypeError(f"a {type(model).__name__} is no UNet; {cure}")
-    check_known(model)
     for given in (len(notes.classes) if notes.classes else None, notes.num_classes):
         if given is not None and given != model.num_classes:
             raise ValueError(
@@ -553,11 +537,30 @@ def _noted(notes):
     _check_views(notes.views)
     for name in ("tile", "num_classes"):
         value = getattr(notes, name)
-        if value is not None and (not isinstance(value, Integral) or value < 1):
+        if isinstance(value, str | bool | float) or (value is not None and value < 1):
             raise ValueError(f"{name}={value!r}; a positive integer would work")
     if not isinstance(notes.classes, list | tuple | None):
         raise ValueError(f"classes={notes.classes!r}; a list of names would work")
     return notes
+
+# %% ../nbs/14_predict.ipynb #read-notes
+def _asked(model):
+    """Return the net that a predictor copies; refuse what is none, or is unknown."""
+    if not isinstance(model, nn.Module):
+        text = "Predictor.load opens a file"
+        raise TypeError(f"a {type(model).__name__} is no UNet; {text}")
+    return unwrapped(known_net(model))
+
+
+def _read(path, options):
+    """Return a net from its file, and its notes with the options before them."""
+    _noted({name: value for name, value in options.items() if name != "amp"})
+    if not isinstance(path, str | Path):
+        text = "a file or a folder would work; of a net itself, Predictor(net)"
+        raise TypeError(f"the path is a {type(path).__name__}; {text}")
+    model, found = load_net(find_net(path))
+    found = {name: found[name] for name in _IN_FILE if name in found}
+    return model, {**found, **options}
 
 # %% ../nbs/14_predict.ipynb #c8d65a96
 def _cut(image, value_range):
@@ -585,7 +588,7 @@ def _at_once(model, notes, shape):
         return 1  # tile by tile
     most = _WHOLE
     if first_weight(model).device.type == "cpu":
-        most = _NUMBERS // fact(model, "base_channels", 64)
+        most = _NUMBERS // getattr(model, "base_channels", 64)
     return max(1, min(most // pixels, _ENLARGED // (shape[0] * shape[1])))
 
 
@@ -634,11 +637,10 @@ class Predictor:
         model: trained; a copy is asked, whatever happens to it later
         device: of the copy; None: the net's own
         amp: 16 bits: True, "auto" (where faster), "bf16", "fp16"
-        notes: size, normalisation, classes, tile, value_range, views, num_classes
+        notes: those of Notes: size, normalisation, classes, tile, views, ...
 
     Raises:
-        TypeError: "a ... is no UNet; Adapter(net, in_channels=3, num_classes=2) of
-            data.adapter would work"
+        TypeError: "a ... is no UNet; Predictor.load opens a file"
         ValueError: "the net has ... classes, ... were asked for; UNet(num_classes=...)
             would have to be trained"
         TypeError: "... is no option of Predictor; device, amp, ... would work"
@@ -652,25 +654,26 @@ class Predictor:
         model: UNet | Adapter,
         device: torch.device | str | None = None,
         amp: bool | str = False,
-        **notes,
+        **notes: Any,
     ):
-        self.notes = _checked(_noted(notes), model)
+        net = _asked(model)
+        self.notes = _checked(_noted(notes), net)
         self.classes, self.value_range = self.notes.classes, self.notes.value_range
-        self.model = _ready(model, device, amp)
+        self.model = _ready(net, device, amp)
 
     @classmethod
     def load(
         cls,
         path: str | Path,
         device: torch.device | str | None = None,
-        **options,
+        **options: Any,
     ) -> "Predictor":
         """Read a trained net and its notes from its file.
 
         Args:
             path: a file that save_net wrote, or a run's folder
             device: None: the fastest at hand
-            options: amp, and the notes of Predictor: they come before those in the file
+            options: amp, and the notes: they come before those in the file
 
         Raises:
             TypeError: "... is no option of Predictor; device, amp, ... would work"
@@ -680,27 +683,11 @@ class Predictor:
             TypeError: "the path is a ...; a file or a folder would work; of a net
                 itself, Predictor(net)"
         """
-        _noted({name: value for name, value in options.items() if name != "amp"})
-        if not isinstance(path, str | PathLike):
-            text = "a file or a folder would work; of a net itself, Predictor(net)"
-            raise TypeError(f"the path is a {type(path).__name__}; {text}")
-        model, found = load_net(find_net(path))
-        found = {name: found[name] for name in _IN_FILE if name in found}
-        return cls(model, pick_device(device), **{**found, **options})
+        model, options = _read(path, options)
+        return cls(model, pick_device(device), **options)
 
-    def probabilities(
-        self,
-        image: Any,
-        axes: str | None = None,
-    ) -> np.ndarray | list[np.ndarray]:
-        """Return how likely each class is at each pixel.
-
-        Args:
-            image: array, tensor, PIL image or file; one image or a stack; or a list
-            axes: a letter per axis, such as "CHW"; None: by the net
-
-        Returns:
-            np.ndarray | list[np.ndarray]: (K, H, W), of a stack (N, K, H, W)
+    def probabilities(self, image: Images, axes: str | None = None) -> Any:
+        """Return how likely each class is: (K, H, W), of a stack (N, K, H, W).
 
         Raises:
             ValueError: "the image is ... from ... to ..., the net learned from ... to
@@ -708,19 +695,8 @@ class Predictor:
         """
         return _each(self.model, self.notes, image, axes, as_labels=False)
 
-    def __call__(
-        self,
-        image: Any,
-        axes: str | None = None,
-    ) -> np.ndarray | list[np.ndarray]:
-        """Return the label of each pixel.
-
-        Args:
-            image: array, tensor, PIL image or file; one image or a stack; or a list
-            axes: a letter per axis, such as "CHW"; None: by the net
-
-        Returns:
-            np.ndarray | list[np.ndarray]: (H, W) of one byte each, of a stack (N, H, W)
+    def __call__(self, image: Images, axes: str | None = None) -> Any:
+        """Return the label of each pixel: (H, W) uint8, of a stack (N, H, W).
 
         Raises:
             ValueError: "the image is ... from ... to ..., the net learned from ... to

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from unet_tutorial.tiles import (
     read_window,
     tile_rules,
     tile_starts,
+    usable_std,
 )
 
 # %% ../nbs/22_scale.ipynb #open
@@ -78,13 +80,13 @@ def _sums(block, block_info):
 
 # %% ../nbs/22_scale.ipynb #mean
 def array_mean_and_std(
-    image,
+    image: Any,
     chunk: int = 1024,
 ) -> tuple[float, float]:
     """Return mean and deviation of all pixels, measured chunk by chunk.
 
     Args:
-        image: (H, W) or (C, H, W): a zarr or dask array, or the path of a zarr array
+        image: (H, W) or (C, H, W): zarr or dask array, or the path of a zarr array
         chunk: pixels of a task along each side
 
     Returns:
@@ -109,7 +111,7 @@ def array_mean_and_std(
     )
     total = parts.sum((1, 2)).compute()  # (2,)
     mean, square = (total / np.prod(image.shape, dtype=float)).tolist()
-    return mean, max(square - mean**2, 1e-12) ** 0.5
+    return mean, usable_std(mean, max(square - mean * mean, 0) ** 0.5, 1e-7)
 
 # %% ../nbs/22_scale.ipynb #overlap
 def _overlap(model):
@@ -293,19 +295,19 @@ def _map_chunks(image, answer, plan, sent):
 # %% ../nbs/22_scale.ipynb #predict-array
 def predict_array(
     model: torch.nn.Module,
-    image,
+    image: Any,
     tile: int = 388,
     batch_size: int = 1,
     chunk: int | None = None,
     standardise: tuple[float, float] | None = None,
     logits: bool = False,
     device: torch.device | str | None = None,
-):
+) -> Any:
     """Ask a net about an image that no memory holds, one task per chunk.
 
     Args:
         model: padded or not; its mode is left as it is
-        image: (H, W) or (C, H, W): a zarr or dask array, or the path of a zarr array
+        image: (H, W) or (C, H, W): zarr or dask array, or the path of a zarr array
         tile: side of the output tile of an unpadded net
         batch_size: tiles in one call of it
         chunk: side of a task; None: three output tiles, 768 if padded
@@ -314,7 +316,7 @@ def predict_array(
         device: of the workers; None: that of the net
 
     Returns:
-         dask array, nothing of it computed yet: labels (H, W) or logits (K, H, W)
+        Any: dask array, nothing computed yet: labels (H, W) or logits (K, H, W)
 
     Raises:
         ImportError: "zarr is missing; pip install zarr would work"

@@ -213,13 +213,13 @@ class Report:
         axes: a letter per axis of .npy and TIFF files
     """
 
-    pairs: list[Pair]  # the pairs without a problem
-    problems: list[Problem]  # empty when all is well
-    notes: list[Problem]  # good to know, and no reason to stop
-    rule: str  # how files were paired
-    value_range: tuple[float, float] | None = None  # of images of more than 8 bits
-    channels: int | None = None  # of each image; None: as the files have
-    axes: str | None = None  # a letter per axis of .npy and TIFF files
+    pairs: list[Pair]
+    problems: list[Problem]
+    notes: list[Problem]
+    rule: str
+    value_range: tuple[float, float] | None = None
+    channels: int | None = None
+    axes: str | None = None
 
     def __str__(self) -> str:
         rows = [fill(f"{len(self.pairs):,} pairs without a problem. {self.rule}", 88)]

@@ -262,9 +262,9 @@ class Outline(NamedTuple):
         rings: (n, 2) corners x, y: outside clockwise, then the holes
     """
 
-    label: int  # 1 or more: its class, or its number
-    area: int  # pixels
-    rings: list[np.ndarray]  # (n, 2) corners x, y: outside clockwise, then the holes
+    label: int
+    area: int
+    rings: list[np.ndarray]
 
 
 def outlines(

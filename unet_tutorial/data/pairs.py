@@ -81,9 +81,9 @@ class Pair(NamedTuple):
         >>> assert pairs[1] == Pair(mine / "images/car.1.jpg", mine / "masks/car.1_mask.png", "")
     """
 
-    image: Path  # what the net will see
-    mask: Path  # what is what in it
-    group: str = ""  # what must not be in two parts: a car, a sequence, a patient
+    image: Path
+    mask: Path
+    group: str = ""
 
 
 def _group(keys):
@@ -126,9 +126,9 @@ class Problem(NamedTuple):
         >>> print(Problem("no mask of that name", "add it", dict.fromkeys([*images][:5], "")))
     """
 
-    cause: str  # such as "no mask"
-    remedy: str  # what would work
-    files: dict[Path, str]  # file -> what was found in it
+    cause: str
+    remedy: str
+    files: dict[Path, str]
 
     def __str__(self) -> str:
         files = {path.as_posix(): text for path, text in self.files.items()}

@@ -55,8 +55,8 @@ class ByteImage(NamedTuple):
         scale: (2,) mean and deviation; in a batch (B, 2)
     """
 
-    pixels: Tensor  # (C, H, W) uint8; in a batch (B, C, H, W)
-    scale: Tensor  # (2,) mean and deviation; in a batch (B, 2)
+    pixels: Tensor
+    scale: Tensor
 
     def to(
         self,

@@ -33,12 +33,12 @@ class Item(NamedTuple):
         >>> items = [Item(Path("-"), Path("-"), f"car {n // 16}", n % 16) for n in range(64)]
     """
 
-    image: Path  # a file
-    mask: Path  # a file, or a folder with a file for each object
-    group: str = ""  # what must not be in two parts: a car, a film, a patient
-    page: int = 0  # of a file that holds many images
-    partial: bool = False  # whether only some of its objects are annotated
-    test: bool = False  # whether the makers of the data set hold it out
+    image: Path
+    mask: Path
+    group: str = ""
+    page: int = 0
+    partial: bool = False
+    test: bool = False
 
 
 def _files(item):
@@ -94,17 +94,17 @@ class Source:
         ... )
     """
 
-    name: str  # of the data set
-    items: list[Item]  # in the same order on every machine
-    classes: tuple[str, ...]  # names of the labels 0, 1, ...: the background first
-    read_truth: Callable  # (item, size) -> (H, W) integers
-    read_pixels: Callable  # (item, size) -> uint8, (H, W), or (H, W, channels)
-    channels: int = 3  # of every image: 1 grey, 3 colours, or any other number
-    instances: bool = False  # whether labels number objects instead of classes
-    unit: str = "image"  # what a group is: a car, a sequence
-    gap: int | None = None  # a stack: slices left unused beside a held-out block
-    note: str = ""  # what was left out, if anything
-    axes: str | None = None  # a letter per axis of .npy and TIFF files, see images
+    name: str
+    items: list[Item]
+    classes: tuple[str, ...]
+    read_truth: Callable
+    read_pixels: Callable
+    channels: int = 3
+    instances: bool = False
+    unit: str = "image"
+    gap: int | None = None
+    note: str = ""
+    axes: str | None = None
 
     def __len__(self) -> int:
         return len(self.items)

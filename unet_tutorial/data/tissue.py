@@ -127,13 +127,13 @@ class TissueChanges:
         >>> whole = change_window(TissueChanges(), parts, one, corner=(0, 0), size=(160, 160))
     """
 
-    std: float = 10.0  # of the elastic deformation, in pixels
-    grid: int = 3  # its points along one side
-    turn: float = 180.0  # degrees, at most
-    zoom: float = 0.0  # share by which each side grows or shrinks, at most
-    shift: float = 0.1  # share of each side, at most
-    grey: float = 0.2  # contrast changes by this share at most, brightness by its half
-    noise: float = 0.0  # its standard deviation, as a share of white
+    std: float = 10.0
+    grid: int = 3
+    turn: float = 180.0
+    zoom: float = 0.0
+    shift: float = 0.1
+    grey: float = 0.2
+    noise: float = 0.0
 
     def __post_init__(self):
         check_grid(self.std, self.grid)

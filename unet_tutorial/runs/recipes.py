@@ -124,14 +124,14 @@ class Net:
         >>> Net(64, 4, 0, None, 0.5), Optimizer("SGD", 0.001, momentum=0.99)  # the paper's
     """
 
-    base_channels: _Count  # channels at the top level, doubled at each step down
-    depth: _Count  # steps down
-    padding: Literal[0, 1]  # 0: the paper, a rim is lost; 1: the size is kept
-    norm: Literal["batch", "instance"] | None  # None: the paper, no normalisation
-    dropout: _Share  # rate at the end of the contracting path
-    variant: Literal["paper", "release"] = "paper"  # see UNet
-    residual: bool = False  # True: each block adds its input to its output
-    upsampling: Literal["transposed", "bilinear"] = "transposed"  # see UNet
+    base_channels: _Count
+    depth: _Count
+    padding: Literal[0, 1]
+    norm: Literal["batch", "instance"] | None
+    dropout: _Share
+    variant: Literal["paper", "release"] = "paper"
+    residual: bool = False
+    upsampling: Literal["transposed", "bilinear"] = "transposed"
 
     def __post_init__(self):
         _check_values(self)
@@ -154,12 +154,12 @@ class Optimizer:
         >>> Net(64, 4, 0, None, 0.5), Optimizer("SGD", 0.001, momentum=0.99)  # the paper's
     """
 
-    name: Literal["SGD", "AdamW"]  # of torch.optim
-    lr: _Above0  # learning rate, before warm-up and schedule
-    momentum: _Share | None = None  # of SGD
-    nesterov: bool | None = None  # of SGD
-    weight_decay: _Amount | None = None  # of both
-    betas: _Betas | None = None  # of AdamW: how long it remembers, two shares
+    name: Literal["SGD", "AdamW"]
+    lr: _Above0
+    momentum: _Share | None = None
+    nesterov: bool | None = None
+    weight_decay: _Amount | None = None
+    betas: _Betas | None = None
 
     def __post_init__(self):
         _check_values(self)
@@ -181,14 +181,14 @@ class Augment:
         noise: standard deviation, as a share of white
     """
 
-    name: Literal["auto", "membranes", "photographs"]  # auto: as the data need it
-    std: _Amount | None = None  # of the elastic deformation, in pixels
-    grid: _Count | None = None  # its points along one side
-    turn: _Amount | None = None  # degrees, at most
-    zoom: _Share | None = None  # share by which sides grow or shrink, at most
-    shift: _Share | None = None  # share of the sides, at most
-    grey: _Share | None = None  # share by which the contrast changes, at most
-    noise: _Share | None = None  # standard deviation, as a share of white
+    name: Literal["auto", "membranes", "photographs"]
+    std: _Amount | None = None
+    grid: _Count | None = None
+    turn: _Amount | None = None
+    zoom: _Share | None = None
+    shift: _Share | None = None
+    grey: _Share | None = None
+    noise: _Share | None = None
 
     def __post_init__(self):
         _check_values(self)
@@ -219,23 +219,23 @@ class Recipe:
         watch: of what is measured: the number that defines the best epoch
     """
 
-    about: str  # what it is, in a sentence
-    net: Net  # its switches
-    tile: _Count  # side of what enters the net, in pixels
-    tiles: _Count  # windows per epoch, where images are larger than a tile
-    batch: _Count  # items per batch
-    augment: Augment | None  # None: windows are turned by quarters and flipped, only
-    loss: _Loss  # what is minimised; the weights are those of Equation 2
-    optimizer: Optimizer  # how a step is taken
-    schedule: Literal["cosine", "constant"]  # how the learning rate goes on
-    warmup: _Share  # the share of the run in which it rises
-    accumulate: _Count  # batches per step of the optimizer
-    clip: _Above0 | None  # the longest gradient; None: any length
-    ema: _Share  # decay of the averaged weights; 0: none
-    amp: _Amp  # 16 bits or not, see gpu.amp_type
-    epochs: _Count  # how long, if nothing else is asked for
-    patience: _Count | None  # epochs without a better one, then stop; None: go on
-    watch: str  # of what is measured: the number that defines the best epoch
+    about: str
+    net: Net
+    tile: _Count
+    tiles: _Count
+    batch: _Count
+    augment: Augment | None
+    loss: _Loss
+    optimizer: Optimizer
+    schedule: Literal["cosine", "constant"]
+    warmup: _Share
+    accumulate: _Count
+    clip: _Above0 | None
+    ema: _Share
+    amp: _Amp
+    epochs: _Count
+    patience: _Count | None
+    watch: str
 
     def __post_init__(self):
         _check_values(self)
@@ -357,19 +357,19 @@ class Plan:
         >>> old, new = Plan(large, **asked), Plan(small, **asked)
     """
 
-    recipe: Recipe  # the way to train
-    name: str | None  # of the recipe; None: values were given
-    kind: str  # of data set, see open_source
-    data: str | None  # its folder; None: an open source was given
-    size: _Size | None  # (H, W) to which images are resized; None: they are not
-    held_out: _From0 | _Indices | None  # how many groups, or which images
-    seed: _From0  # of everything that is random
-    epochs: _Count | None  # how long: one of the three;
-    steps: _Count | None  # or so many steps of the optimizer;
-    minutes: _Above0 | None  # or so long
-    amp: Literal[False, "bf16", "fp16"]  # the format: 32 bits, or which 16
-    options: dict | None  # of open_source
-    sync_batch_norm: bool = False  # over the batch of all processes
+    recipe: Recipe
+    name: str | None
+    kind: str
+    data: str | None
+    size: _Size | None
+    held_out: _From0 | _Indices | None
+    seed: _From0
+    epochs: _Count | None
+    steps: _Count | None
+    minutes: _Above0 | None
+    amp: Literal[False, "bf16", "fp16"]
+    options: dict | None
+    sync_batch_norm: bool = False
 
     def __post_init__(self):
         _check_values(self)
