@@ -25,6 +25,7 @@ from unet_tutorial.data.outputs import painted, write_overlay
 from unet_tutorial.deploy.folder import predict_files
 from unet_tutorial.predict import Predictor
 from unet_tutorial.runs.run import evaluate_run, train_run
+from unet_tutorial.show import plt
 from unet_tutorial.synthetic import draw_cells
 
 
@@ -307,6 +308,7 @@ def test_the_source_and_the_check_of_a_folder(tmp_path):
     report = check_pairs(data / "images", masks, channels=5)
     assert not report.problems and len(report.pairs) == 6
     report.show()
+    plt.close()
     wrong = check_pairs(data / "images", masks, channels=4)
     assert len(wrong.problems) == 1 and len(wrong.problems[0].files) == 6
     assert says("4 channels expected of it", "5", "channels=5").match(
