@@ -178,7 +178,7 @@ def usable_std(
         raise ValueError(f"{text}; larger units, such as image / 1e100, would work")
     return std if std > rounding * abs(mean) else 1e-6
 
-
+# %% ../nbs/06_tiles.ipynb #check-finite
 def check_finite(
     part: torch.Tensor | np.ndarray,
     top: int = 0,
