@@ -76,7 +76,7 @@ def _one_or_stack(image, channels, axes):
         text = re.sub("channels=[0-9]+ would read it", cure, str(error))
         raise (BadFile if isinstance(error, BadFile) else ValueError)(text) from None
 
-
+# %% ../../nbs/workshop/data/inputs.ipynb #take-images
 def take_images(
     image: Images,
     channels: int,
