@@ -5,9 +5,9 @@
     python experiments/cars.py --data folder --only race
 
 Four of the cars, chosen by the seed, are held out with all their views. Dice is that of
-all pixels of all their views together, of the last net, not of the best. Photographs are
-changed by `car_pipeline` of `data.pipelines` (albumentations, in the group `course`), as
-in all rows that are there; `train_run` changes them by `PhotoChanges` today.
+all pixels of all their views together, of the last net, not of the best. Photographs
+are changed by `car_pipeline` of `data.pipelines` (albumentations, the group `course`)
+in all rows; `train_run` changes them by `PhotoChanges` today.
 
     small   160 x 240 pixels, the recipe `modern`
     large   320 x 480 pixels, the same net
