@@ -389,7 +389,7 @@ class Averaged(nn.Module):
         return self.net
 
 # %% ../nbs/14_predict.ipynb #b9d87e7c
-_LARGE = 2**26  # pixels: above that, tile by tile
+_LARGE = 2**24  # pixels: above that, tile by tile
 
 
 def label_map(

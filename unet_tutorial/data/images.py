@@ -1152,9 +1152,22 @@ def _as_seen(image, channels=None):
     """Return an upright image as an array (H, W) or (H, W, 3) with all its bits."""
     if image.mode in ("LA", "RGBA") and len(image.mode) == channels:
         return np.array(image)  # transparency, because it was asked for
-    if image.mode[0] not in "IF":  # those have 16 or 32 bits per pixel
-        image = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
-    return np.array(image)
+    mode = "L" if image.mode in ("1", "L", "LA") else "RGB"
+    if image.mode[0] not in "IF" and image.mode != mode:  # 16 or 32 bits per pixel
+        image = image.convert(mode)
+    return _as_array(image)
+
+
+def _as_array(image):
+    """Copy an image into an array, a band of rows at a time: it may be large."""
+    first = np.array(image.crop((0, 0, image.width, 1024)))
+    if image.height <= 1024:
+        return first
+    array = np.empty((image.height, *first.shape[1:]), first.dtype)
+    for top in range(0, image.height, 1024):
+        box = 0, top, image.width, min(top + 1024, image.height)
+        array[top : top + 1024] = image.crop(box)
+    return array
 
 
 _LARGE = 2**26  # numbers: above that they stay on the disk
@@ -1256,7 +1269,9 @@ def _open_array(path):
 def _upright(image):
     """Turn an opened image of Pillow's as its EXIF orientation says."""
     image.load()  # Pillow turns a TIFF when it loads it
-    return image if image.format == "TIFF" else ImageOps.exif_transpose(image)
+    if image.format != "TIFF":
+        ImageOps.exif_transpose(image, in_place=True)
+    return image
 
 
 def _read_file(path, channels, axes):
