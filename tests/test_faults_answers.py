@@ -620,7 +620,9 @@ def _(folder):
 @case("an overlay of more classes than there are colours")
 def _(folder):
     labels = np.arange(200, dtype=np.uint8).reshape(10, 20)
-    picture = painted(np.full(labels.shape, 128, np.uint8), labels, 1.0, num_classes=200)
+    picture = painted(
+        np.full(labels.shape, 128, np.uint8), labels, 1.0, num_classes=200
+    )
     colours = np.unique(picture.reshape(-1, 3), axis=0)
     assert len(colours) == 200
     one = np.zeros((4, 4), np.uint8)

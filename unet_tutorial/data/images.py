@@ -1160,9 +1160,9 @@ def _as_seen(image, channels=None):
 
 def _as_array(image):
     """Copy an image into an array, a band of rows at a time: it may be large."""
-    first = np.array(image.crop((0, 0, image.width, 1024)))
     if image.height <= 1024:
-        return first
+        return np.array(image)
+    first = np.array(image.crop((0, 0, image.width, 1)))
     array = np.empty((image.height, *first.shape[1:]), first.dtype)
     for top in range(0, image.height, 1024):
         box = 0, top, image.width, min(top + 1024, image.height)
@@ -1266,12 +1266,13 @@ def _open_array(path):
         return np.memmap(path, kind, "r", start, shape, order)
 
 # %% ../../nbs/workshop/data/images.ipynb #read-pixels
-def _upright(image):
+def _upright(image, own=False):
     """Turn an opened image of Pillow's as its EXIF orientation says."""
     image.load()  # Pillow turns a TIFF when it loads it
-    if image.format != "TIFF":
-        ImageOps.exif_transpose(image, in_place=True)
-    return image
+    if image.format == "TIFF":
+        return image
+    turned = ImageOps.exif_transpose(image, in_place=own)  # else a copy
+    return image if own else turned
 
 
 def _read_file(path, channels, axes):
@@ -1284,7 +1285,7 @@ def _read_file(path, channels, axes):
             return _all_pages(pages, numbers).reshape(shape), letters
     with open_image(path) as image:
         _check_no_film(image, path)
-        array = _as_seen(_upright(image), channels)
+        array = _as_seen(_upright(image, own=True), channels)
         return array, "HWC"[: array.ndim]
 
 

@@ -191,7 +191,7 @@ def write_probabilities(
 def _painted_many(image, labels, opacity):
     """Paint with the colours of write_mask, one for each of up to 256 classes."""
     plain = 255 * overlay(image, np.zeros(labels.shape, bool))  # (H, W, 3)
-    paint = np.reshape(_palette(), (256, 3))[labels % 256]
+    paint = np.reshape(_palette(), (256, 3))[labels.astype(np.int64) % 256]
     mixed = np.where(labels[..., None] > 0, opacity * (paint - plain), 0) + plain
     return np.round(mixed).astype(np.uint8)
 
