@@ -225,7 +225,7 @@ def draw(folder, channels, suffix, count=6):
     (folder / "images").mkdir(parents=True)
     (folder / "masks").mkdir()
     for number in range(count):
-        cells, labels = draw_cells(64, seed=number)
+        _, labels = draw_cells(64, seed=number)
         image = noise(64, 64, channels) // 8
         image[..., -1] = np.where(labels > 0, 200, 20)
         path = folder / "images" / f"a{number}{suffix}"
@@ -292,7 +292,7 @@ def test_the_source_and_the_check_of_a_folder(tmp_path):
     report.show()
     wrong = check_pairs(data / "images", masks, channels=4)
     assert len(wrong.problems) == 1 and len(wrong.problems[0].files) == 6
-    assert says("4 channels that are expected", "5", "channels=5").match(
+    assert says("4 channels expected of it", "5", "channels=5").match(
         " ".join(str(wrong).split())
     )
 
@@ -300,7 +300,7 @@ def test_the_source_and_the_check_of_a_folder(tmp_path):
 def test_a_stated_number_that_a_file_does_not_have(tmp_path):
     data = draw(tmp_path, 2, ".tif", count=2)
     for channels in (1, 3, 4):
-        words = says("a0.tif", "2 channels", f"{channels} channels", "channels=2")
+        words = says("a0.tif", "2 channels", f"{channels} channel", "channels=2")
         with pytest.raises(BadFile, match=words):
             open_folder(data / "images", data / "masks", channels=channels)
     hyper(data / "images" / "a1.tif", noise(64, 64, 4))
@@ -309,7 +309,7 @@ def test_a_stated_number_that_a_file_does_not_have(tmp_path):
     ):
         open_folder(data / "images", data / "masks")
     Image.fromarray(noise(64, 64)).save(tmp_path / "grey.png")
-    with pytest.raises(BadFile, match=says("grey.png", "1 channels", "4 channels")):
+    with pytest.raises(BadFile, match=says("grey.png", "1 channel", "4 channels")):
         read_image(tmp_path / "grey.png", channels=4)
 
 

@@ -281,7 +281,7 @@ def test_check(monkeypatch, folders, capsys):
     files = {Path("a.jpg"): "", Path("b.jpg"): "3 bytes"}
     report.problems = [Problem("no mask", "add it", files)]
     assert main(["check", "a", "--instances"]) == 1
-    assert asked.pop() == (("a", None, None, None, None), {})
+    assert asked.pop() == (("a", None, None, None, None, None, None), {})
     told = capsys.readouterr().out.splitlines()
     assert told[0] == "problem: no mask: a.jpg; add it"
     assert told[1] == "problem: no mask: b.jpg (3 bytes); add it"

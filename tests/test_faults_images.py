@@ -353,7 +353,7 @@ def channels_that_are_not_there(folder):
     tifffile.imwrite(folder / "b.tif", pixels[..., :2], **more)
     refused(read_image, folder / "c.png", "3 channels", "4 channels", "=3", channels=4)
     refused(read_image, folder / "c.png", "in colour, not in grey", channels=1)
-    refused(read_image, folder / "g.png", "1 channels", "5 channels", "=1", channels=5)
+    refused(read_image, folder / "g.png", "1 channel", "5 channels", "=1", channels=5)
     for name in ("a.npy", "b.tif"):
         for count in (1, 3, 4, 5):
             words = f"{count}", "channels=2"

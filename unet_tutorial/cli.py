@@ -261,15 +261,8 @@ def _check(args):
             args.wrong(f"{folder} is no folder")
     from unet_tutorial.data.check import check_pairs
 
-    report = check_pairs(
-        args.images,
-        args.masks,
-        args.suffix,
-        args.classes,
-        args.range,
-        args.channels,
-        args.axes,
-    )
+    what = args.images, args.masks, args.suffix, args.classes, args.range
+    report = check_pairs(*what, args.channels, args.axes)
     for problem in report.problems:
         for file, text in problem.files.items():
             print(_typed(f"problem: {problem._replace(files={file: text})}"))

@@ -69,7 +69,7 @@ def _count(image, path):
     return np.flatnonzero(counts), counts[counts > 0]
 
 # %% ../../nbs/workshop/data/check.ipynb #c5ca67ae
-def _look_at(pairs, value_range, channels, axes):
+def _look_at(pairs, value_range, channels=None, axes=None):
     """Look into all files, several at a time, under a progress bar."""
 
     def look(pair):
@@ -233,18 +233,23 @@ class Report:
 
     def show(self, count: int = 4, height: int = 120) -> None:
         """Draw some of the pairs, the borders of masks on their images."""
-        from unet_tutorial.show import border, overlay, show_images
+        from unet_tutorial.show import show_images
 
-        pictures, titles = [], []
-        for pair in self.pairs[:: max(1, len(self.pairs) // count)][:count]:
-            known = {"channels": self.channels, "axes": self.axes}
-            full = upright_size(pair.image, **known)
-            size = height, max(1, round(height * full[1] / full[0]))
-            edge = border(read_labels(pair.mask, size))
-            image = read_image(pair.image, size, self.value_range, **known)
-            pictures.append(overlay(composite(image), edge, alpha=1))
-            titles.append(pair.image.name)
-        show_images(pictures, titles, columns=4)
+        some = self.pairs[:: max(1, len(self.pairs) // count)][:count]
+        pictures = [_picture(self, pair, height) for pair in some]
+        show_images(pictures, [pair.image.name for pair in some], columns=4)
+
+# %% ../../nbs/workshop/data/check.ipynb #report-picture
+def _picture(report, pair, height):
+    """Return an image of this height with the borders of its mask."""
+    from unet_tutorial.show import border, overlay
+
+    full = upright_size(pair.image, report.channels, report.axes)
+    size = height, max(1, round(height * full[1] / full[0]))
+    edge = border(read_labels(pair.mask, size))
+    known = {"channels": report.channels, "axes": report.axes}
+    image = read_image(pair.image, size, report.value_range, **known)
+    return overlay(composite(image), edge, alpha=1)
 
 # %% ../../nbs/workshop/data/check.ipynb #b796b46e
 _RULE = (

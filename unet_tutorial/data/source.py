@@ -121,9 +121,7 @@ class Source:
     def files(self, i: int) -> list[Path]:
         return _files(self.items[i])
 
-    @property
-    def groups(self) -> list[str]:
-        return [item.group for item in self.items]
+    groups = property(lambda self: [item.group for item in self.items])  # names
 
     def subset(self, indices: Iterable[int]) -> "Source":
         return replace(self, items=[self.items[i] for i in indices], note="")

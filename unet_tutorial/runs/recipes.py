@@ -562,7 +562,7 @@ def _pipeline(plan, source):
         name = "photographs" if source.channels == 3 else "membranes"
     if name == "photographs" and source.channels != 3:
         text = f"the data have {source.channels} channels, and 'photographs' changes"
-        raise ValueError(f"{text} the hue of 3; augment 'membranes' or 'auto' would work")
+        raise ValueError(f"{text} the hue of 3; augment: 'membranes' would work")
     return _PIPELINES[name](**_options(augment))
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #7d7c3859
@@ -620,7 +620,7 @@ def train_loader(
 
     Raises:
         ValueError: "the data have ... channels, and 'photographs' changes the hue of 3;
-            augment 'membranes' or 'auto' would work"
+            augment: 'membranes' would work"
 
     Example:
         >>> from unet_tutorial.runs.recipes import train_loader
@@ -861,7 +861,7 @@ def notes_for(
     net, options = plan.recipe.net, plan.options or {}
     notes = {"kind": plan.kind, "size": plan.size, "recipe": plan.name}
     notes |= {"classes": list(source.classes), "normalisation": "image"}
-    notes |= {name: options.get(name) for name in ("value_range", "axes")}
+    notes["value_range"] = options.get("value_range")
     if net.padding == 0:
         notes["tile"] = output_size(plan.recipe.tile, net.depth)
     return notes
