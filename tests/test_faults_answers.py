@@ -326,7 +326,7 @@ def _(folder):
     before = predict(folder, **kinds)
     before += predict(folder, "other", **kinds)
     save_stack(folder / "images" / "a.tif", noise(1, 20, 33))
-    with warned("a_003_probabilities.npy may be of an earlier call"):
+    with warned("a_003_probabilities.npy"):
         after = predict(folder, "images/a.tif", overwrite=True, **kinds)
     assert after == sorted({"a_mask.png", "a_probabilities.npy", *before})
 
@@ -336,7 +336,7 @@ def _(folder):
     save_stack(folder / "images" / "a.tif", noise(2, 20, 33))
     predict(folder)
     draw(folder, "to/a_007_mask.png")
-    with warned("a_007_mask.png may be of an earlier call"):
+    with warned("a_007_mask.png"):
         found = predict(folder, overwrite=True)
     assert found == ["a_000_mask.png", "a_001_mask.png", "a_007_mask.png"]
 
@@ -345,7 +345,7 @@ def _(folder):
 def _(folder):
     draw(folder, "images/a.png")
     predict(folder, write=["mask", "overlay"])
-    with warned("a_overlay.png may be of an earlier call"):
+    with warned("a_overlay.png"):
         predict(folder, overwrite=True)
     assert names(folder / "to") == ["a_mask.png", "a_overlay.png"]
 
