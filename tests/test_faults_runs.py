@@ -179,7 +179,7 @@ def a_resume_beside_a_running_run(folder):
             train(out, folder)
         assert child.is_alive() and before == (out / "recipe.json").read_bytes()
         child.kill()  # SIGKILL: its lock stays
-        child.join()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # a zombie
         assert (out / owner.LOCK).exists()
         with refused(Stop):  # goes on at once
             resume(out, report=_fail)
@@ -850,6 +850,11 @@ def _workers_of(pid):
     return [int(number) for number in found.read_text().split()]
 
 
+def _is_quiet(path):
+    "Whether a file has not been written for a while: what was read ahead is used up."
+    return time.time() - path.stat().st_mtime > 0.7
+
+
 def _stuck(folder, what, number):
     "Do something to the workers of a run, and ask it to stop."
     out, log = folder / "run", folder / "log"
@@ -857,7 +862,7 @@ def _stuck(folder, what, number):
         wait_for((out / "state.safetensors").exists)
         for worker in _workers_of(child.pid):
             os.kill(worker, what)
-        time.sleep(0.3)
+        wait_for(lambda: _is_quiet(out / "state.safetensors") or not child.is_alive())
         start = time.monotonic()
         if child.is_alive():
             os.kill(child.pid, number)
@@ -880,7 +885,8 @@ def a_stopped_worker_does_not_make_ctrl_c_wait(folder):
 @case
 def a_killed_worker_ends_a_run_with_a_sentence(folder):
     if POSIX and Path("/proc/self/task").exists():
-        status, seconds, told = _stuck(folder, signal.SIGKILL, signal.SIGINT)
+        with patch.object(logbook, "_PATIENCE", 0.5):
+            status, seconds, told = _stuck(folder, signal.SIGKILL, signal.SIGINT)
         assert status in (1, 130) and seconds < 8
         assert "DataLoader worker" in told or "all is saved" in told
         load_state(folder / "run" / "state.safetensors")
