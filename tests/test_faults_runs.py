@@ -179,7 +179,8 @@ def a_resume_beside_a_running_run(folder):
             train(out, folder)
         assert child.is_alive() and before == (out / "recipe.json").read_bytes()
         child.kill()  # SIGKILL: its lock stays
-        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # a zombie
+        if hasattr(os, "waitid"):  # not on macOS
+            os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # a zombie
         assert (out / owner.LOCK).exists()
         with refused(Stop):  # goes on at once
             resume(out, report=_fail)
@@ -295,6 +296,14 @@ def a_folder_that_could_not_be_begun_is_not_left(folder):
     with suppress(Stop), owner.locked(folder / "locked"):
         raise Stop
     assert not (folder / "new").exists() and not (folder / "locked").exists()
+
+
+@case
+def a_folder_that_cannot_be_made(folder):
+    (folder / "file").write_text("mine")
+    with refused(OSError, "file.run cannot be written", "another would work"):
+        train(folder / "file" / "run", folder)
+    assert (folder / "file").read_text() == "mine"
 
 
 # Files that belong together
@@ -521,20 +530,13 @@ def three_thousand_mutations_of_a_recipe(folder):
 
 @case
 def a_damaged_environment(folder):
-    for name, content in {**DAMAGE, "wrong": b'{"device": 3}'}.items():
-        out = run(folder / name)
-        (out / "environment.json").write_bytes(content)
-        told = resume(out)
-        damaged = name not in ("nothing in it", "wrong", "unknown keys")
-        parsed = content.startswith(b"{") and name not in (
-            "cut off",
-            "not UTF-8",
-            "twice",
-        )
-        assert fits(told, "environment.json", "written anew") == (
-            damaged and not parsed
-        )
+    out = run(folder / "run")
+    for name in ("empty", "a list", "null", "NUL bytes", "not UTF-8", "cut off"):
+        (out / "environment.json").write_bytes(DAMAGE[name])
+        assert fits(resume(out), "environment.json is damaged", "written anew"), name
         assert json.loads((out / "environment.json").read_text())["device"] == "cpu"
+    (out / "environment.json").write_text('{"device": 3}')
+    assert resume(out) == []
 
 
 @case
@@ -585,7 +587,7 @@ def a_best_net_that_is_empty_or_missing(folder):
             evaluate_run(out, device="cpu")
         before = (out / "last.safetensors").read_bytes()
         told = resume(out)
-        assert fits(told, "best.safetensors", what, "1 epochs were kept in state")
+        assert fits(told, "best.safetensors", what, "1 epoch was kept in state")
         if (out / "best.safetensors").is_file() and (
             out / "best.safetensors"
         ).stat().st_size:
