@@ -31,7 +31,9 @@ setup(
     license_files=["LICENSE"],
     keywords=settings["keywords"],
     packages=find_packages(include=[settings["lib_path"], f"{settings['lib_path']}.*"]),
-    package_data={settings["lib_path"]: ["recipes/*.json", "nets/*.safetensors"]},
+    package_data={
+        settings["lib_path"]: ["py.typed", "recipes/*.json", "nets/*.safetensors"]
+    },
     # No upper bound: a new Python must not kill the first cell of every notebook.
     python_requires=f">={settings['min_python']}",
     install_requires=settings["requirements"].split(),

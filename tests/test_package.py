@@ -98,7 +98,7 @@ def test_the_wheel_holds_modules_recipes_and_nets_only(wheel):
         p for kind in ("py", "json", "safetensors") for p in PACKAGE.rglob("*." + kind)
     ]
     ours = [p.relative_to(PACKAGE.parent).as_posix() for p in ours]
-    assert sorted(names) == sorted(ours)
+    assert sorted(names) == sorted([*ours, "unet_tutorial/py.typed"])
     assert "unet_tutorial/nets/membranes.safetensors" in ours
     assert sum(name.startswith("unet_tutorial/recipes/") for name in ours) >= 2
     for wing in WINGS:
@@ -175,6 +175,14 @@ def test_the_code_of_the_readme_works(tmp_path):
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     share = int(run(code, tmp_path).split("%")[0])
     assert share > 90
+
+
+def test_an_editor_sees_the_main_names():
+    "What is imported lazily is imported for a type checker, too."
+    text = (PACKAGE / "__init__.py").read_text("utf-8")
+    seen = re.findall(r"    from \.(\S+) import (\w+) as (\w+)", text)
+    assert all(name == again for _, name, again in seen)
+    assert {name: home for home, name, _ in seen} == unet_tutorial._HOMES
 
 
 def test_a_module_is_no_main_name():

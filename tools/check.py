@@ -12,13 +12,15 @@ import tempfile
 import time
 from pathlib import Path
 
+import docments
 from course import cores
 from notebooks import ROOT, reading_order, relative
 
 TOOLS = Path(sysconfig.get_path("scripts"))
 # Files go to one core each, so that what their tests share is made once.
 SHARED_OUT = ["--dist", "loadfile"]
-SOURCES = "app benchmarks experiments hubconf.py nbs setup.py tests tools".split()
+FOLDERS = "app benchmarks examples experiments nbs tests tools".split()
+SOURCES = [*FOLDERS, "hubconf.py", "setup.py"]
 
 
 def command(
@@ -112,13 +114,23 @@ def nbdev_clean(
     return ""
 
 
+def exported(
+    folder,  # with nbs/, unet_tutorial/ and settings.ini
+):  # str, what went wrong, or ""
+    "Write the library of a folder, with the docments in its docstrings."
+    told = tells(command("nbdev_export"), folder)
+    if not told:
+        docments.write(folder / "unet_tutorial")
+    return told
+
+
 def nbdev_export(
     root=ROOT,  # the repository
 ):  # str, empty when all is well
     "Whether every module is what its notebook exports."
     with tempfile.TemporaryDirectory() as name:
         copy = copied(Path(name), root)
-        told = tells(command("nbdev_export"), copy)
+        told = exported(copy)
         stale = differing(root / "unet_tutorial", copy / "unet_tutorial", "*.py")
         orphans = [
             file for file in stale if not (copy / "unet_tutorial" / file).exists()
@@ -178,8 +190,8 @@ def test():  # int, the exit status
 
 def export():  # int, the exit status
     "Clean the notebooks, then write the library from them."
-    for name in ("nbdev_clean", "nbdev_export"):
-        told = tells(command(name))
+    for step in (lambda: tells(command("nbdev_clean")), lambda: exported(ROOT)):
+        told = step()
         if told:
             print(told)
             return 1

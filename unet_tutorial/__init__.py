@@ -26,8 +26,28 @@ _HOMES = {  # name -> the module that defines it
     "export_net": "deploy.export",
 }
 
+TYPE_CHECKING = False  # an editor and a type checker take it for true
+if TYPE_CHECKING:
+    from .data.check import check_pairs as check_pairs
+    from .data.datasets import open_source as open_source
+    from .deploy.export import export_net as export_net
+    from .deploy.folder import predict_files as predict_files
+    from .model import UNet as UNet
+    from .predict import Predictor as Predictor
+    from .runs.run import evaluate_run as evaluate_run
+    from .runs.run import resume_run as resume_run
+    from .runs.run import train_run as train_run
+    from .runs.weights import load_net as load_net
+    from .runs.weights import save_net as save_net
+    from .synthetic import draw_cars as draw_cars
+    from .synthetic import draw_cells as draw_cells
+    from .synthetic import draw_membranes as draw_membranes
+    from .tiles import predict_tiled as predict_tiled
+    from .train import evaluate as evaluate
+    from .train import fit as fit
 
-def __getattr__(name):
+
+def __getattr__(name: str) -> object:
     """Import a name of the list above from its module, and remember it."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -38,6 +58,6 @@ def __getattr__(name):
     return value
 
 
-def __dir__():
+def __dir__() -> list[str]:
     """What there is, imported or not."""
     return sorted({*globals(), *_HOMES})

@@ -18,31 +18,69 @@ from tqdm.auto import tqdm
 from .sizes import nearest_valid_sizes, output_size
 
 # %% ../nbs/06_tiles.ipynb #af8e0239
-def lost_pixels(depth: int = 4) -> int:  # steps down of the unpadded net
-    """Return how many pixels the net loses on each side: 92 for the paper's."""
+def lost_pixels(depth: int = 4) -> int:
+    """Return how many pixels the net loses on each side: 92 for the paper's.
+
+    Args:
+        depth: steps down of the unpadded net
+
+    Example:
+        >>> from unet_tutorial.tiles import lost_pixels
+        >>> assert lost_pixels() == (572 - 388) // 2 == 92
+    """
     smallest = nearest_valid_sizes(1, depth)[1]
     return (smallest - output_size(smallest, depth)) // 2
 
 
 def mirror_positions(
-    start: int,  # first position on an axis, negative before the image
-    stop: int,  # one behind the last position
-    size: int,  # pixels that the image has on this axis
-) -> np.ndarray:  # (stop - start,) integers, 0 to size - 1
-    """Return which pixel each position of an axis shows, mirrored at its ends."""
+    start: int,
+    stop: int,
+    size: int,
+) -> np.ndarray:
+    """Return which pixel each position of an axis shows, mirrored at its ends.
+
+    Args:
+        start: first position on an axis, negative before the image
+        stop: one behind the last position
+        size: pixels that the image has on this axis
+
+    Returns:
+        np.ndarray: (stop - start,) integers, 0 to size - 1
+
+    Example:
+        >>> from unet_tutorial.tiles import mirror_positions
+        >>> print(mirror_positions(-3, 9, 5).tolist())
+    """
     period = max(2 * (size - 1), 1)
     place = np.arange(start, stop) % period
     return np.minimum(place, period - place)
 
 
 def read_window(
-    image: torch.Tensor | np.ndarray,  # (..., H, W)
-    top: int,  # first row; negative: above the image
-    left: int,  # first column; negative: left of the image
-    height: int,  # rows
-    width: int,  # columns
-) -> torch.Tensor | np.ndarray:  # (..., height, width), a copy
-    """Cut a window out of an image that is mirrored at its border."""
+    image: torch.Tensor | np.ndarray,
+    top: int,
+    left: int,
+    height: int,
+    width: int,
+) -> torch.Tensor | np.ndarray:
+    """Cut a window out of an image that is mirrored at its border.
+
+    Args:
+        image: (..., H, W)
+        top: first row; negative: above the image
+        left: first column; negative: left of the image
+        height: rows
+        width: columns
+
+    Returns:
+        torch.Tensor | np.ndarray: (..., height, width), a copy
+
+    Example:
+        >>> from unet_tutorial.tiles import read_window
+        >>> pixels, truth = draw_membranes(size=(448, 560), seed=7)
+        >>> around = np.pad(pixels, 600, mode="reflect")  # more than the image itself
+        >>> assert (read_window(pixels, -600, -600, *around.shape) == around).all()
+    """
     rows = mirror_positions(top, top + height, image.shape[-2])
     columns = mirror_positions(left, left + width, image.shape[-1])
     first, start = rows.min(), columns.min()
@@ -51,11 +89,28 @@ def read_window(
 
 # %% ../nbs/06_tiles.ipynb #89ea9884
 def tile_starts(
-    size: int,  # pixels of the image along one axis
-    output_tile: int = 388,  # side of the output tile
-    depth: int = 4,  # steps down of the net: tiles step by a multiple of 2**depth
-) -> range:  # the first pixel of each output tile
-    """Return where the output tiles begin along one axis of an image."""
+    size: int,
+    output_tile: int = 388,
+    depth: int = 4,
+) -> range:
+    """Return where the output tiles begin along one axis of an image.
+
+    Args:
+        size: pixels of the image along one axis
+        output_tile: side of the output tile
+        depth: steps down of the net: tiles step by a multiple of 2**depth
+
+    Returns:
+        range: the first pixel of each output tile
+
+    Raises:
+        ValueError: "an output tile of ... is smaller than the step of ...; ... or more
+            would work"
+
+    Example:
+        >>> from unet_tutorial.tiles import tile_starts
+        >>> assert list(tile_starts(1000)) == [0, 384, 768]
+    """
     step = output_tile - output_tile % 2**depth
     if step <= 0:
         text = f"an output tile of {output_tile} is smaller than the step of {2**depth}"
@@ -64,9 +119,23 @@ def tile_starts(
 
 # %% ../nbs/06_tiles.ipynb #mean-and-std
 def mean_and_std(
-    image: torch.Tensor | np.ndarray,  # (C, H, W) or (H, W), any numbers
-) -> tuple[float, float]:  # the deviation of a constant image is 1e-6, not 0
-    """Return mean and deviation of all pixels of an image."""
+    image: torch.Tensor | np.ndarray,
+) -> tuple[float, float]:
+    """Return mean and deviation of all pixels of an image.
+
+    Args:
+        image: (C, H, W) or (H, W), any numbers
+
+    Returns:
+        tuple[float, float]: the deviation of a constant image is 1e-6, not 0
+
+    Raises:
+        ValueError: that names the first pixel that is NaN or infinite
+
+    Example:
+        >>> from unet_tutorial.tiles import mean_and_std
+        >>> mean, std = mean_and_std(pixels)
+    """
     pixels = image.cpu().double().numpy() if torch.is_tensor(image) else image
     check_finite(pixels)
     mean = np.mean(pixels, dtype=np.float64)
@@ -74,11 +143,26 @@ def mean_and_std(
 
 
 def check_finite(
-    part: torch.Tensor | np.ndarray,  # (..., h, w), of an image
-    top: int = 0,  # the row of the image in which the part begins
-    left: int = 0,  # its column
+    part: torch.Tensor | np.ndarray,
+    top: int = 0,
+    left: int = 0,
 ):
-    """Raise a ValueError that names the first pixel that is NaN or infinite."""
+    """Raise a ValueError that names the first pixel that is NaN or infinite.
+
+    Args:
+        part: (..., h, w), of an image
+        top: the row of the image in which the part begins
+        left: its column
+
+    Raises:
+        ValueError: that names the first pixel that is NaN or infinite
+
+    Example:
+        >>> from unet_tutorial.tiles import check_finite
+        >>> mean, std = mean_and_std(pixels)
+        >>> image = torch.tensor((pixels - mean) / std).float()[None]  # (1, 448, 560)
+        >>> check_finite(image)
+    """
     if not torch.is_tensor(part) and part.dtype.kind in "iu":
         return  # integers are always finite
     finite = part.isfinite() if torch.is_tensor(part) else np.isfinite(part)
@@ -92,9 +176,19 @@ def check_finite(
 # %% ../nbs/06_tiles.ipynb #ask-net
 @contextmanager
 def eval_mode(
-    model: torch.nn.Module,  # in any mode, each layer in its own
+    model: torch.nn.Module,
 ):
-    """Put a net into eval mode inside a `with`, and put it back as it was after it."""
+    """Put a net into eval mode inside a `with`, and put it back as it was after it.
+
+    Args:
+        model: in any mode, each layer in its own
+
+    Example:
+        >>> from unet_tutorial.tiles import eval_mode
+        >>> with eval_mode(net.train()):
+        ...     assert not net.training
+        ...     assert ask_net(net, [image[:, :100, :100]], margin=44).shape == (1, 2, 12, 12)
+    """
     modes = [(layer, layer.training) for layer in model.modules()]
     model.eval()
     try:
@@ -105,11 +199,29 @@ def eval_mode(
 
 
 def ask_net(
-    model: torch.nn.Module,  # on any device
-    windows: list[torch.Tensor | np.ndarray],  # each (C, h, w) or (h, w)
-    margin: int = 0,  # pixels that the net should lose on each side
-) -> torch.Tensor:  # logits (B, K, h - 2 * margin, w - 2 * margin), on its device
-    """Ask a net about windows of one size: one call, in its type, on its device."""
+    model: torch.nn.Module,
+    windows: list[torch.Tensor | np.ndarray],
+    margin: int = 0,
+) -> torch.Tensor:
+    """Ask a net about windows of one size: one call, in its type, on its device.
+
+    Args:
+        model: on any device
+        windows: each (C, h, w) or (h, w)
+        margin: pixels that the net should lose on each side
+
+    Returns:
+        torch.Tensor: logits (B, K, h - 2 * margin, w - 2 * margin), on its device
+
+    Raises:
+        ValueError: unless a net answered for as many pixels as it should
+
+    Example:
+        >>> from unet_tutorial.tiles import ask_net
+        >>> with eval_mode(net.train()):
+        ...     assert not net.training
+        ...     assert ask_net(net, [image[:, :100, :100]], margin=44).shape == (1, 2, 12, 12)
+    """
     windows = [torch.as_tensor(_native(window)) for window in windows]
     x = torch.stack([part.reshape(-1, *part.shape[-2:]) for part in windows])
     like = next(model.parameters(), torch.empty(0))
@@ -142,10 +254,29 @@ def _check_answer(got, asked, margin):
 
 # %% ../nbs/06_tiles.ipynb #9b19113b
 def check_image(
-    model: torch.nn.Module,  # the net that will be asked
-    image: torch.Tensor | np.ndarray,  # (C, H, W), an array also (H, W), floats
+    model: torch.nn.Module,
+    image: torch.Tensor | np.ndarray,
 ):
-    """Raise an error unless a net can be asked about this image."""
+    """Raise an error unless a net can be asked about this image.
+
+    Args:
+        model: the net that will be asked
+        image: (C, H, W), an array also (H, W), floats
+
+    Raises:
+        TypeError: "... is no image; a tensor or array would work"
+        TypeError: "the image is ...; floats would work: (image - mean) / std, see
+            mean_and_std"
+        ValueError: "the image has shape ...; one image (C, H, W) would work:
+            image[None] of a tensor (H, W), image[0] of a batch (1, C, H, W)"
+        ValueError: "the image has shape ..., the net takes C = .... Channels last?
+            np.moveaxis(image, -1, 0) would work"
+        ValueError: that names the first pixel that is NaN or infinite
+
+    Example:
+        >>> from unet_tutorial.tiles import check_image
+        >>> check_image(net, image)
+    """
     if not (hasattr(image, "shape") and hasattr(image, "dtype")):
         raise TypeError(f"{type(image)} is no image; a tensor or array would work")
     kind, shape = getattr(image.dtype, "name", str(image.dtype)), tuple(image.shape)
@@ -190,12 +321,33 @@ def _fitted_tile(size, output_tile, depth):
 # %% ../nbs/06_tiles.ipynb #ask-tiles
 @torch.no_grad()
 def ask_tiles(
-    model: torch.nn.Module,  # unpadded; `model.depth` says how deep (without one: 4)
-    image: torch.Tensor | np.ndarray,  # (C, H, W), an array also (H, W), floats
-    output_tile: int = 388,  # side of what one tile answers for
-    batch_size: int = 1,  # tiles in one call of the net
-) -> Iterator[tuple[int, int, torch.Tensor]]:  # top, left, logits (K, h, w)
-    """Ask an unpadded net about one tile after the other; yield place and logits."""
+    model: torch.nn.Module,
+    image: torch.Tensor | np.ndarray,
+    output_tile: int = 388,
+    batch_size: int = 1,
+) -> Iterator[tuple[int, int, torch.Tensor]]:
+    """Ask an unpadded net about one tile after the other; yield place and logits.
+
+    Args:
+        model: unpadded; `model.depth` says how deep (without one: 4)
+        image: (C, H, W), an array also (H, W), floats
+        output_tile: side of what one tile answers for
+        batch_size: tiles in one call of the net
+
+    Returns:
+        Iterator[tuple[int, int, torch.Tensor]]: top, left, logits (K, h, w)
+
+    Raises:
+        TypeError: "... is no image; a tensor or array would work"
+        TypeError: "the image is ...; floats would work: (image - mean) / std, see
+            mean_and_std"
+        ValueError: "the image has shape ...; one image (C, H, W) would work:
+            image[None] of a tensor (H, W), image[0] of a batch (1, C, H, W)"
+        ValueError: "the image has shape ..., the net takes C = .... Channels last?
+            np.moveaxis(image, -1, 0) would work"
+        ValueError: that names the first pixel that is NaN or infinite
+        ValueError: unless tiles of this size fit the net
+    """
     check_image(model, image)
     depth, (height, width) = getattr(model, "depth", 4), image.shape[-2:]
     _check_tiles(output_tile, depth, batch_size)
@@ -220,12 +372,26 @@ def ask_tiles(
 
 # %% ../nbs/06_tiles.ipynb #e903c92c
 def predict_tiled(
-    model: torch.nn.Module,  # unpadded; `model.depth` says how deep (without one: 4)
-    image: torch.Tensor | np.ndarray,  # (C, H, W), an array also (H, W), floats
-    output_tile: int = 388,  # side of what one tile answers for
-    batch_size: int = 1,  # tiles in one call of the net
-) -> torch.Tensor:  # logits (K, H, W), on the device of the net
-    """Ask an unpadded net about an image of any size, tile by tile (Figure 2)."""
+    model: torch.nn.Module,
+    image: torch.Tensor | np.ndarray,
+    output_tile: int = 388,
+    batch_size: int = 1,
+) -> torch.Tensor:
+    """Ask an unpadded net about an image of any size, tile by tile (Figure 2).
+
+    Args:
+        model: unpadded; `model.depth` says how deep (without one: 4)
+        image: (C, H, W), an array also (H, W), floats
+        output_tile: side of what one tile answers for
+        batch_size: tiles in one call of the net
+
+    Returns:
+        torch.Tensor: logits (K, H, W), on the device of the net
+
+    Example:
+        >>> from unet_tutorial.tiles import predict_tiled
+        >>> tiled = predict_tiled(net, image, output_tile=116, batch_size=3)  # (2, 448, 560)
+    """
     found = None
     for top, left, logits in ask_tiles(model, image, output_tile, batch_size):
         classes, height, width = logits.shape

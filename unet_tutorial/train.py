@@ -28,10 +28,22 @@ from .tiles import eval_mode
 
 # %% ../nbs/12_train.ipynb #to-device
 def to_device(
-    batch: tuple[Tensor, ...],  # images (B, C, H, W), labels (B, h, w), maybe weights
-    device: torch.device | str,  # where the net is
-) -> list[Tensor]:  # the same tensors there, labels as int64
-    """Send the parts of a batch to a device, without waiting where that is safe."""
+    batch: tuple[Tensor, ...],
+    device: torch.device | str,
+) -> list[Tensor]:
+    """Send the parts of a batch to a device, without waiting where that is safe.
+
+    Args:
+        batch: images (B, C, H, W), labels (B, h, w), maybe weights
+        device: where the net is
+
+    Returns:
+        list[Tensor]: the same tensors there, labels as int64
+
+    Example:
+        >>> from unet_tutorial.train import to_device
+        >>> on_cpu, _ = to_device((x, y), "cpu")
+    """
     to_cuda = torch.device(device).type == "cuda"
     images, *maps = [part.to(device, non_blocking=to_cuda) for part in batch]
     return [images, *(x if x.is_floating_point() else x.long() for x in maps)]
@@ -46,10 +58,26 @@ def _remedy(labels, expected):
 
 
 def check_labels(
-    labels: Tensor,  # (B, h, w), as the loader gave them
-    logits: Tensor,  # (B, K, h, w), of which only the shape is looked at
+    labels: Tensor,
+    logits: Tensor,
 ) -> None:
-    """Raise a ValueError if labels do not fit what the net gives."""
+    """Raise a ValueError if labels do not fit what the net gives.
+
+    Args:
+        labels: (B, h, w), as the loader gave them
+        logits: (B, K, h, w), of which only the shape is looked at
+
+    Raises:
+        ValueError: if labels do not fit what the net gives
+
+    Example:
+        >>> from unet_tutorial.train import check_labels
+        >>> for wrong in (torch.zeros(4, 140, 140).long(), y[:, None], 255 * y):
+        ...     try:
+        ...         check_labels(wrong, logits)
+        ...     except ValueError as error:
+        ...         print("-", error)
+    """
     classes, expected = logits.shape[1], (logits.shape[0], *logits.shape[2:])
     if classes < 2:
         text = "but each class needs one, the background too: UNet(num_classes=2)"
@@ -68,12 +96,38 @@ def check_labels(
 
 # %% ../nbs/12_train.ipynb #5cb83fc1
 def check_arguments(
-    loader: DataLoader,  # or anything that gives batches
-    criterion: Callable,  # a function or an object, no class
-    metrics: dict[str, Callable] | None = None,  # name -> function of (K, K) counts
-    watch: str = "valid_loss",  # what decides which epoch is the best
+    loader: DataLoader,
+    criterion: Callable,
+    metrics: dict[str, Callable] | None = None,
+    watch: str = "valid_loss",
 ) -> None:
-    """Raise an error for what is easily mistaken."""
+    """Raise an error for what is easily mistaken.
+
+    Args:
+        loader: or anything that gives batches
+        criterion: a function or an object, no class
+        metrics: name -> function of (K, K) counts
+        watch: what decides which epoch is the best
+
+    Raises:
+        TypeError: "a loader is None; a dict would work, such as {"dice": dice_of}, or
+            the training loader again"
+        TypeError: "a loader gives batches, ... a dict would work, such as {"dice":
+            dice_of}"
+        TypeError: "criterion is the class ...; ...() would work"
+        TypeError: "criterion is ...; a dict would work, such as {"dice": dice_of}"
+        TypeError: "metrics is a ...; a dict would work, such as {"dice": dice_of}"
+        ValueError: "watch is ...; one of ... would work"
+
+    Example:
+        >>> from unet_tutorial.train import check_arguments
+        >>> nameless = (train_loader, criterion, [dice_of])
+        >>> for wrong in [(train_set, criterion), (train_loader, nn.CrossEntropyLoss), nameless]:
+        ...     try:
+        ...         check_arguments(*wrong)
+        ...     except TypeError as error:
+        ...         print("-", error)
+    """
     if loader is None:
         text = "DataLoader(dataset, batch_size=8) of images held out would work"
         raise TypeError(f"a loader is None; {text}, or the training loader again")
@@ -95,10 +149,27 @@ def check_arguments(
 
 # %% ../nbs/12_train.ipynb #precision
 def precision(
-    device: torch.device,  # where the net computes
-    amp: torch.dtype | None,  # torch.bfloat16 or torch.float16; None: 32 bits
-) -> AbstractContextManager:  # to be put around model(images)
-    """Choose in how many bits a net computes."""
+    device: torch.device,
+    amp: torch.dtype | None,
+) -> AbstractContextManager:
+    """Choose in how many bits a net computes.
+
+    Args:
+        device: where the net computes
+        amp: torch.bfloat16 or torch.float16; None: 32 bits
+
+    Returns:
+        AbstractContextManager: to be put around model(images)
+
+    Raises:
+        ValueError: "amp is ...; torch.bfloat16, torch.float16 or None would work, or
+            gpu.amp_type(...)"
+
+    Example:
+        >>> from unet_tutorial.train import precision
+        >>> with torch.no_grad(), precision(torch.device("cpu"), torch.bfloat16):
+        ...     print(model(x).dtype)
+    """
     if amp is None:
         return nullcontext()
     if amp not in (torch.bfloat16, torch.float16):
@@ -116,15 +187,35 @@ def _check_optimizer(optimizer, model):
 
 
 class Step:
-    """What turns a loss into better weights."""
+    """What turns a loss into better weights.
+
+    Args:
+        model: already on its device
+        optimizer: of the model's parameters
+        scheduler: takes a step after each step
+        clip: the longest gradient; None: any length
+        amp: see precision
+
+    Raises:
+        ValueError: "the optimizer holds no weight of this model:
+            AdamW(model.parameters()) would work"
+
+    Example:
+        >>> from unet_tutorial.train import Step
+        >>> other = deepcopy(untrained)
+        >>> try:
+        ...     Step(other, optimizer)  # the optimizer of `model`
+        >>> except ValueError as error:
+        ...     print(error)
+    """
 
     def __init__(
         self,
-        model: nn.Module,  # already on its device
-        optimizer: Optimizer,  # of the model's parameters
-        scheduler: LRScheduler | None = None,  # takes a step after each step
-        clip: float | None = None,  # the longest gradient; None: any length
-        amp: torch.dtype | None = None,  # see precision
+        model: nn.Module,
+        optimizer: Optimizer,
+        scheduler: LRScheduler | None = None,
+        clip: float | None = None,
+        amp: torch.dtype | None = None,
     ):
         _check_optimizer(optimizer, model)
         self.model, self.optimizer, self.scheduler = model, optimizer, scheduler
@@ -164,13 +255,38 @@ def _progress(loader, what):
 # %% ../nbs/12_train.ipynb #892e8f23
 @keep_memory()
 def train_one_epoch(
-    model: nn.Module,  # gives logits (B, K, h, w); is trained in place
-    loader: DataLoader,  # of images (B, C, H, W), labels (B, h, w), maybe weights
-    criterion: Callable,  # loss(logits, labels) or loss(logits, labels, weights)
-    step: Step,  # or anything with precision() that can be called with a loss
-    device: torch.device | str,  # where the model is
-) -> float:  # mean loss per batch
-    """Go through the loader once, and learn from each batch."""
+    model: nn.Module,
+    loader: DataLoader,
+    criterion: Callable,
+    step: Step,
+    device: torch.device | str,
+) -> float:
+    """Go through the loader once, and learn from each batch.
+
+    Args:
+        model: gives logits (B, K, h, w); is trained in place
+        loader: of images (B, C, H, W), labels (B, h, w), maybe weights
+        criterion: loss(logits, labels) or loss(logits, labels, weights)
+        step: or anything with precision() that can be called with a loss
+        device: where the model is
+
+    Returns:
+        float: mean loss per batch
+
+    Raises:
+        TypeError: "a loader is None; a dict would work, such as {"dice": dice_of}, or
+            the training loader again"
+        TypeError: "a loader gives batches, ... a dict would work, such as {"dice":
+            dice_of}"
+        TypeError: "criterion is the class ...; ...() would work"
+        TypeError: "criterion is ...; a dict would work, such as {"dice": dice_of}"
+        TypeError: "metrics is a ...; a dict would work, such as {"dice": dice_of}"
+        ValueError: "watch is ...; one of ... would work"
+
+    Example:
+        >>> from unet_tutorial.train import train_one_epoch
+        >>> mean = train_one_epoch(other, train_loader, criterion, step, "cpu")
+    """
     check_arguments(loader, criterion)
     model.train()
     losses = []
@@ -215,15 +331,47 @@ def _per_pixel(total, counts):
 # %% ../nbs/12_train.ipynb #66ed2a9e
 @torch.no_grad()
 def evaluate(
-    model: nn.Module,  # gives logits (B, K, h, w); afterwards in the mode it was in
-    loader: DataLoader,  # of images (B, C, H, W), labels (B, h, w), maybe weights
-    criterion: Callable,  # a mean over pixels: loss(logits, labels[, weights])
-    metrics: dict[str, Callable] | None = None,  # name -> function of (K, K) counts
-    device: torch.device | str | None = None,  # to move the model to; None: its own
-    amp: torch.dtype | None = None,  # see precision
-    add: Callable | None = None,  # add(sums) of several processes; None: there is one
-) -> dict[str, float]:  # "loss" (mean per known pixel) and the value of each metric
-    """Measure a net on images that it is not trained on."""
+    model: nn.Module,
+    loader: DataLoader,
+    criterion: Callable,
+    metrics: dict[str, Callable] | None = None,
+    device: torch.device | str | None = None,
+    amp: torch.dtype | None = None,
+    add: Callable | None = None,
+) -> dict[str, float]:
+    """Measure a net on images that it is not trained on.
+
+    Args:
+        model: gives logits (B, K, h, w); afterwards in the mode it was in
+        loader: of images (B, C, H, W), labels (B, h, w), maybe weights
+        criterion: a mean over pixels: loss(logits, labels[, weights])
+        metrics: name -> function of (K, K) counts
+        device: to move the model to; None: its own
+        amp: see precision
+        add: add(sums) of several processes; None: there is one
+
+    Returns:
+        dict[str, float]: "loss" (mean per known pixel) and the value of each metric
+
+    Raises:
+        TypeError: "a loader is None; a dict would work, such as {"dice": dice_of}, or
+            the training loader again"
+        TypeError: "a loader gives batches, ... a dict would work, such as {"dice":
+            dice_of}"
+        TypeError: "criterion is the class ...; ...() would work"
+        TypeError: "criterion is ...; a dict would work, such as {"dice": dice_of}"
+        TypeError: "metrics is a ...; a dict would work, such as {"dice": dice_of}"
+        ValueError: "watch is ...; one of ... would work"
+
+    Example:
+        >>> from unet_tutorial.train import evaluate
+        >>> partly = labels[16:].clone()
+        >>> parts = TensorDataset(images[16:], partly)
+        >>> together, alone = (
+        ...     evaluate(other, DataLoader(parts, size), criterion, {"dice": dice_of})
+        ...     for size in (8, 1)
+        ... )
+    """
     check_arguments(loader, criterion, metrics)
     device = next(model.to(device).parameters()).device
     losses, tables = [], []
@@ -246,10 +394,19 @@ def evaluate(
 
 # %% ../nbs/12_train.ipynb #until
 def set_epoch(
-    loader: DataLoader,  # whose data set or sampler may have a set_epoch
-    epoch: int,  # from 0
+    loader: DataLoader,
+    epoch: int,
 ) -> None:
-    """Tell a loader which epoch begins, so that order and changes are those of it."""
+    """Tell a loader which epoch begins, so that order and changes are those of it.
+
+    Args:
+        loader: whose data set or sampler may have a set_epoch
+        epoch: from 0
+
+    Example:
+        >>> from unet_tutorial.train import set_epoch
+        >>> set_epoch(train_loader, 0)  # torch's own sampler has no epochs: nothing happens
+    """
     for part in (getattr(loader, "dataset", None), getattr(loader, "sampler", None)):
         if hasattr(part, "set_epoch"):
             part.set_epoch(epoch)
@@ -274,10 +431,22 @@ def _epochs(loader, epochs, minutes) -> Iterator:
 
 # %% ../nbs/12_train.ipynb #0c34cda8
 def watched(
-    row: dict[str, float],  # what was measured after an epoch
-    watch: str,  # the name that decides
-) -> float:  # smaller is better
-    """Turn what is watched so that the smallest value is the best."""
+    row: dict[str, float],
+    watch: str,
+) -> float:
+    """Turn what is watched so that the smallest value is the best.
+
+    Args:
+        row: what was measured after an epoch
+        watch: the name that decides
+
+    Returns:
+        float: smaller is better
+
+    Example:
+        >>> from unet_tutorial.train import watched
+        >>> assert watched({"dice": 0.9}, "dice") < watched({"dice": 0.8}, "dice")
+    """
     smaller_is_better = watch.endswith(("loss", "error"))
     return row[watch] if smaller_is_better else -row[watch]
 
@@ -312,23 +481,54 @@ def _begin(loaders, criterion, metrics, watch):
 
 # %% ../nbs/12_train.ipynb #ad4cd3da
 def fit(
-    model: nn.Module,  # is trained in place; in eval mode afterwards
-    train_loader: DataLoader,  # to learn from
-    valid_loader: DataLoader,  # to measure on, after each epoch
-    criterion: Callable,  # loss(logits, labels) or loss(logits, labels, weights)
-    optimizer: Optimizer,  # of the model's parameters
-    epochs: int,  # how often to go through train_loader
-    metrics: dict[str, Callable] | None = None,  # name -> function of (K, K) counts
-    scheduler: LRScheduler | None = None,  # its step() is called after each step
-    device: torch.device | str | None = None,  # to move the model to; None: its own
-    amp: torch.dtype | None = None,  # see precision
-    clip: float | None = None,  # the longest gradient; None: any length
-    minutes: float = math.inf,  # stop after this time
-    patience: float = math.inf,  # stop after so many epochs without a better one
-    watch: str = "valid_loss",  # better: smaller for ...loss and ...error, else larger
-    callback: Callable | None = None,  # callback(epoch, row) after each epoch, from 1
-) -> dict[str, list[float]]:  # "train_loss", "valid_loss", metrics: a value per epoch
-    """Train a net from the beginning, and evaluate it after each epoch."""
+    model: nn.Module,
+    train_loader: DataLoader,
+    valid_loader: DataLoader,
+    criterion: Callable,
+    optimizer: Optimizer,
+    epochs: int,
+    metrics: dict[str, Callable] | None = None,
+    scheduler: LRScheduler | None = None,
+    device: torch.device | str | None = None,
+    amp: torch.dtype | None = None,
+    clip: float | None = None,
+    minutes: float = math.inf,
+    patience: float = math.inf,
+    watch: str = "valid_loss",
+    callback: Callable | None = None,
+) -> dict[str, list[float]]:
+    """Train a net from the beginning, and evaluate it after each epoch.
+
+    Args:
+        model: is trained in place; in eval mode afterwards
+        train_loader: to learn from
+        valid_loader: to measure on, after each epoch
+        criterion: loss(logits, labels) or loss(logits, labels, weights)
+        optimizer: of the model's parameters
+        epochs: how often to go through train_loader
+        metrics: name -> function of (K, K) counts
+        scheduler: its step() is called after each step
+        device: to move the model to; None: its own
+        amp: see precision
+        clip: the longest gradient; None: any length
+        minutes: stop after this time
+        patience: stop after so many epochs without a better one
+        watch: better: smaller for ...loss and ...error, else larger
+        callback: callback(epoch, row) after each epoch, from 1
+
+    Returns:
+        dict[str, list[float]]: "train_loss", "valid_loss", metrics: a value per epoch
+
+    Raises:
+        TypeError: "a loader is None; a dict would work, such as {"dice": dice_of}, or
+            the training loader again"
+        TypeError: "a loader gives batches, ... a dict would work, such as {"dice":
+            dice_of}"
+        TypeError: "criterion is the class ...; ...() would work"
+        TypeError: "criterion is ...; a dict would work, such as {"dice": dice_of}"
+        TypeError: "metrics is a ...; a dict would work, such as {"dice": dice_of}"
+        ValueError: "watch is ...; one of ... would work"
+    """
     _begin((train_loader, valid_loader), criterion, metrics, watch)
     step = Step(model.to(device), optimizer, scheduler, clip, amp)
     history = {}

@@ -184,13 +184,21 @@ def _notes(looks, masks, num_classes):
 # %% ../../nbs/workshop/data/check.ipynb #d2b0006b
 @dataclass
 class Report:
-    """What check_pairs found; as text, a table."""
+    """What check_pairs found; as text, a table.
 
-    pairs: list[Pair]  # the pairs without a problem
-    problems: list[Problem]  # empty when all is well
-    notes: list[Problem]  # good to know, and no reason to stop
-    rule: str  # how files were paired
-    value_range: tuple[float, float] | None = None  # of images of more than 8 bits
+    Args:
+        pairs: the pairs without a problem
+        problems: empty when all is well
+        notes: good to know, and no reason to stop
+        rule: how files were paired
+        value_range: of images of more than 8 bits
+    """
+
+    pairs: list[Pair]
+    problems: list[Problem]
+    notes: list[Problem]
+    rule: str
+    value_range: tuple[float, float] | None = None
 
     def __str__(self) -> str:
         rows = [fill(f"{len(self.pairs):,} pairs without a problem. {self.rule}", 88)]
@@ -225,13 +233,28 @@ _RULE = (
 
 
 def check_pairs(
-    images: str | Path,  # the folder of the images, searched with all below it
-    masks: str | Path | None = None,  # of the masks; None: they are in the same
-    suffix: str | tuple[str, str] | None = None,  # of masks, or of (images, masks)
-    num_classes: int | None = 2,  # labels 0 to num_classes - 1; None: instances
-    value_range: tuple[float, float] | None = None,  # of images of more than 8 bits
-) -> Report:  # its `problems` is empty when all is well
-    """Look into all images and masks, and say everything that is wrong with them."""
+    images: str | Path,
+    masks: str | Path | None = None,
+    suffix: str | tuple[str, str] | None = None,
+    num_classes: int | None = 2,
+    value_range: tuple[float, float] | None = None,
+) -> Report:
+    """Look into all images and masks, and say everything that is wrong with them.
+
+    Args:
+        images: the folder of the images, searched with all below it
+        masks: of the masks; None: they are in the same
+        suffix: of masks, or of (images, masks)
+        num_classes: labels 0 to num_classes - 1; None: instances
+        value_range: of images of more than 8 bits
+
+    Returns:
+        Report: its `problems` is empty when all is well
+
+    Example:
+        >>> from unet_tutorial.data.check import check_pairs
+        >>> report = check_pairs(mine)
+    """
     pairs, problems, notes = match_names(images, masks, suffix)
     looks = _look_at(pairs, value_range)
     counts = {p.mask: got for p, _, (_, got) in looks if not isinstance(got, Exception)}

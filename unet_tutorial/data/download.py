@@ -122,8 +122,16 @@ def _fetch(url, part, limit, timeout):
         raise ConnectionError(f"the connection ended at {size:,} of {total:,} bytes")
 
 
-def checksum(path: str | Path) -> str:  # a file
-    """Return the SHA-256 of a file as 64 hexadecimal digits."""
+def checksum(path: str | Path) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits.
+
+    Args:
+        path: a file
+
+    Example:
+        >>> from unet_tutorial.data.download import checksum
+        >>> sums = [checksum(home / name) for name in ("packed.zip", "flipped.zip")]
+    """
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while piece := file.read(2**20):
@@ -172,15 +180,41 @@ def _check_room(folder, needed):  # bytes
 
 # %% ../../nbs/workshop/data/download.ipynb #c43a1b50
 def download(
-    url: str,  # begins with https:// or http://
-    path: str | Path,  # the file to write; until it is whole: path + ".part"
-    sha256: str | None = None,  # its checksum, see checksum; None: not known
-    limit: int = 10**10,  # bytes; a longer file is refused
-    tries: int = 4,  # how often to ask, at least 1
-    wait: float = 1.0,  # seconds before the second try; doubled before each further
-    timeout: float = 30.0,  # seconds of silence that end a try
-) -> Path:  # the path
-    """Download a file whole or not at all; what broke off before is resumed."""
+    url: str,
+    path: str | Path,
+    sha256: str | None = None,
+    limit: int = 10**10,
+    tries: int = 4,
+    wait: float = 1.0,
+    timeout: float = 30.0,
+) -> Path:
+    """Download a file whole or not at all; what broke off before is resumed.
+
+    Args:
+        url: begins with https:// or http://
+        path: the file to write; until it is whole: path + ".part"
+        sha256: its checksum, see checksum; None: not known
+        limit: bytes; a longer file is refused
+        tries: how often to ask, at least 1
+        wait: seconds before the second try; doubled before each further
+        timeout: seconds of silence that end a try
+
+    Returns:
+        Path: the path
+
+    Raises:
+        ValueError: "... is no address that begins with https:// or http://"
+        BlockingIOError: "another run makes ...: wait for it"
+        ConnectionError: "asked for the bytes from ... on, got ..."
+        OSError: "... has ... MB free, and ... MB are needed: make room, or choose
+            another disk"
+        ValueError: "... has more than ... bytes: refused"
+        ConnectionError: "the connection ended at ... of ... bytes"
+
+    Example:
+        >>> from unet_tutorial.data.download import download
+        >>> path = download(f"{address}/set.zip", home / "set.zip", sums[0], wait=0)
+    """
     path, part = Path(path), Path(f"{path}.part")
     if not url.startswith(("https://", "http://")):
         raise ValueError(f"{url} is no address that begins with https:// or http://")
@@ -251,12 +285,31 @@ def _new_folder(folder):
 
 
 def unpack(
-    archive: str | Path,  # a zip
-    folder: str | Path,  # it must not exist
-    limit: int = 10**10,  # bytes of all files together; more is refused
-    holds: str = "*",  # a pattern that at least one file must match
-) -> Path:  # the folder
-    """Unpack a zip into a new folder: all of it or nothing, and nothing beside it."""
+    archive: str | Path,
+    folder: str | Path,
+    limit: int = 10**10,
+    holds: str = "*",
+) -> Path:
+    """Unpack a zip into a new folder: all of it or nothing, and nothing beside it.
+
+    Args:
+        archive: a zip
+        folder: it must not exist
+        limit: bytes of all files together; more is refused
+        holds: a pattern that at least one file must match
+
+    Returns:
+        Path: the folder
+
+    Raises:
+        FileExistsError: "... is there already: delete it or name another"
+        OSError: "... has ... MB free, and ... MB are needed: make room, or choose
+            another disk"
+        ValueError: "... is refused: ..."
+        ValueError: "... is refused: ... files, ... bytes, of ... at most"
+        ValueError: "... holds no ...: it is another data set"
+        ValueError: "... is no zip, or a damaged one: ..."
+    """
     folder = Path(folder)
     try:
         with zipfile.ZipFile(archive) as file, _new_folder(folder) as new:
@@ -315,10 +368,27 @@ def _from_zip(entry, folder):
 
 
 def get(
-    name: str,  # one of SETS
-    to: str | Path = "data",  # the folder of data sets
-) -> Path:  # to / name
-    """Download and unpack a data set, unless it is there already."""
+    name: str,
+    to: str | Path = "data",
+) -> Path:
+    """Download and unpack a data set, unless it is there already.
+
+    Args:
+        name: one of SETS
+        to: the folder of data sets
+
+    Returns:
+        Path: to / name
+
+    Raises:
+        ValueError: "there is no data set ...: ... would work"
+        BlockingIOError: "another run makes ...: wait for it"
+        FileExistsError: "... is there already: delete it or name another"
+
+    Example:
+        >>> from unet_tutorial.data.download import get
+        >>> folder = get("slices", home)
+    """
     if name not in SETS:
         raise ValueError(f"there is no data set {name!r}: {', '.join(SETS)} would work")
     entry, folder = SETS[name], Path(to).expanduser() / name

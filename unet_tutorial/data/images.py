@@ -23,14 +23,25 @@ from tifffile import TiffFile, TiffFileError
 
 # %% ../../nbs/workshop/data/images.ipynb #9aac1d56
 class BadFile(ValueError):
-    """A file that cannot be used: which, why, and what would work."""
+    """A file that cannot be used: which, why, and what would work.
+
+    Args:
+        path: the file; without a cause, the whole message
+        cause: such as "is empty"
+        remedy: such as "download it again"
+        found: what was found in this very file
+
+    Example:
+        >>> from unet_tutorial.data.images import BadFile
+        >>> print(BadFile("a.tif", "is odd", "save it again", f"bands {name_some(range(9))}"))
+    """
 
     def __init__(
         self,
-        path: str | Path,  # the file; without a cause, the whole message
-        cause: str = "",  # such as "is empty"
-        remedy: str = "",  # such as "download it again"
-        found: str = "",  # what was found in this very file
+        path: str | Path,
+        cause: str = "",
+        remedy: str = "",
+        found: str = "",
     ):
         self.cause, self.remedy, self.found = cause, remedy, found
         found = f" ({found})" if found else ""
@@ -38,9 +49,20 @@ class BadFile(ValueError):
 
 
 def name_some(
-    names: Iterable,  # any objects
-) -> str:  # such as "a, b, c and 7 more"
-    """Return the first three of many names."""
+    names: Iterable,
+) -> str:
+    """Return the first three of many names.
+
+    Args:
+        names: any objects
+
+    Returns:
+        str: such as "a, b, c and 7 more"
+
+    Example:
+        >>> from unet_tutorial.data.images import name_some
+        >>> print(BadFile("a.tif", "is odd", "save it again", f"bands {name_some(range(9))}"))
+    """
     names = [str(name) for name in names]
     more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
     return (", ".join(names[:3]) or "nothing") + more
@@ -80,9 +102,24 @@ def _check_colours(image, path):
 
 @contextmanager
 def open_image(
-    path: str | Path,  # of any format of Pillow's
-) -> Iterator[Image.Image]:  # for `with`
-    """Open an image file so that whatever fails inside the block names the file."""
+    path: str | Path,
+) -> Iterator[Image.Image]:
+    """Open an image file so that whatever fails inside the block names the file.
+
+    Args:
+        path: of any format of Pillow's
+
+    Returns:
+        Iterator[Image.Image]: for `with`
+
+    Raises:
+        FileNotFoundError: "there is no file ...: check name, folder and link"
+
+    Example:
+        >>> from unet_tutorial.data.images import open_image
+        >>> for name in ("empty.png", "page.jpg", "photo.jpeg"):
+        ...     refused(open_image(Path("data") / name).__enter__)
+    """
     with _named_errors(path), Image.open(path) as image:
         image.filename = ""  # maps no memory: Pillow 11 turns such a TIFF wrongly
         _check_colours(image, path)
@@ -265,9 +302,23 @@ def _size_of(image, path):
 
 # %% ../../nbs/workshop/data/images.ipynb #upright-size
 def upright_size(
-    path: str | Path,  # an image file; of several pages the first counts
-) -> tuple[int, int]:  # (H, W), with the EXIF orientation applied
-    """Return the size of an image file from its head; no pixel is decoded."""
+    path: str | Path,
+) -> tuple[int, int]:
+    """Return the size of an image file from its head; no pixel is decoded.
+
+    Args:
+        path: an image file; of several pages the first counts
+
+    Returns:
+        tuple[int, int]: (H, W), with the EXIF orientation applied
+
+    Raises:
+        FileNotFoundError: "there is no file ...: check name, folder and link"
+
+    Example:
+        >>> from unet_tutorial.data.images import upright_size
+        >>> assert upright_size(photo) == (320, 480) and not is_grey(photo)
+    """
     if _is_tiff(path):
         with _open_pages(path) as pages:
             return pages.size(0)
@@ -276,9 +327,23 @@ def upright_size(
 
 
 def is_grey(
-    path: str | Path,  # an image file; of several pages the first counts
-) -> bool:  # False: colours, or a palette of colours
-    """Tell from its head whether an image file is grey; no pixel is decoded."""
+    path: str | Path,
+) -> bool:
+    """Tell from its head whether an image file is grey; no pixel is decoded.
+
+    Args:
+        path: an image file; of several pages the first counts
+
+    Returns:
+        bool: False: colours, or a palette of colours
+
+    Raises:
+        FileNotFoundError: "there is no file ...: check name, folder and link"
+
+    Example:
+        >>> from unet_tutorial.data.images import is_grey
+        >>> assert upright_size(photo) == (320, 480) and not is_grey(photo)
+    """
     if _is_tiff(path):
         with _open_pages(path) as pages:
             return pages.page(0).photometric in _GREY
@@ -324,10 +389,26 @@ def _check_no_film(image, path):
 
 # %% ../../nbs/workshop/data/images.ipynb #load-upright-2
 def load_upright(
-    path: str | Path,  # an image file
-    size: tuple[int, int] | None = None,  # (H, W): a JPEG may come smaller, not below
-) -> tuple[Image.Image, tuple[int, int]]:  # the image, and its (H, W) in the file
-    """Load an image file of one page, upright."""
+    path: str | Path,
+    size: tuple[int, int] | None = None,
+) -> tuple[Image.Image, tuple[int, int]]:
+    """Load an image file of one page, upright.
+
+    Args:
+        path: an image file
+        size: (H, W): a JPEG may come smaller, not below
+
+    Returns:
+        tuple[Image.Image, tuple[int, int]]: the image, and its (H, W) in the file
+
+    Raises:
+        FileNotFoundError: "there is no file ...: check name, folder and link"
+        Image.DecompressionBombError: "... pixels in a page"
+
+    Example:
+        >>> from unet_tutorial.data.images import load_upright
+        >>> upright, size = load_upright("data/phone.jpg")
+    """
     if _is_tiff(path):
         with _open_pages(path) as pages:
             _check_single(pages.count, path)
@@ -358,10 +439,23 @@ def _check_range(pixels, fractions, value_range, path):
 
 # %% ../../nbs/workshop/data/images.ipynb #56e8049a
 def to_bytes(
-    pixels: np.ndarray,  # (H, W) or (H, W, C), any numbers
-    value_range: tuple[float, float],  # what becomes 0 and 255; beyond, it is cut
-) -> np.ndarray:  # of the same shape, uint8
-    """Scale an image to bytes, a band of rows at a time."""
+    pixels: np.ndarray,
+    value_range: tuple[float, float],
+) -> np.ndarray:
+    """Scale an image to bytes, a band of rows at a time.
+
+    Args:
+        pixels: (H, W) or (H, W, C), any numbers
+        value_range: what becomes 0 and 255; beyond, it is cut
+
+    Returns:
+        np.ndarray: of the same shape, uint8
+
+    Example:
+        >>> from unet_tutorial.data.images import to_bytes
+        >>> camera = np.array([[0, 1000, 4095, 9000]])
+        >>> assert to_bytes(camera, (0, 4095)).tolist() == [[0, 62, 255, 255]]
+    """
     low, high = value_range
     scaled = np.empty(pixels.shape, np.uint8)
     for top in range(0, len(pixels), 1024):  # a slide in floats would fill the memory
@@ -372,11 +466,20 @@ def to_bytes(
 
 
 def eight_bits(
-    image: Image.Image,  # of any mode
-    value_range: tuple[float, float] | None,  # what becomes 0 and 255, if grey
-    path: str | Path,  # its file, for the error
-) -> Image.Image:  # mode "L" or "RGB"
-    """Bring an image to 8 bits: grey stays grey, all else becomes RGB."""
+    image: Image.Image,
+    value_range: tuple[float, float] | None,
+    path: str | Path,
+) -> Image.Image:
+    """Bring an image to 8 bits: grey stays grey, all else becomes RGB.
+
+    Args:
+        image: of any mode
+        value_range: what becomes 0 and 255, if grey
+        path: its file, for the error
+
+    Returns:
+        Image.Image: mode "L" or "RGB"
+    """
     grey, deep = image.mode in ("1", "L", "LA"), image.mode[0] in "IF"
     if value_range is None and not deep:
         return image.convert("L" if grey else "RGB")
@@ -389,11 +492,25 @@ def eight_bits(
 
 # %% ../../nbs/workshop/data/images.ipynb #ff8cc264
 def read_image(
-    path: str | Path,  # an image file
-    size: tuple[int, int] | None = None,  # (H, W) to resize to; None: as it is
-    value_range: tuple[float, float] | None = None,  # what becomes 0 and 255, if grey
-) -> np.ndarray:  # (H, W) if grey, (H, W, 3) if coloured, uint8
-    """Read an image, upright and without transparency."""
+    path: str | Path,
+    size: tuple[int, int] | None = None,
+    value_range: tuple[float, float] | None = None,
+) -> np.ndarray:
+    """Read an image, upright and without transparency.
+
+    Args:
+        path: an image file
+        size: (H, W) to resize to; None: as it is
+        value_range: what becomes 0 and 255, if grey
+
+    Returns:
+        np.ndarray: (H, W) if grey, (H, W, 3) if coloured, uint8
+
+    Example:
+        >>> from unet_tutorial.data.images import read_image
+        >>> ranges = [(0, 65535), (0, 4095), (1200, 2000)]
+        >>> views = [read_image("data/deep.png", value_range=r) for r in ranges]
+    """
     image, (height, width) = load_upright(path, size)
     image = eight_bits(image, value_range, path)
     if size:
@@ -441,18 +558,52 @@ def _open_stack(path):
 
 # %% ../../nbs/workshop/data/images.ipynb #stack-page
 def stack_shape(
-    path: str | Path,  # a TIFF file of several pages, grey, 8 or 16 bits
-) -> tuple[int, int, int]:  # (N, H, W)
-    """Return the shape of a stack from the heads of its pages; none is decoded."""
+    path: str | Path,
+) -> tuple[int, int, int]:
+    """Return the shape of a stack from the heads of its pages; none is decoded.
+
+    Args:
+        path: a TIFF file of several pages, grey, 8 or 16 bits
+
+    Returns:
+        tuple[int, int, int]: (N, H, W)
+
+    Raises:
+        FileNotFoundError: "there is no file ...: check name, folder and link"
+
+    Example:
+        >>> from unet_tutorial.data.images import stack_shape
+        >>> slices = write_isbi(Path("data") / "few_slices", slices=3, size=128)
+        >>> volume = slices / "train-volume.tif"
+        >>> assert stack_shape(volume) == read_stack(volume).shape == (3, 128, 128)
+    """
     with _open_stack(path) as pages:
         return _stack_form(pages)[0]
 
 
 def read_page(
-    path: str | Path,  # a TIFF file of one or more pages, grey, 8 or 16 bits
-    number: int,  # of the page, from 0
-) -> np.ndarray:  # (H, W), uint8 or uint16 as in the file
-    """Read one page of a TIFF file; the others are not decoded."""
+    path: str | Path,
+    number: int,
+) -> np.ndarray:
+    """Read one page of a TIFF file; the others are not decoded.
+
+    Args:
+        path: a TIFF file of one or more pages, grey, 8 or 16 bits
+        number: of the page, from 0
+
+    Returns:
+        np.ndarray: (H, W), uint8 or uint16 as in the file
+
+    Raises:
+        FileNotFoundError: "there is no file ...: check name, folder and link"
+        Image.DecompressionBombError: "... pixels in a page"
+
+    Example:
+        >>> from unet_tutorial.data.images import read_page
+        >>> slices = write_isbi(Path("data") / "few_slices", slices=3, size=128)
+        >>> volume = slices / "train-volume.tif"
+        >>> assert (read_page(volume, 2) == read_stack(volume)[2]).all()
+    """
     with _open_stack(path) as pages:
         form, kind = _form(pages, number)
         if kind is None:
@@ -462,9 +613,26 @@ def read_page(
 
 # %% ../../nbs/workshop/data/images.ipynb #d70c3180-1
 def read_stack(
-    path: str | Path,  # a TIFF file of several pages, grey, 8 or 16 bits
-) -> np.ndarray:  # (N, H, W), uint8 or uint16 as in the file
-    """Read all pages of a TIFF file, one slice per page."""
+    path: str | Path,
+) -> np.ndarray:
+    """Read all pages of a TIFF file, one slice per page.
+
+    Args:
+        path: a TIFF file of several pages, grey, 8 or 16 bits
+
+    Returns:
+        np.ndarray: (N, H, W), uint8 or uint16 as in the file
+
+    Raises:
+        FileNotFoundError: "there is no file ...: check name, folder and link"
+        Image.DecompressionBombError: "... pixels in a page"
+
+    Example:
+        >>> from unet_tutorial.data.images import read_stack
+        >>> slices = write_isbi(Path("data") / "few_slices", slices=3, size=128)
+        >>> volume = slices / "train-volume.tif"
+        >>> assert stack_shape(volume) == read_stack(volume).shape == (3, 128, 128)
+    """
     with _open_stack(path) as pages:
         shape, kind = _stack_form(pages)
         stack = np.empty(shape, kind)
@@ -477,10 +645,22 @@ _UNLIKE = "are images and masks swapped? Or was a mask of colours saved as JPEG?
 
 
 def why_not_two(
-    values: np.ndarray,  # (K,) of a mask, ascending
-    counts: np.ndarray,  # (K,) how many pixels have each
+    values: np.ndarray,
+    counts: np.ndarray,
 ) -> tuple[str, str, str]:
-    """Return cause, remedy and findings for a mask of more than two values."""
+    r"""Return cause, remedy and findings for a mask of more than two values.
+
+    Args:
+        values: (K,) of a mask, ascending
+        counts: (K,) how many pixels have each
+
+    Example:
+        >>> from unet_tutorial.data.images import why_not_two
+        >>> white = Image.fromarray(255 * to_mask(index, mask_file))
+        >>> small = np.asarray(white.resize((240, 160), Image.Resampling.BILINEAR))
+        >>> spoilt = [np.asarray(Image.open("data/mask.jpg")), small]
+        >>> print(*why_not_two(*np.unique(spoilt[0], return_counts=True))[:2], sep="\n")
+    """
     reach = (values[-1] - values[0]) / 8
     low = counts[values <= values[0] + reach].sum()
     high = counts[values >= values[-1] - reach].sum()
@@ -498,10 +678,22 @@ def why_not_two(
 
 
 def to_mask(
-    pixels: np.ndarray,  # of any shape, integers
-    path: str | Path,  # its file, for the error
-) -> np.ndarray:  # uint8
-    """Turn 0 and one other value into 0 and 1."""
+    pixels: np.ndarray,
+    path: str | Path,
+) -> np.ndarray:
+    """Turn 0 and one other value into 0 and 1.
+
+    Args:
+        pixels: of any shape, integers
+        path: its file, for the error
+
+    Returns:
+        np.ndarray: uint8
+
+    Example:
+        >>> from unet_tutorial.data.images import to_mask
+        >>> white = Image.fromarray(255 * to_mask(index, mask_file))
+    """
     most = pixels.max()
     quick = most <= 1 and pixels.dtype.kind in "bu"  # 0 and 1, nothing else
     if not quick and not ((pixels == 0) | (pixels == most)).all():
@@ -510,10 +702,18 @@ def to_mask(
 
 # %% ../../nbs/workshop/data/images.ipynb #efd39ec5
 def one_channel(
-    image: Image.Image,  # a mask or label map, of any mode
-    path: str | Path,  # its file, for the error
-) -> Image.Image:  # of one channel; a palette counts by its index
-    """Return the one channel that holds the labels."""
+    image: Image.Image,
+    path: str | Path,
+) -> Image.Image:
+    """Return the one channel that holds the labels.
+
+    Args:
+        image: a mask or label map, of any mode
+        path: its file, for the error
+
+    Returns:
+        Image.Image: of one channel; a palette counts by its index
+    """
     bands = image.getbands()
     if bands[-1] == "A" and len(set(image.getchannel("A").getextrema())) > 1:
         remedy = "is that the mask? Image.open(path).getchannel('A').save('mask.png')"
@@ -534,10 +734,22 @@ def one_channel(
 
 
 def read_mask(
-    path: str | Path,  # a mask file: palette, grey or 1-bit
-    size: tuple[int, int] | None = None,  # (H, W) to resize to; None: as it is
-) -> np.ndarray:  # (H, W) uint8, 0 = background, 1 = object
-    """Read a mask as 0 and 1, whatever two values the file holds."""
+    path: str | Path,
+    size: tuple[int, int] | None = None,
+) -> np.ndarray:
+    """Read a mask as 0 and 1, whatever two values the file holds.
+
+    Args:
+        path: a mask file: palette, grey or 1-bit
+        size: (H, W) to resize to; None: as it is
+
+    Returns:
+        np.ndarray: (H, W) uint8, 0 = background, 1 = object
+
+    Example:
+        >>> from unet_tutorial.data.images import read_mask
+        >>> mask = read_mask(mask_file, size=(160, 240))
+    """
     pixels = np.asarray(one_channel(load_upright(path)[0], path))
     mask = Image.fromarray(to_mask(pixels, path))
     return np.array(mask.resize(size[::-1], Image.Resampling.NEAREST) if size else mask)
@@ -558,11 +770,24 @@ def _labels_of(image, colours, path):
 
 
 def read_labels(
-    path: str | Path,  # a label map: palette, or grey of 1 to 32 bits
-    size: tuple[int, int] | None = None,  # (H, W) to resize to; None: as it is
-    colours: list[tuple] | None = None,  # (red, green, blue) of the labels 0, 1, ...
-) -> np.ndarray:  # (H, W) uint8, or int32 where the file has more than 8 bits
-    """Read a label map as the file holds it, or by a list of its colours."""
+    path: str | Path,
+    size: tuple[int, int] | None = None,
+    colours: list[tuple] | None = None,
+) -> np.ndarray:
+    """Read a label map as the file holds it, or by a list of its colours.
+
+    Args:
+        path: a label map: palette, or grey of 1 to 32 bits
+        size: (H, W) to resize to; None: as it is
+        colours: (red, green, blue) of the labels 0, 1, ...
+
+    Returns:
+        np.ndarray: (H, W) uint8, or int32 where the file has more than 8 bits
+
+    Example:
+        >>> from unet_tutorial.data.images import read_labels
+        >>> assert np.array_equal(read_labels("data/cells.tif"), instances)
+    """
     image, _ = load_upright(path)
     if colours is None:
         labels = np.asarray(one_channel(image, path))
@@ -619,9 +844,27 @@ def _open_array(path):
 
 
 def read_pixels(
-    path: str | Path,  # an image of Pillow's formats, a TIFF of many pages, or .npy
-) -> np.ndarray:  # (H, W), (H, W, 3), or those of a stack: (N, H, W), (N, H, W, 3)
-    """Read an image file, with all the bits and pages that it has."""
+    path: str | Path,
+) -> np.ndarray:
+    """Read an image file, with all the bits and pages that it has.
+
+    Args:
+        path: an image of Pillow's formats, a TIFF of many pages, or .npy
+
+    Returns:
+        np.ndarray: (H, W), (H, W, 3), or those of a stack: (N, H, W), (N, H, W, 3)
+
+    Raises:
+        FileNotFoundError: "there is no file ...: check name, folder and link"
+        Image.DecompressionBombError: "... pixels in a page"
+
+    Example:
+        >>> from unet_tutorial.data.images import read_pixels
+        >>> names = ["grey.png", "deep.tif", "float.tif", "colour.png", "array.npy"]
+        >>> for name in [*names, "imagej.tif", "big.tif"]:
+        ...     x = read_pixels(folder / name)
+        ...     print(f"{name:10} {x.dtype!s:8} {x.shape}")
+    """
     if Path(path).suffix.lower() == ".npy":
         return _open_array(path)
     if _is_tiff(path):
@@ -633,9 +876,29 @@ def read_pixels(
 
 # %% ../../nbs/workshop/data/images.ipynb #196826e4
 def as_images(
-    image: np.ndarray | Image.Image | str | Path,  # one image, or a stack of them
-) -> tuple[list[np.ndarray], bool]:  # each (H, W) or (H, W, C); is it a stack?
-    """Take an array, a PIL image or a file for a list of images."""
+    image: np.ndarray | Image.Image | str | Path,
+) -> tuple[list[np.ndarray], bool]:
+    """Take an array, a PIL image or a file for a list of images.
+
+    Args:
+        image: one image, or a stack of them
+
+    Returns:
+        tuple[list[np.ndarray], bool]: each (H, W) or (H, W, C); is it a stack?
+
+    Raises:
+        TypeError: "...: an array (H, W), a PIL image or a file would work"
+        TypeError: "the image is ...; integers or floats would work"
+        ValueError: "the image has shape ...; (H, W), (H, W, 3) or a stack of them, with
+            at least one pixel would work"
+
+    Example:
+        >>> from unet_tutorial.data.images import as_images
+        >>> sections = [Image.fromarray(draw_membranes(size=160, seed=n)[0]) for n in range(3)]
+        >>> for what in [folder / "stack.tif", sections[0], pixels, car, np.ones((5, 9, 9, 3))]:
+        ...     images, stack = as_images(what)
+        ...     print("a stack of" if stack else "just", len(images), images[0].shape)
+    """
     if isinstance(image, str | Path):
         image = read_pixels(image)
     elif isinstance(image, Image.Image):
@@ -653,9 +916,19 @@ def as_images(
 
 # %% ../../nbs/workshop/data/images.ipynb #89b3305c
 def list_files(
-    folder: str | Path,  # where to search, with all folders below it
-) -> list[Path]:  # relative to the folder, sorted
-    """List the files below a folder, hidden ones left out."""
+    folder: str | Path,
+) -> list[Path]:
+    """List the files below a folder, hidden ones left out.
+
+    Args:
+        folder: where to search, with all folders below it
+
+    Returns:
+        list[Path]: relative to the folder, sorted
+
+    Raises:
+        FileNotFoundError: "... is not a folder; ... holds ..."
+    """
     folder, found = Path(folder), []
     if not folder.is_dir():
         near = next((path for path in folder.parents if path.is_dir()), Path())
@@ -676,11 +949,30 @@ def list_files(
 
 # %% ../../nbs/workshop/data/images.ipynb #3b27ff47
 def find_files(
-    folder: str | Path,  # where to search, with all folders below it
-    pattern: str,  # of the file's name, such as "*_mask.gif"
-    source: str,  # where to get such files, for the error
-) -> dict[str, Path]:  # name -> file
-    """Find the files of a pattern below a folder: at least one, none twice."""
+    folder: str | Path,
+    pattern: str,
+    source: str,
+) -> dict[str, Path]:
+    """Find the files of a pattern below a folder: at least one, none twice.
+
+    Args:
+        folder: where to search, with all folders below it
+        pattern: of the file's name, such as "*_mask.gif"
+        source: where to get such files, for the error
+
+    Returns:
+        dict[str, Path]: name -> file
+
+    Raises:
+        ValueError: "... and ... below ... have the same name: give a folder that holds
+            one of them"
+        FileNotFoundError: "looked for ... below ..., and found .... Give the folder
+            that holds all parts, or get and unpack ..."
+
+    Example:
+        >>> from unet_tutorial.data.images import find_files
+        >>> assert len(find_files(cars, "*_mask.gif", "")) == 16
+    """
     folder, found, files = Path(folder), {}, list_files(folder)
     for file in [file for file in files if fnmatchcase(file.name, pattern)]:
         twice = f"{file} and {found.get(file.name)} below {folder} have the same name"
@@ -725,9 +1017,24 @@ def _only_images(files):
 
 
 def find_images(
-    images: str | Path | Iterable[str | Path],  # files, folders, and patterns
-) -> list[Path]:  # in the order they were named, a folder's by name; each file once
-    """List the image files that are meant by files, folders and patterns."""
+    images: str | Path | Iterable[str | Path],
+) -> list[Path]:
+    """List the image files that are meant by files, folders and patterns.
+
+    Args:
+        images: files, folders, and patterns
+
+    Returns:
+        list[Path]: in the order they were named, a folder's by name; each file once
+
+    Raises:
+        FileNotFoundError: "no image at ...: a file, a folder that holds images, or a
+            pattern such as cars/*.jpg would work; images end in ..."
+
+    Example:
+        >>> from unet_tutorial.data.images import find_images
+        >>> found = find_images([folder / "stack.tif", f"{folder}/*.tif", folder])
+    """
     found = []
     for name in [images] if isinstance(images, str | Path) else images:
         files = [Path(name)]

@@ -43,12 +43,32 @@ def _palette():  # 256 colours, three numbers each; 0 is black
 
 # %% ../../nbs/workshop/data/outputs.ipynb #f2f4cf55
 def write_mask(
-    path: str | Path,  # the .png file to write
-    labels: np.ndarray,  # (H, W) whole numbers, 0 to num_classes - 1
-    overwrite: bool = False,  # replace a file that is there
-    num_classes: int = 2,  # 2: black and white; up to 256: one colour per class
-) -> Path:  # the path
-    """Write a label map as a PNG that one can see."""
+    path: str | Path,
+    labels: np.ndarray,
+    overwrite: bool = False,
+    num_classes: int = 2,
+) -> Path:
+    """Write a label map as a PNG that one can see.
+
+    Args:
+        path: the .png file to write
+        labels: (H, W) whole numbers, 0 to num_classes - 1
+        overwrite: replace a file that is there
+        num_classes: 2: black and white; up to 256: one colour per class
+
+    Returns:
+        Path: the path
+
+    Raises:
+        ValueError: "...: this is written as ..., which loses nothing"
+        ValueError: "...: a label map is (H, W), not ..."
+        ValueError: "...: labels are whole numbers from 0 to ..., not ... to ...; of
+            probabilities take the argmax..."
+
+    Example:
+        >>> from unet_tutorial.data.outputs import write_mask
+        >>> seen = write_mask("runs/cells.png", mask, overwrite=True)
+    """
     most = min(num_classes, 256) - 1
     labels = _checked(path, labels, most, (".png",), ", or raise num_classes")
     grey = labels.astype(np.uint8) * (255 if num_classes == 2 else 1)
@@ -61,11 +81,33 @@ def write_mask(
 
 # %% ../../nbs/workshop/data/outputs.ipynb #5c8db647
 def write_labels(
-    path: str | Path,  # .png, .tif or .tiff
-    labels: np.ndarray,  # (H, W) whole numbers: classes, or one for each object
-    overwrite: bool = False,  # replace a file that is there
-) -> Path:  # the path
-    """Write a label map as its numbers: 8 or 16 bits per pixel, in TIFF also 32."""
+    path: str | Path,
+    labels: np.ndarray,
+    overwrite: bool = False,
+) -> Path:
+    """Write a label map as its numbers: 8 or 16 bits per pixel, in TIFF also 32.
+
+    Args:
+        path: .png, .tif or .tiff
+        labels: (H, W) whole numbers: classes, or one for each object
+        overwrite: replace a file that is there
+
+    Returns:
+        Path: the path
+
+    Raises:
+        ValueError: "...: this is written as ..., which loses nothing"
+        ValueError: "...: a label map is (H, W), not ..."
+        ValueError: "...: labels are whole numbers from 0 to ..., not ... to ...; of
+            probabilities take the argmax..."
+
+    Example:
+        >>> from unet_tutorial.data.outputs import write_labels
+        >>> for largest, name in [(200, "few.png"), (60_000, "many.png"), (100_000, "more.tif")]:
+        ...     numbers = np.array([[0, 1], [2, largest]])
+        ...     path = write_labels(Path("runs") / name, numbers, overwrite=True)
+        ...     assert (np.array(Image.open(path)) == numbers).all()
+    """
     kinds = {".png": "png", ".tif": "tiff", ".tiff": "tiff"}
     form = kinds.get(Path(path).suffix.lower())
     most = 65535 if form == "png" else 2**31 - 1
@@ -78,11 +120,30 @@ def write_labels(
 
 # %% ../../nbs/workshop/data/outputs.ipynb #a720c38a
 def write_probabilities(
-    path: str | Path,  # .npy, or .png for one class
-    p: np.ndarray,  # (K, H, W) or (H, W), 0 to 1
-    overwrite: bool = False,  # replace a file that is there
-) -> Path:  # the path
-    """Write probabilities as float32 numbers, or one class as a 16-bit PNG."""
+    path: str | Path,
+    p: np.ndarray,
+    overwrite: bool = False,
+) -> Path:
+    """Write probabilities as float32 numbers, or one class as a 16-bit PNG.
+
+    Args:
+        path: .npy, or .png for one class
+        p: (K, H, W) or (H, W), 0 to 1
+        overwrite: replace a file that is there
+
+    Returns:
+        Path: the path
+
+    Raises:
+        ValueError: "...: probabilities ... are written as .npy; one class, such as
+            p[1], also as .png"
+        ValueError: "...: probabilities are 0 to 1; of logits take softmax(0)"
+
+    Example:
+        >>> from unet_tutorial.data.outputs import write_probabilities
+        >>> p = np.linspace(0, 1, 256 * 256).reshape(256, 256)
+        >>> path = write_probabilities("runs/p.png", p, overwrite=True)
+    """
     p, suffix = np.asarray(p, dtype=np.float32), Path(path).suffix.lower()
     if suffix not in (".npy", ".png") or (suffix == ".png" and p.ndim != 2):
         raise ValueError(
@@ -101,11 +162,25 @@ def write_probabilities(
 
 # %% ../../nbs/workshop/data/outputs.ipynb #44507ba7
 def painted(
-    image: np.ndarray,  # (H, W) or (H, W, 3), any numbers
-    labels: np.ndarray,  # (H, W) whole numbers, 0 is not painted
-    opacity: float = 0.5,  # of the paint, 0 to 1
-) -> np.ndarray:  # (H, W, 3) uint8
-    """Return an image with its label map painted over it, in bytes."""
+    image: np.ndarray,
+    labels: np.ndarray,
+    opacity: float = 0.5,
+) -> np.ndarray:
+    """Return an image with its label map painted over it, in bytes.
+
+    Args:
+        image: (H, W) or (H, W, 3), any numbers
+        labels: (H, W) whole numbers, 0 is not painted
+        opacity: of the paint, 0 to 1
+
+    Returns:
+        np.ndarray: (H, W, 3) uint8
+
+    Example:
+        >>> from unet_tutorial.data.outputs import painted
+        >>> path = write_overlay("runs/overlay.png", pixels, mask, overwrite=True)
+        >>> assert (np.array(Image.open(path)) == painted(pixels, mask)).all()
+    """
     if image.dtype != np.uint8:
         image = image.astype(float)  # show would take whole numbers for labels
     kind = bool if labels.max() <= 1 else np.int32  # orange; a colour for each label
@@ -114,13 +189,34 @@ def painted(
 
 
 def write_overlay(
-    path: str | Path,  # the .png file to write
-    image: np.ndarray,  # (H, W) or (H, W, 3), any numbers
-    labels: np.ndarray,  # (H, W) whole numbers, 0 is not painted
-    overwrite: bool = False,  # replace a file that is there
-    opacity: float = 0.5,  # of the paint, 0 to 1
-) -> Path:  # the path
-    """Write an image with its label map painted over it."""
+    path: str | Path,
+    image: np.ndarray,
+    labels: np.ndarray,
+    overwrite: bool = False,
+    opacity: float = 0.5,
+) -> Path:
+    """Write an image with its label map painted over it.
+
+    Args:
+        path: the .png file to write
+        image: (H, W) or (H, W, 3), any numbers
+        labels: (H, W) whole numbers, 0 is not painted
+        overwrite: replace a file that is there
+        opacity: of the paint, 0 to 1
+
+    Returns:
+        Path: the path
+
+    Raises:
+        ValueError: "...: this is written as ..., which loses nothing"
+        ValueError: "...: a label map is (H, W), not ..."
+        ValueError: "...: labels are whole numbers from 0 to ..., not ... to ...; of
+            probabilities take the argmax..."
+
+    Example:
+        >>> from unet_tutorial.data.outputs import write_overlay
+        >>> path = write_overlay("runs/overlay.png", pixels, mask, overwrite=True)
+    """
     picture = painted(image, _checked(path, labels, 2**31 - 1, (".png",)), opacity)
     with new_file(path, overwrite) as part:
         Image.fromarray(picture).save(part, format="png")
@@ -156,18 +252,44 @@ def _rings(inside):
 
 # %% ../../nbs/workshop/data/outputs.ipynb #4bc1c11b
 class Outline(NamedTuple):
-    """An object of a label map and the polygon around it."""
+    """An object of a label map and the polygon around it.
 
-    label: int  # 1 or more: its class, or its number
-    area: int  # pixels
-    rings: list[np.ndarray]  # (n, 2) corners x, y: outside clockwise, then the holes
+    Args:
+        label: 1 or more: its class, or its number
+        area: pixels
+        rings: (n, 2) corners x, y: outside clockwise, then the holes
+    """
+
+    label: int
+    area: int
+    rings: list[np.ndarray]
 
 
 def outlines(
-    labels: np.ndarray,  # (H, W) whole numbers, 0 is background
-    smallest: int = 1,  # pixels: smaller objects are left out
-) -> list[Outline]:  # pieces of one label that hang together by their pixels' sides
-    """Trace each object of a label map along the edges of its pixels."""
+    labels: np.ndarray,
+    smallest: int = 1,
+) -> list[Outline]:
+    """Trace each object of a label map along the edges of its pixels.
+
+    Args:
+        labels: (H, W) whole numbers, 0 is background
+        smallest: pixels: smaller objects are left out
+
+    Returns:
+        list[Outline]: pieces of one label that hang together by their pixels' sides
+
+    Raises:
+        ValueError: "...: this is written as ..., which loses nothing"
+        ValueError: "...: a label map is (H, W), not ..."
+        ValueError: "...: labels are whole numbers from 0 to ..., not ... to ...; of
+            probabilities take the argmax..."
+
+    Example:
+        >>> from unet_tutorial.data.outputs import outlines
+        >>> for one in outlines(small):
+        ...     assert isinstance(one, Outline)
+        ...     print("label", one.label, "area", one.area, "holes", len(one.rings) - 1)
+    """
     labels = _checked("outlines", labels, 2**31 - 1, ("",))
     values, dense = np.unique(labels, return_inverse=True)
     dense = dense.reshape(labels.shape) + 1  # 1, 2, ... in the order of the values
@@ -184,13 +306,34 @@ def outlines(
 
 # %% ../../nbs/workshop/data/outputs.ipynb #49ae7c3c
 def write_polygons(
-    path: str | Path,  # the .geojson or .json file to write
-    labels: np.ndarray,  # (H, W) whole numbers, 0 is background
-    overwrite: bool = False,  # replace a file that is there
-    classes: list[str] | None = None,  # a name for each label, the background first
-    smallest: int = 1,  # pixels: smaller objects are left out
-) -> Path:  # the path
-    """Write the outline of each object as GeoJSON, in pixels."""
+    path: str | Path,
+    labels: np.ndarray,
+    overwrite: bool = False,
+    classes: list[str] | None = None,
+    smallest: int = 1,
+) -> Path:
+    """Write the outline of each object as GeoJSON, in pixels.
+
+    Args:
+        path: the .geojson or .json file to write
+        labels: (H, W) whole numbers, 0 is background
+        overwrite: replace a file that is there
+        classes: a name for each label, the background first
+        smallest: pixels: smaller objects are left out
+
+    Returns:
+        Path: the path
+
+    Raises:
+        ValueError: "...: this is written as ..., which loses nothing"
+        ValueError: "...: a label map is (H, W), not ..."
+        ValueError: "...: labels are whole numbers from 0 to ..., not ... to ...; of
+            probabilities take the argmax..."
+
+    Example:
+        >>> from unet_tutorial.data.outputs import write_polygons
+        >>> path = write_polygons("runs/small.geojson", small, overwrite=True, smallest=3)
+    """
     most = len(classes) - 1 if classes else 2**31 - 1
     labels = _checked(path, labels, most, (".geojson", ".json"))
     features = []

@@ -68,11 +68,22 @@ def _sort(folders, suffix):
 
 # %% ../../nbs/workshop/data/pairs.ipynb #a7ad9bbb
 class Pair(NamedTuple):
-    """An image file and its mask file."""
+    """An image file and its mask file.
 
-    image: Path  # what the net will see
-    mask: Path  # what is what in it
-    group: str = ""  # what must not be in two parts: a car, a sequence, a patient
+    Args:
+        image: what the net will see
+        mask: what is what in it
+        group: what must not be in two parts: a car, a sequence, a patient
+
+    Example:
+        >>> from unet_tutorial.data.pairs import Pair
+        >>> pairs, *rest = _group([images, masks])
+        >>> assert pairs[1] == Pair(mine / "images/car.1.jpg", mine / "masks/car.1_mask.png", "")
+    """
+
+    image: Path
+    mask: Path
+    group: str = ""
 
 
 def _group(keys):
@@ -103,11 +114,21 @@ def _guess(images, masks):
 
 # %% ../../nbs/workshop/data/pairs.ipynb #9beda909
 class Problem(NamedTuple):
-    """One thing that is wrong, or worth a note, with all files that it concerns."""
+    """One thing that is wrong, or worth a note, with all files that it concerns.
 
-    cause: str  # such as "no mask"
-    remedy: str  # what would work
-    files: dict[Path, str]  # file -> what was found in it
+    Args:
+        cause: such as "no mask"
+        remedy: what would work
+        files: file -> what was found in it
+
+    Example:
+        >>> from unet_tutorial.data.pairs import Problem
+        >>> print(Problem("no mask of that name", "add it", dict.fromkeys([*images][:5], "")))
+    """
+
+    cause: str
+    remedy: str
+    files: dict[Path, str]
 
     def __str__(self) -> str:
         files = {path.as_posix(): text for path, text in self.files.items()}
@@ -116,11 +137,22 @@ class Problem(NamedTuple):
 
 # %% ../../nbs/workshop/data/pairs.ipynb #44632265
 def match_names(
-    images: str | Path,  # the folder of the images
-    masks: str | Path | None = None,  # of the masks; None: they are in the same
-    suffix: str | tuple[str, str] | None = None,  # of masks, or of (images, masks)
+    images: str | Path,
+    masks: str | Path | None = None,
+    suffix: str | tuple[str, str] | None = None,
 ) -> tuple[list[Pair], list[Problem], list[Problem]]:
-    """Return pairs, problems and notes, by the names of the files alone."""
+    """Return pairs, problems and notes, by the names of the files alone.
+
+    Args:
+        images: the folder of the images
+        masks: of the masks; None: they are in the same
+        suffix: of masks, or of (images, masks)
+
+    Raises:
+        FileNotFoundError: "... images and ... masks below ..., which holds .... Name
+            the folder of the images and that of the masks, or say how masks end:
+            suffix='_mask'"
+    """
     folders = [Path(images), Path(masks or images)]
     *keys, others = _sort(folders, suffix)
     pairs, lonely, idle, double = _group(keys)
@@ -144,11 +176,24 @@ def match_names(
 
 # %% ../../nbs/workshop/data/pairs.ipynb #bec259ad
 def find_pairs(
-    images: str | Path,  # the folder of the images, searched with all below it
-    masks: str | Path | None = None,  # of the masks; None: they are in the same
-    suffix: str | tuple[str, str] | None = None,  # of masks, or of (images, masks)
-) -> list[Pair]:  # sorted
-    """Pair images and masks whose names are equal but for words such as `_mask`."""
+    images: str | Path,
+    masks: str | Path | None = None,
+    suffix: str | tuple[str, str] | None = None,
+) -> list[Pair]:
+    """Pair images and masks whose names are equal but for words such as `_mask`.
+
+    Args:
+        images: the folder of the images, searched with all below it
+        masks: of the masks; None: they are in the same
+        suffix: of masks, or of (images, masks)
+
+    Returns:
+        list[Pair]: sorted
+
+    Example:
+        >>> from unet_tutorial.data.pairs import find_pairs
+        >>> pairs = find_pairs(mine)
+    """
     pairs, problems, _ = match_names(images, masks, suffix)
     if problems:
         raise ValueError("\n".join(map(str, problems)))

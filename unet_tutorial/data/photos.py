@@ -30,8 +30,17 @@ from unet_tutorial.data.images import (
 from ..tiles import mean_and_std
 
 # %% ../../nbs/workshop/data/photos.ipynb #2b22491c
-def to_tensor(image: np.ndarray) -> Tensor:  # (H, W) or (H, W, C), any numbers
-    """Return (C, H, W) float32 with mean 0 and standard deviation 1 over the image."""
+def to_tensor(image: np.ndarray) -> Tensor:
+    """Return (C, H, W) float32 with mean 0 and standard deviation 1 over the image.
+
+    Args:
+        image: (H, W) or (H, W, C), any numbers
+
+    Example:
+        >>> from unet_tutorial.data.photos import to_tensor
+        >>> image = read_image(pairs[0].image, size)  # (160, 240, 3)
+        >>> x = to_tensor(image)
+    """
     kind = np.float32 if image.dtype == np.uint8 else np.float64
     x = torch.from_numpy(np.atleast_3d(np.array(image, kind))).permute(2, 0, 1)
     x = x.contiguous().sub_(x.mean(dtype=torch.float64))
@@ -39,27 +48,49 @@ def to_tensor(image: np.ndarray) -> Tensor:  # (H, W) or (H, W, C), any numbers
 
 # %% ../../nbs/workshop/data/photos.ipynb #byte-image
 class ByteImage(NamedTuple):
-    """An image that travels as bytes, with the two numbers that standardise it."""
+    """An image that travels as bytes, with the two numbers that standardise it.
 
-    pixels: Tensor  # (C, H, W) uint8; in a batch (B, C, H, W)
-    scale: Tensor  # (2,) mean and deviation; in a batch (B, 2)
+    Args:
+        pixels: (C, H, W) uint8; in a batch (B, C, H, W)
+        scale: (2,) mean and deviation; in a batch (B, 2)
+    """
+
+    pixels: Tensor
+    scale: Tensor
 
     def to(
         self,
-        device: torch.device | str,  # where the net is
-        non_blocking: bool = False,  # True: do not wait until the bytes are there
-    ) -> Tensor:  # (C, H, W) or (B, C, H, W) float32, there
-        """Send the bytes, and standardise them where they arrive."""
+        device: torch.device | str,
+        non_blocking: bool = False,
+    ) -> Tensor:
+        """Send the bytes, and standardise them where they arrive.
+
+        Args:
+            device: where the net is
+            non_blocking: True: do not wait until the bytes are there
+
+        Returns:
+            Tensor: (C, H, W) or (B, C, H, W) float32, there
+        """
         pixels, scale = (x.to(device, non_blocking=non_blocking) for x in self)
         mean, std = scale[..., None, None, None].unbind(-4)  # (1, 1, 1) each, per image
         return pixels.float().sub_(mean).div_(std)
 
 # %% ../../nbs/workshop/data/photos.ipynb #byte-image-of
 def byte_image(
-    image: np.ndarray,  # (H, W) or (H, W, C), uint8
-    scale: tuple[float, float] | None = None,  # mean and deviation; None: its own
+    image: np.ndarray,
+    scale: tuple[float, float] | None = None,
 ) -> ByteImage:
-    """Return an image as bytes (C, H, W) and what to_tensor would have done to it."""
+    """Return an image as bytes (C, H, W) and what to_tensor would have done to it.
+
+    Args:
+        image: (H, W) or (H, W, C), uint8
+        scale: mean and deviation; None: its own
+
+    Example:
+        >>> from unet_tutorial.data.photos import byte_image
+        >>> sent = byte_image(image)
+    """
     pixels = torch.from_numpy(np.moveaxis(np.atleast_3d(image), 2, 0).copy())
     return ByteImage(pixels, torch.tensor(scale or mean_and_std(image)))
 
@@ -83,11 +114,24 @@ _readers = cache(lambda process: ThreadPoolExecutor(2))  # the two threads of a 
 
 # %% ../../nbs/workshop/data/photos.ipynb #c658ebec
 def check_classes(
-    labels: np.ndarray,  # (H, W) integers
-    num_classes: int,  # labels from 0 to num_classes - 1 are allowed
-    name: str,  # of the file or page, for the error
+    labels: np.ndarray,
+    num_classes: int,
+    name: str,
 ) -> None:
-    """Raise a ValueError if a label map holds a label that is no class."""
+    """Raise a ValueError if a label map holds a label that is no class.
+
+    Args:
+        labels: (H, W) integers
+        num_classes: labels from 0 to num_classes - 1 are allowed
+        name: of the file or page, for the error
+
+    Raises:
+        ValueError: if a label map holds a label that is no class
+
+    Example:
+        >>> from unet_tutorial.data.photos import check_classes
+        >>> check_classes(np.array([[0, 1], [1, 0]]), 2, "mask.png")
+    """
     if labels.min() < 0 or labels.max() >= num_classes:
         wrong = name_some(np.setdiff1d(labels, range(num_classes)).tolist())
         text = f"{name} has the labels {wrong}; num_classes={num_classes} allows"
@@ -221,16 +265,29 @@ def _note(reading, index):  # should this worker die, which item was it reading?
 
 # %% ../../nbs/workshop/data/photos.ipynb #67b0e593
 class ImagePairs(Dataset):
-    """Images and label maps as tensors of one size; each file is unpacked once."""
+    """Images and label maps as tensors of one size; each file is unpacked once.
+
+    Args:
+        pairs: a list of Pair, or a Source that two threads may ask at once
+        size: (H, W) of all items
+        transform: transform(image=, mask=) -> dict of both
+        cache: keep small versions, up to 1 GiB or so many bytes
+        num_classes: None: the Source's, or 2
+        as_bytes: True: images are ByteImages, labels int16
+
+    Example:
+        >>> from unet_tutorial.data.photos import ImagePairs
+        >>> data = Seeded(ImagePairs(pairs, transform=car_pipeline()))
+    """
 
     def __init__(
         self,
-        pairs,  # a list of Pair, or a Source that two threads may ask at once
-        size: tuple[int, int] = (160, 240),  # (H, W) of all items
-        transform: Callable | None = None,  # transform(image=, mask=) -> dict of both
-        cache: bool | int = True,  # keep small versions, up to 1 GiB or so many bytes
-        num_classes: int | None = None,  # None: the Source's, or 2
-        as_bytes: bool = False,  # True: images are ByteImages, labels int16
+        pairs,
+        size: tuple[int, int] = (160, 240),
+        transform: Callable | None = None,
+        cache: bool | int = True,
+        num_classes: int | None = None,
+        as_bytes: bool = False,
     ):
         source, classes = _as_source(pairs, num_classes)
         self.small = _Small(source, tuple(size), classes, cache)

@@ -39,18 +39,32 @@ def _similarity(size, degrees, zoom, shift):
 
 # %% ../../nbs/workshop/data/pipelines.ipynb #1d842842
 class ElasticDeform(A.DualTransform):
-    """The paper's elastic deformation, with turn, zoom and shift, in albumentations."""
+    """The paper's elastic deformation, with turn, zoom and shift, in albumentations.
+
+    Args:
+        std: of the displacements at the grid points, in pixels
+        grid: points along one side
+        p: the share of images that are changed
+        turn: degrees, at most
+        zoom: share by which sides grow or shrink, at most; below 1
+        shift: share of the sides, at most
+
+    Example:
+        >>> from unet_tutorial.data.pipelines import ElasticDeform
+        >>> strong = A.ElasticTransform(alpha=1000, sigma=25, p=1)
+        >>> relatives = [A.ElasticTransform(p=1), strong, A.GridDistortion(p=1), ElasticDeform()]
+    """
 
     _targets = Targets.IMAGE, Targets.MASK
 
     def __init__(
         self,
-        std: float = 10.0,  # of the displacements at the grid points, in pixels
-        grid: int = 3,  # points along one side
-        p: float = 1.0,  # the share of images that are changed
-        turn: float = 0.0,  # degrees, at most
-        zoom: float = 0.0,  # share by which sides grow or shrink, at most; below 1
-        shift: float = 0.0,  # share of the sides, at most
+        std: float = 10.0,
+        grid: int = 3,
+        p: float = 1.0,
+        turn: float = 0.0,
+        zoom: float = 0.0,
+        shift: float = 0.0,
     ):
         super().__init__(p=p)
         check_grid(std, grid)
@@ -85,15 +99,36 @@ def _check_pixels(image, **params):
 
 # %% ../../nbs/workshop/data/pipelines.ipynb #6353cca6
 def membrane_pipeline(
-    std: float = 10.0,  # of the elastic deformation, in pixels
-    grid: int = 3,  # its points along one side
-    turn: float = 180.0,  # degrees, at most
-    zoom: float = 0.0,  # share by which each side grows or shrinks, at most
-    shift: float = 0.1,  # share of each side, at most
-    grey: float = 0.2,  # contrast changes by this share at most, brightness by its half
-    noise: float = 0.0,  # its standard deviation, as a share of white
-) -> A.Compose:  # call with image= uint8, mask= uint8, perhaps weights=; gives a dict
-    """Compose what the paper names: shift, rotation, deformation, grey values."""
+    std: float = 10.0,
+    grid: int = 3,
+    turn: float = 180.0,
+    zoom: float = 0.0,
+    shift: float = 0.1,
+    grey: float = 0.2,
+    noise: float = 0.0,
+) -> A.Compose:
+    """Compose what the paper names: shift, rotation, deformation, grey values.
+
+    Args:
+        std: of the elastic deformation, in pixels
+        grid: its points along one side
+        turn: degrees, at most
+        zoom: share by which each side grows or shrinks, at most
+        shift: share of each side, at most
+        grey: contrast changes by this share at most, brightness by its half
+        noise: its standard deviation, as a share of white
+
+    Returns:
+        A.Compose: call with image= uint8, mask= uint8, perhaps weights=; gives a dict
+
+    Example:
+        >>> from unet_tutorial.data.pipelines import membrane_pipeline
+        >>> tissue = draw_membranes(size=(160, 240), seed=4)
+        >>> photograph = draw_cars(angle=2, size=(160, 240), seed=1)
+        >>> for pipeline, (x, y) in (membrane_pipeline(), tissue), (car_pipeline(), photograph):
+        ...     reseed(pipeline, 2)
+        ...     made += [pipeline(image=x, mask=np.uint8(y)) for _ in range(3)]
+    """
     steps = [
         A.Lambda(_check_pixels, name="checked"),
         A.HorizontalFlip(),
@@ -108,9 +143,24 @@ _MIRROR = {"border_mode": cv2.BORDER_REFLECT_101, "p": 1}
 
 
 def car_pipeline(
-    std: float = 3.0,  # of the elastic deformation, in pixels
-) -> A.Compose:  # call with image= (H, W, 3) uint8, and mask= uint8; gives a dict
-    """Compose changes for photographs of cars: place, shape, light and colour."""
+    std: float = 3.0,
+) -> A.Compose:
+    """Compose changes for photographs of cars: place, shape, light and colour.
+
+    Args:
+        std: of the elastic deformation, in pixels
+
+    Returns:
+        A.Compose: call with image= (H, W, 3) uint8, and mask= uint8; gives a dict
+
+    Example:
+        >>> from unet_tutorial.data.pipelines import car_pipeline
+        >>> tissue = draw_membranes(size=(160, 240), seed=4)
+        >>> photograph = draw_cars(angle=2, size=(160, 240), seed=1)
+        >>> for pipeline, (x, y) in (membrane_pipeline(), tissue), (car_pipeline(), photograph):
+        ...     reseed(pipeline, 2)
+        ...     made += [pipeline(image=x, mask=np.uint8(y)) for _ in range(3)]
+    """
     moves = A.Affine((0.85, 1.15), (-0.1, 0.1), rotate=(-5, 5), **_MIRROR)
     waves = A.ElasticTransform(alpha=120 * std, sigma=20, **_MIRROR)
     cells = A.GridDistortion(distort_limit=0.1, **_MIRROR)

@@ -31,9 +31,18 @@ def _release(array):
 
 
 def slide_mean_and_std(
-    image: np.ndarray,  # (C, H, W) or (H, W), any numbers, such as a memmap
+    image: np.ndarray,
 ) -> tuple[float, float]:
-    """Return mean and deviation of all pixels, reading a few rows at a time."""
+    """Return mean and deviation of all pixels, reading a few rows at a time.
+
+    Args:
+        image: (C, H, W) or (H, W), any numbers, such as a memmap
+
+    Example:
+        >>> from unet_tutorial.data.slides import slide_mean_and_std
+        >>> pixels, truth = draw_membranes(size=(448, 560), seed=7)
+        >>> assert np.allclose(slide_mean_and_std(pixels), mean_and_std(pixels))
+    """
     total = np.zeros(2)
     for top in range(0, image.shape[-2], 64):
         rows = np.asarray(image[..., top : top + 64, :], np.float64)
@@ -55,14 +64,28 @@ def _two_numbers(standardise):
 
 
 class Standardised:
-    """An image that is standardised as it is read, window by window."""
+    """An image that is standardised as it is read, window by window.
+
+    Args:
+        image: (C, H, W) or (H, W), any numbers, such as a memmap
+        mean: of the whole image
+        std: its deviation
+        top: the row of the slide in which the image begins, for errors
+
+    Raises:
+        ValueError: "standardise=...; slide_mean_and_std(image) would work"
+
+    Example:
+        >>> from unet_tutorial.data.slides import Standardised
+        >>> lazy = Standardised(pixels, *slide_mean_and_std(pixels))
+    """
 
     def __init__(
         self,
-        image: np.ndarray,  # (C, H, W) or (H, W), any numbers, such as a memmap
-        mean: float,  # of the whole image
-        std: float,  # its deviation
-        top: int = 0,  # the row of the slide in which the image begins, for errors
+        image: np.ndarray,
+        mean: float,
+        std: float,
+        top: int = 0,
     ):
         self.mean, self.std = _two_numbers((mean, std))
         self.image, self.top = image, top
@@ -103,12 +126,29 @@ def _ramp(side, overlap, device):
 # %% ../../nbs/workshop/data/slides.ipynb #blend-predict
 @torch.no_grad()
 def predict_blended(
-    model: torch.nn.Module,  # padded, such as UNet(padding=1)
-    image: torch.Tensor | np.ndarray | Standardised,  # (C, H, W) or (H, W), floats
-    tile: int = 256,  # side of a tile, a multiple of 2**depth
-    overlap: int = 64,  # pixels that neighbours share, the same; 0: no blending
-) -> torch.Tensor:  # logits (K, H, W), on the device of the net
-    """Ask a padded net about an image, tile by tile, and blend where tiles overlap."""
+    model: torch.nn.Module,
+    image: torch.Tensor | np.ndarray | Standardised,
+    tile: int = 256,
+    overlap: int = 64,
+) -> torch.Tensor:
+    """Ask a padded net about an image, tile by tile, and blend where tiles overlap.
+
+    Args:
+        model: padded, such as UNet(padding=1)
+        image: (C, H, W) or (H, W), floats
+        tile: side of a tile, a multiple of 2**depth
+        overlap: pixels that neighbours share, the same; 0: no blending
+
+    Returns:
+        torch.Tensor: logits (K, H, W), on the device of the net
+
+    Raises:
+        ValueError: unless a net can be asked in tiles that overlap like this
+
+    Example:
+        >>> from unet_tutorial.data.slides import predict_blended
+        >>> whole = predict_blended(padded_net, image, tile=560, overlap=0)  # one tile
+    """
     _check_overlap(model, tile, overlap)
     check_image(model, image)
     height, width = image.shape[-2:]
@@ -159,9 +199,16 @@ def _check_out(out, image, classes):
 
 
 def likeliest(
-    scores: torch.Tensor,  # (K, h, w) logits or probabilities
-) -> torch.Tensor:  # (h, w) labels, one byte each where that is enough, on its device
-    """Return the likeliest class of each pixel; of one logit, whether it is > 0."""
+    scores: torch.Tensor,
+) -> torch.Tensor:
+    """Return the likeliest class of each pixel; of one logit, whether it is > 0.
+
+    Args:
+        scores: (K, h, w) logits or probabilities
+
+    Returns:
+        torch.Tensor: (h, w) labels, one byte each where that is enough, on its device
+    """
     if len(scores) == 1:
         return (scores[0] > 0).to(torch.uint8)
     labels = scores.max(0).indices  # on a CPU argmax takes thirty times as long
@@ -169,14 +216,36 @@ def likeliest(
 
 # %% ../../nbs/workshop/data/slides.ipynb #predict-slide
 def predict_slide(
-    model: torch.nn.Module,  # padded or not
-    image: np.ndarray,  # (C, H, W) or (H, W), any numbers, such as a memmap
-    out: np.ndarray,  # to fill: (H, W) integers or (K, H, W) floats, such as a memmap
-    tile: int | None = None,  # its side; None: 388 of the output, 512 if padded
-    batch_size: int = 1,  # tiles in one call of an unpadded net
-    standardise: tuple[float, float] | None = None,  # None: measured first
-) -> np.ndarray:  # out: labels or logits
-    """Ask a net about a slide, from file to file, in the memory of a few tiles."""
+    model: torch.nn.Module,
+    image: np.ndarray,
+    out: np.ndarray,
+    tile: int | None = None,
+    batch_size: int = 1,
+    standardise: tuple[float, float] | None = None,
+) -> np.ndarray:
+    """Ask a net about a slide, from file to file, in the memory of a few tiles.
+
+    Args:
+        model: padded or not
+        image: (C, H, W) or (H, W), any numbers, such as a memmap
+        out: to fill: (H, W) integers or (K, H, W) floats, such as a memmap
+        tile: its side; None: 388 of the output, 512 if padded
+        batch_size: tiles in one call of an unpadded net
+        standardise: None: measured first
+
+    Returns:
+        np.ndarray: out: labels or logits
+
+    Raises:
+        ValueError: "standardise=...; slide_mean_and_std(image) would work"
+        ValueError: unless the answers fit into an array
+
+    Example:
+        >>> from unet_tutorial.data.slides import predict_slide
+        >>> slide = np.load("data/slide.npy", mmap_mode="r")
+        >>> answer = np.lib.format.open_memmap("data/labels.npy", "w+", np.uint8, slide.shape)
+        >>> predict_slide(net, slide, answer, tile=196)
+    """
     if standardise is None:
         standardise = slide_mean_and_std(image)
     mean, std = _two_numbers(standardise)

@@ -18,14 +18,27 @@ from .images import upright_size
 
 # %% ../../nbs/workshop/data/source.ipynb #b5dc80f5
 class Item(NamedTuple):
-    """Where an image and its truth are, and what is known of them."""
+    """Where an image and its truth are, and what is known of them.
 
-    image: Path  # a file
-    mask: Path  # a file, or a folder with a file for each object
-    group: str = ""  # what must not be in two parts: a car, a film, a patient
-    page: int = 0  # of a file that holds many images
-    partial: bool = False  # whether only some of its objects are annotated
-    test: bool = False  # whether the makers of the data set hold it out
+    Args:
+        image: a file
+        mask: a file, or a folder with a file for each object
+        group: what must not be in two parts: a car, a film, a patient
+        page: of a file that holds many images
+        partial: whether only some of its objects are annotated
+        test: whether the makers of the data set hold it out
+
+    Example:
+        >>> from unet_tutorial.data.source import Item
+        >>> items = [Item(Path("-"), Path("-"), f"car {n // 16}", n % 16) for n in range(64)]
+    """
+
+    image: Path
+    mask: Path
+    group: str = ""
+    page: int = 0
+    partial: bool = False
+    test: bool = False
 
 
 def _files(item):
@@ -52,18 +65,42 @@ def _describe(source):
 # %% ../../nbs/workshop/data/source.ipynb #7fff6968
 @dataclass(frozen=True, repr=False)
 class Source:
-    """Images with their label maps, each read when it is asked for."""
+    """Images with their label maps, each read when it is asked for.
 
-    name: str  # of the data set
-    items: list[Item]  # in the same order on every machine
-    classes: tuple[str, ...]  # names of the labels 0, 1, ...: the background first
-    read_truth: Callable  # (item, size) -> (H, W) integers
-    read_pixels: Callable  # (item, size) -> uint8, (H, W), or (H, W, 3) in colour
-    channels: int = 3  # of every image: 1 or 3
-    instances: bool = False  # whether labels number objects instead of classes
-    unit: str = "image"  # what a group is: a car, a sequence
-    gap: int | None = None  # a stack: slices left unused beside a held-out block
-    note: str = ""  # what was left out, if anything
+    Args:
+        name: of the data set
+        items: in the same order on every machine
+        classes: names of the labels 0, 1, ...: the background first
+        read_truth: (item, size) -> (H, W) integers
+        read_pixels: (item, size) -> uint8, (H, W), or (H, W, 3) in colour
+        channels: of every image: 1 or 3
+        instances: whether labels number objects instead of classes
+        unit: what a group is: a car, a sequence
+        gap: a stack: slices left unused beside a held-out block
+        note: what was left out, if anything
+
+    Example:
+        >>> from unet_tutorial.data.source import Source
+        >>> studio = Source(
+        ...     name="drawn cars",
+        ...     items=items,
+        ...     classes=("background", "car"),
+        ...     read_truth=lambda item, size: draw(item, size)[1],
+        ...     read_pixels=lambda item, size: draw(item, size)[0],
+        ...     unit="car",
+        ... )
+    """
+
+    name: str
+    items: list[Item]
+    classes: tuple[str, ...]
+    read_truth: Callable
+    read_pixels: Callable
+    channels: int = 3
+    instances: bool = False
+    unit: str = "image"
+    gap: int | None = None
+    note: str = ""
 
     def __len__(self) -> int:
         return len(self.items)
@@ -104,11 +141,28 @@ def _choose(groups, held_out, seed, unit):
 
 
 def split_by_car(
-    pairs: list,  # of Item, or of anything else that has a group
-    held_out: int = 4,  # how many cars go into the second list
-    seed: int = 0,  # another seed holds out other cars
-) -> tuple[list, list]:  # to train on, to measure on
-    """Split a list so that no car, or whatever the group is, is in both parts."""
+    pairs: list,
+    held_out: int = 4,
+    seed: int = 0,
+) -> tuple[list, list]:
+    """Split a list so that no car, or whatever the group is, is in both parts.
+
+    Args:
+        pairs: of Item, or of anything else that has a group
+        held_out: how many cars go into the second list
+        seed: another seed holds out other cars
+
+    Returns:
+        tuple[list, list]: to train on, to measure on
+
+    Raises:
+        ValueError: "held_out=... of ... s: hold out at least one, and leave at least
+            one to train on"
+
+    Example:
+        >>> from unet_tutorial.data.source import split_by_car
+        >>> train, valid = split_by_car(items, held_out=1)
+    """
     chosen = _choose([pair.group for pair in pairs], held_out, seed, "car")
     train = [pair for pair in pairs if pair.group not in chosen]
     return train, [pair for pair in pairs if pair.group in chosen]

@@ -108,15 +108,32 @@ def _as_before(x, part):
 # %% ../../nbs/workshop/data/tissue.ipynb #class
 @dataclass
 class TissueChanges:
-    """What the paper names: shift, rotation, deformation, grey values."""
+    """What the paper names: shift, rotation, deformation, grey values.
 
-    std: float = 10.0  # of the elastic deformation, in pixels
-    grid: int = 3  # its points along one side
-    turn: float = 180.0  # degrees, at most
-    zoom: float = 0.0  # share by which each side grows or shrinks, at most
-    shift: float = 0.1  # share of each side, at most
-    grey: float = 0.2  # contrast changes by this share at most, brightness by its half
-    noise: float = 0.0  # its standard deviation, as a share of white
+    Args:
+        std: of the elastic deformation, in pixels
+        grid: its points along one side
+        turn: degrees, at most
+        zoom: share by which each side grows or shrinks, at most
+        shift: share of each side, at most
+        grey: contrast changes by this share at most, brightness by its half
+        noise: its standard deviation, as a share of white
+
+    Example:
+        >>> from unet_tutorial.data.tissue import TissueChanges
+        >>> image, truth = draw_membranes(size=160, seed=4)
+        >>> parts = [image[None], truth.astype(np.uint8)]
+        >>> one, two = np.random.default_rng(1), np.random.default_rng(1)
+        >>> whole = change_window(TissueChanges(), parts, one, corner=(0, 0), size=(160, 160))
+    """
+
+    std: float = 10.0
+    grid: int = 3
+    turn: float = 180.0
+    zoom: float = 0.0
+    shift: float = 0.1
+    grey: float = 0.2
+    noise: float = 0.0
 
     def __post_init__(self):
         check_grid(self.std, self.grid)
@@ -135,15 +152,40 @@ class TissueChanges:
 
 # %% ../../nbs/workshop/data/tissue.ipynb #window
 def change_window(
-    changes: TissueChanges,  # what may be changed
-    parts: list[np.ndarray],  # image (C, H, W), then labels and weights (H, W)
-    rng: np.random.Generator,  # draws the changes
-    corner: tuple[int, int],  # row and column of the window with its rim, from where
-    size: tuple[int, int],  # (h, w) of it; it may stick out of the image
-    rim: int = 0,  # pixels on each side that are not wanted
-    margin: int = 0,  # pixels within the rim for which labels are not wanted
-) -> list[np.ndarray]:  # image (C, h - 2 rim, w - 2 rim), labels and weights, less
-    """Change a window of an image, and with it the middle of its labels and weights."""
+    changes: TissueChanges,
+    parts: list[np.ndarray],
+    rng: np.random.Generator,
+    corner: tuple[int, int],
+    size: tuple[int, int],
+    rim: int = 0,
+    margin: int = 0,
+) -> list[np.ndarray]:
+    """Change a window of an image, and with it the middle of its labels and weights.
+
+    Args:
+        changes: what may be changed
+        parts: image (C, H, W), then labels and weights (H, W)
+        rng: draws the changes
+        corner: row and column of the window with its rim, from where
+        size: (h, w) of it; it may stick out of the image
+        rim: pixels on each side that are not wanted
+        margin: pixels within the rim for which labels are not wanted
+
+    Returns:
+        list[np.ndarray]: image (C, h - 2 rim, w - 2 rim), labels and weights, less
+
+    Raises:
+        ValueError: unless labels and weights have the size of their image
+        ValueError: "image is ... from ... to ...: give uint8, or float32 from 0 to 1,
+            and standardise afterwards"
+
+    Example:
+        >>> from unet_tutorial.data.tissue import change_window
+        >>> image, truth = draw_membranes(size=160, seed=4)
+        >>> parts = [image[None], truth.astype(np.uint8)]
+        >>> one, two = np.random.default_rng(1), np.random.default_rng(1)
+        >>> whole = change_window(TissueChanges(), parts, one, corner=(0, 0), size=(160, 160))
+    """
     _check_parts(parts)
     shape = parts[0].shape[1:]
     ends = zip(corner, size, shape, strict=True)

@@ -131,14 +131,39 @@ def _written(predictor, page, answer, to, write, overwrite):
 # %% ../../nbs/workshop/deploy/folder.ipynb #c54be22d
 @keep_memory()
 def predict_files(
-    net: str | Path | Predictor,  # a file that save_net wrote, or a run's folder
-    images: str | Path | Iterable[str | Path],  # files, folders, and patterns
-    to: str | Path,  # the folder to write into; it is made
-    overwrite: bool = False,  # replace files that are there
-    write: Iterable[str] = ("mask",),  # also labels, probabilities, overlay, polygons
-    **options,  # for Predictor.load, such as views and device
-) -> list[Path]:  # what was written
-    """Predict image files, and write the answers under the names of the images."""
+    net: str | Path | Predictor,
+    images: str | Path | Iterable[str | Path],
+    to: str | Path,
+    overwrite: bool = False,
+    write: Iterable[str] = ("mask",),
+    **options,
+) -> list[Path]:
+    """Predict image files, and write the answers under the names of the images.
+
+    Args:
+        net: a file that save_net wrote, or a run's folder
+        images: files, folders, and patterns
+        to: the folder to write into; it is made
+        overwrite: replace files that are there
+        write: also labels, probabilities, overlay, polygons
+        options: for Predictor.load, such as views and device
+
+    Returns:
+        list[Path]: what was written
+
+    Raises:
+        ValueError: "...: say so to Predictor.load instead"
+        ValueError: "... cannot be written; ... would work"
+        NotADirectoryError: "... is a file; the name of a folder would work"
+        ValueError: "... and ... is there: overwrite=True replaces it"
+        FileExistsError: "... is there: overwrite=True replaces it"
+        ValueError: "not all is written for ... of ... images. ..."
+
+    Example:
+        >>> from unet_tutorial.deploy.folder import predict_files
+        >>> kinds = ["mask", "overlay"]
+        >>> done = predict_files("membranes", folder, "runs/answers", overwrite=True, write=kinds)
+    """
     ready = isinstance(net, Predictor)
     if ready and options:
         raise ValueError(f"{', '.join(options)}: say so to Predictor.load instead")

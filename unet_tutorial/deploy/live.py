@@ -18,9 +18,22 @@ from ..predict import Predictor, labels_at
 
 # %% ../../nbs/workshop/deploy/live.ipynb #23f19537
 def read_upload(
-    value: dict | tuple,  # of a FileUpload, in ipywidgets 7 or 8
-) -> tuple[str, bytes] | None:  # name and content of the last file; None without one
-    """Return the file that was dropped on a file button."""
+    value: dict | tuple,
+) -> tuple[str, bytes] | None:
+    """Return the file that was dropped on a file button.
+
+    Args:
+        value: of a FileUpload, in ipywidgets 7 or 8
+
+    Returns:
+        tuple[str, bytes] | None: name and content of the last file; None without one
+
+    Example:
+        >>> from unet_tutorial.deploy.live import read_upload
+        >>> new = ({"name": "a.png", "content": memoryview(b"12")},)  # ipywidgets 8
+        >>> old = {"a.png": {"metadata": {}, "content": b"12"}}  # ipywidgets 7
+        >>> assert read_upload(new) == read_upload(old) == ("a.png", b"12")
+    """
     if not value:
         return None
     if isinstance(value, dict):  # ipywidgets 7: name -> file
@@ -48,17 +61,33 @@ def _as_png(picture):
 
 # %% ../../nbs/workshop/deploy/live.ipynb #desk
 class Desk:
-    """One image on the table: asked about once, drawn and saved as often as wanted."""
+    """One image on the table: asked about once, drawn and saved as often as wanted.
+
+    Args:
+        predictor: the net that is asked
+        to: the folder to save into
+
+    Example:
+        >>> from unet_tutorial.deploy.live import Desk
+        >>> desk = Desk(predictor, to="runs/desk")
+    """
 
     def __init__(
         self,
-        predictor: Predictor,  # the net that is asked
-        to: str | Path = "masks",  # the folder to save into
+        predictor: Predictor,
+        to: str | Path = "masks",
     ):
         self.predictor, self.to, self.image = predictor, Path(to), None
 
-    def open(self, name, image) -> str:  # an array, a PIL image, or a file's bytes
-        """Take an image, of a stack the first, and ask; return what can be said."""
+    def open(self, name, image) -> str:
+        """Take an image, of a stack the first, and ask; return what can be said.
+
+        Returns:
+            str: an array, a PIL image, or a file's bytes
+
+        Raises:
+            ValueError: "it is not an image; PNG, JPEG and TIFF would work"
+        """
         try:
             image = as_images(_decode(image))[0][0]
             self.p = self.predictor.probabilities(image)  # (K, H, W)
@@ -67,14 +96,22 @@ class Desk:
         self.name, self.image = name, image
         return f"{name}: {' x '.join(map(str, image.shape[:2]))} pixels"
 
-    def png(self, threshold, opacity) -> bytes:  # both 0 to 1
-        """Draw the image and its mask, at most about 800 pixels wide or high."""
+    def png(self, threshold, opacity) -> bytes:
+        """Draw the image and its mask, at most about 800 pixels wide or high.
+
+        Returns:
+            bytes: both 0 to 1
+        """
         labels, step = labels_at(self.p, threshold), -(-max(self.p.shape[1:]) // 800)
         thin = np.s_[::step, ::step]
         return _as_png(painted(self.image[thin], labels[thin], opacity))
 
-    def save(self, threshold, overwrite=False) -> str:  # what can be said
-        """Write the mask at full size."""
+    def save(self, threshold, overwrite=False) -> str:
+        """Write the mask at full size.
+
+        Returns:
+            str: what can be said
+        """
         path, labels = Path(self.name).stem + "_mask.png", labels_at(self.p, threshold)
         try:
             done = write_mask(self.to / path, labels, overwrite, len(self.p))
@@ -91,11 +128,26 @@ def _slider(name):
 
 # %% ../../nbs/workshop/deploy/live.ipynb #live
 def live(
-    predictor: Predictor,  # the net that is asked
-    image: np.ndarray | None = None,  # to begin with; None: the page waits for one
-    to: str | Path = "masks",  # the folder to save into
+    predictor: Predictor,
+    image: np.ndarray | None = None,
+    to: str | Path = "masks",
 ):
-    """Return a page of widgets: drop an image, see its mask, choose, save."""
+    """Return a page of widgets: drop an image, see its mask, choose, save.
+
+    Args:
+        predictor: the net that is asked
+        image: to begin with; None: the page waits for one
+        to: the folder to save into
+
+    Example:
+        >>> from unet_tutorial.deploy.live import live
+        >>> try:
+        ...     import ipywidgets  # noqa: F401
+        ...
+        ...     display(live(predictor, pixels, to="runs/desk"))
+        >>> except ImportError:
+        ...     print("without ipywidgets there is no page")
+    """
     import ipywidgets as w
 
     desk, upload = Desk(predictor, to), w.FileUpload(accept="image/*")

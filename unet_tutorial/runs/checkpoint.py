@@ -68,30 +68,71 @@ def _set(into, tree, path):
 
 # %% ../../nbs/workshop/runs/checkpoint.ipynb #pack-state
 def pack_state(
-    state,  # as for save_state
-) -> tuple[dict[str, str], dict[str, Tensor]]:  # texts and tensors, for write_tensors
-    """Return what save_state writes."""
+    state,
+) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Return what save_state writes.
+
+    Args:
+        state: as for save_state
+
+    Returns:
+        tuple[dict[str, str], dict[str, Tensor]]: texts and tensors, for write_tensors
+
+    Raises:
+        TypeError: "... is a ...; tensors, numbers, text, and lists, tuples and
+            dictionaries of them can be kept"
+    """
     tree = state.state_dict() if hasattr(state, "state_dict") else state
     tensors = {}
     return {"state": json.dumps(_pack(tree, tensors))}, tensors
 
 # %% ../../nbs/workshop/runs/checkpoint.ipynb #520204b0
 def save_state(
-    path: str | Path,  # the .safetensors file to write
-    state,  # nested dicts, lists and tuples of tensors, numbers and text; or an
-    # object whose state_dict() is that, such as an optimizer or an engine.Training
-    overwrite: bool = False,  # replace a file that is there
-) -> Path:  # the path
-    """Write all that a training needs to go on exactly."""
+    path: str | Path,
+    state,
+    overwrite: bool = False,
+) -> Path:
+    """Write all that a training needs to go on exactly.
+
+    Args:
+        path: the .safetensors file to write
+        state: nested dicts, lists and tuples of tensors, numbers and text; or an object
+            whose state_dict() is that, such as an optimizer or an engine.Training
+        overwrite: replace a file that is there
+
+    Returns:
+        Path: the path
+
+    Example:
+        >>> from unet_tutorial.runs.checkpoint import save_state
+        >>> state_file = save_state("runs/state.safetensors", kept, overwrite=True)
+    """
     texts, tensors = pack_state(state)
     return write_tensors(path, texts, tensors, overwrite)
 
 
 def load_state(
-    path: str | Path,  # a file that save_state wrote
-    into=None,  # an object with load_state_dict(), to be set to this state
-):  # what was saved, on the CPU
-    """Read the state of a training."""
+    path: str | Path,
+    into=None,
+):
+    """Read the state of a training.
+
+    Args:
+        path: a file that save_state wrote
+        into: an object with load_state_dict(), to be set to this state
+
+    Returns:
+         what was saved, on the CPU
+
+    Raises:
+        ValueError: "... is a folder; name the .safetensors file in it"
+        ValueError: "... is a sound file, but its state is not one of this ...: ..."
+
+    Example:
+        >>> from unet_tutorial.runs.checkpoint import load_state
+        >>> state_file = save_state("runs/state.safetensors", kept, overwrite=True)
+        >>> kept = load_state(state_file)  # from the disk this time
+    """
     refuse_pickle(Path(path))
     if Path(path).is_dir():
         raise ValueError(f"{path} is a folder; name the .safetensors file in it")

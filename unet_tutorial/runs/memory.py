@@ -41,7 +41,13 @@ _lock, _inside = threading.Lock(), []  # one entry for each block that is runnin
 
 @contextmanager
 def keep_memory() -> Iterator[None]:
-    """Keep freed memory for the next step inside a `with`; give it back after it."""
+    """Keep freed memory for the next step inside a `with`; give it back after it.
+
+    Example:
+        >>> from unet_tutorial.runs.memory import keep_memory
+        >>> with keep_memory(), keep_memory():
+        ...     inside = len(_inside)
+    """
     library = _glibc()
     if library is None:
         yield
@@ -60,7 +66,12 @@ def keep_memory() -> Iterator[None]:
 
 # %% ../../nbs/workshop/runs/memory.ipynb #keep-a-little
 def keep_a_little() -> None:
-    """Let this process keep up to 256 MB of freed memory, from now on."""
+    """Let this process keep up to 256 MB of freed memory, from now on.
+
+    Example:
+        >>> from unet_tutorial.runs.memory import keep_a_little
+        >>> keep_a_little()
+    """
     global _rest
     _rest = 2**28
     library = _glibc()

@@ -25,11 +25,24 @@ from ..train import to_device
 # %% ../../nbs/workshop/runs/report.ipynb #f6074e3d
 @torch.no_grad()
 def sample_answers(
-    net: nn.Module,  # gives logits (B, K, h, w)
-    dataset: Dataset,  # of images (C, H, W), labels (h, w), maybe weights
-    count: int = 3,  # how many, evenly spread over the set
-) -> list[list[np.ndarray]]:  # image, truth and prediction of each, (h, w)
-    """Ask a net about a few items of a data set."""
+    net: nn.Module,
+    dataset: Dataset,
+    count: int = 3,
+) -> list[list[np.ndarray]]:
+    """Ask a net about a few items of a data set.
+
+    Args:
+        net: gives logits (B, K, h, w)
+        dataset: of images (C, H, W), labels (h, w), maybe weights
+        count: how many, evenly spread over the set
+
+    Returns:
+        list[list[np.ndarray]]: image, truth and prediction of each, (h, w)
+
+    Example:
+        >>> from unet_tutorial.runs.report import sample_answers
+        >>> samples = sample_answers(training.net, checked)
+    """
     device, found = next(net.parameters()).device, []
     chosen = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).astype(int)
     for index in sorted(set(chosen.tolist())):
@@ -53,11 +66,24 @@ def _curve(axis, name, history, hue):
 
 
 def draw_progress(
-    history: dict[str, list[float]],  # of a Training
-    samples: list = (),  # (image, truth, prediction), each (h, w)
-    watch: str = "pixel error",  # what is drawn on the right, of the history
-):  # a matplotlib figure
-    """Draw the curves of a training, and its mistakes on a few images."""
+    history: dict[str, list[float]],
+    samples: list = (),
+    watch: str = "pixel error",
+):
+    """Draw the curves of a training, and its mistakes on a few images.
+
+    Args:
+        history: of a Training
+        samples: (image, truth, prediction), each (h, w)
+        watch: what is drawn on the right, of the history
+
+    Returns:
+         a matplotlib figure
+
+    Example:
+        >>> from unet_tutorial.runs.report import draw_progress
+        >>> progress = draw_progress(training.history, samples)
+    """
     rows = 2 if samples else 1
     figure = plt.Figure(figsize=(7, 2.4 * rows), dpi=75, layout="constrained")
     top, *below = figure.subfigures(rows, 1, squeeze=False)[:, 0]
@@ -82,12 +108,27 @@ def _grey(x):  # an image or a label map -> uint8
 
 
 def draw_run(
-    out: Path,  # the folder of the run
-    training: Training,  # after an epoch
-    dataset: Dataset,  # what is measured on
-    watch: str,  # of the history, drawn on the right
-) -> bytes:  # the figure as PNG
-    """Write curves.png, and image, truth and prediction side by side in samples/."""
+    out: Path,
+    training: Training,
+    dataset: Dataset,
+    watch: str,
+) -> bytes:
+    """Write curves.png, and image, truth and prediction side by side in samples/.
+
+    Args:
+        out: the folder of the run
+        training: after an epoch
+        dataset: what is measured on
+        watch: of the history, drawn on the right
+
+    Returns:
+        bytes: the figure as PNG
+
+    Example:
+        >>> from unet_tutorial.runs.report import draw_run
+        >>> run = Path("runs/of_report")
+        >>> png = draw_run(run, training, checked, "pixel error")
+    """
     samples, picture = sample_answers(training.net, dataset), io.BytesIO()
     draw_progress(training.history, samples, watch).savefig(picture, format="png")
     with new_file(out / "curves.png", overwrite=True) as part:
@@ -100,8 +141,16 @@ def draw_run(
     return picture.getvalue()
 
 # %% ../../nbs/workshop/runs/report.ipynb #fc7296c0
-def live_figure() -> Callable[[bytes], None]:  # show(png) replaces what it showed
-    """Return a function that shows pictures in one place of a notebook."""
+def live_figure() -> Callable[[bytes], None]:
+    """Return a function that shows pictures in one place of a notebook.
+
+    Returns:
+        Callable[[bytes], None]: show(png) replaces what it showed
+
+    Example:
+        >>> from unet_tutorial.runs.report import live_figure
+        >>> show = live_figure()
+    """
     from IPython.display import Image as Picture
     from IPython.display import display
 

@@ -26,9 +26,23 @@ _PICKLES = ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".bin", ".tar"
 
 
 def refuse_pickle(
-    path: Path,  # a file to write or to read
+    path: Path,
 ) -> None:
-    """Raise a ValueError if a file has the name of a pickle."""
+    """Raise a ValueError if a file has the name of a pickle.
+
+    Args:
+        path: a file to write or to read
+
+    Raises:
+        ValueError: if a file has the name of a pickle
+
+    Example:
+        >>> from unet_tutorial.runs.weights import refuse_pickle
+        >>> try:
+        ...     refuse_pickle(Path("net.pt"))
+        >>> except ValueError as error:
+        ...     print(error)
+    """
     if path.suffix.lower() in _PICKLES:
         text = f"can run a stranger's program; {path.stem}.safetensors would work"
         raise ValueError(f"{path} has the name of a pickle, and opening one {text}")
@@ -67,12 +81,30 @@ def _header(texts, tensors):
 
 # %% ../../nbs/workshop/runs/weights.ipynb #write-tensors
 def write_tensors(
-    path: str | Path,  # the .safetensors file to write
-    texts: dict[str, str],  # anything else to keep
-    tensors: dict[str, Tensor],  # on any device
-    overwrite: bool,  # replace a file that is there
-) -> Path:  # the path
-    """Write texts and tensors into a new .safetensors file."""
+    path: str | Path,
+    texts: dict[str, str],
+    tensors: dict[str, Tensor],
+    overwrite: bool,
+) -> Path:
+    """Write texts and tensors into a new .safetensors file.
+
+    Args:
+        path: the .safetensors file to write
+        texts: anything else to keep
+        tensors: on any device
+        overwrite: replace a file that is there
+
+    Returns:
+        Path: the path
+
+    Raises:
+        TypeError: if the format has no name for the type of a tensor
+
+    Example:
+        >>> from unet_tutorial.runs.weights import write_tensors
+        >>> few = {"b": torch.arange(3), "a": torch.ones(2, 2)}
+        >>> written = write_tensors("runs/few.safetensors", {"about": "numbers"}, few, True)
+    """
     path = Path(path)
     refuse_pickle(path)
     for name, x in tensors.items():
@@ -88,9 +120,26 @@ def write_tensors(
 
 # %% ../../nbs/workshop/runs/weights.ipynb #read-tensors
 def read_tensors(
-    path: str | Path,  # a file that write_tensors wrote
-) -> tuple[dict[str, str], dict[str, Tensor]]:  # texts and tensors, on the CPU
-    """Read a .safetensors file, and make sure that it is as it was written."""
+    path: str | Path,
+) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Read a .safetensors file, and make sure that it is as it was written.
+
+    Args:
+        path: a file that write_tensors wrote
+
+    Returns:
+        tuple[dict[str, str], dict[str, Tensor]]: texts and tensors, on the CPU
+
+    Raises:
+        ValueError: "it has no checksum"
+        ValueError: "its checksum is wrong, so some byte of it has changed"
+
+    Example:
+        >>> from unet_tutorial.runs.weights import read_tensors
+        >>> few = {"b": torch.arange(3), "a": torch.ones(2, 2)}
+        >>> written = write_tensors("runs/few.safetensors", {"about": "numbers"}, few, True)
+        >>> texts, tensors = read_tensors(written)
+    """
     with safe_open(path, framework="pt") as file:
         texts = file.metadata() or {}
         tensors = {key: file.get_tensor(key).clone() for key in file.keys()}
@@ -102,10 +151,22 @@ def read_tensors(
 
 # %% ../../nbs/workshop/runs/weights.ipynb #pack-net
 def pack_net(
-    model: UNet,  # its weights and its switches are kept
-    **notes,  # anything json can hold
-) -> tuple[dict[str, str], dict[str, Tensor]]:  # texts and tensors, for write_tensors
-    """Return what save_net writes; the tensors are those of the net, not copies."""
+    model: UNet,
+    **notes,
+) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Return what save_net writes; the tensors are those of the net, not copies.
+
+    Args:
+        model: its weights and its switches are kept
+        notes: anything json can hold
+
+    Returns:
+        tuple[dict[str, str], dict[str, Tensor]]: texts and tensors, for write_tensors
+
+    Raises:
+        TypeError: "... is no UNet; unwrap it: model._orig_mod (torch.compile) or
+            model.module (DataParallel)"
+    """
     if not isinstance(model, UNet):
         raise TypeError(
             f"{type(model).__name__} is no UNet; unwrap it: model._orig_mod "
@@ -117,22 +178,45 @@ def pack_net(
 
 # %% ../../nbs/workshop/runs/weights.ipynb #6570b65f
 def save_net(
-    path: str | Path,  # the .safetensors file to write
-    model: UNet,  # its weights and its switches are kept
-    overwrite: bool = False,  # replace a file that is there
-    **notes,  # anything json can hold, such as the image size it was trained at
-) -> Path:  # the path
-    """Write a U-Net to one file: weights, switches and notes."""
+    path: str | Path,
+    model: UNet,
+    overwrite: bool = False,
+    **notes,
+) -> Path:
+    """Write a U-Net to one file: weights, switches and notes.
+
+    Args:
+        path: the .safetensors file to write
+        model: its weights and its switches are kept
+        overwrite: replace a file that is there
+        notes: anything json can hold, such as the image size it was trained at
+
+    Returns:
+        Path: the path
+
+    Example:
+        >>> from unet_tutorial.runs.weights import save_net
+        >>> net_file = save_net("runs/net.safetensors", net, overwrite=True, about="membranes")
+    """
     texts, tensors = pack_net(model, **notes)
     return write_tensors(path, texts, tensors, overwrite)
 
 # %% ../../nbs/workshop/runs/weights.ipynb #f65a7d2b
 def damaged(
-    path: str | Path,  # the file
-    what: str,  # it should be
-    error: Exception | str,  # what went wrong
-) -> ValueError:  # to be raised
-    """Return the error for a file that cannot be used."""
+    path: str | Path,
+    what: str,
+    error: Exception | str,
+) -> ValueError:
+    """Return the error for a file that cannot be used.
+
+    Args:
+        path: the file
+        what: it should be
+        error: what went wrong
+
+    Returns:
+        ValueError: to be raised
+    """
     start = b""
     with suppress(OSError), Path(path).open("rb") as file:
         start = file.read(2)
@@ -142,9 +226,23 @@ def damaged(
 
 # %% ../../nbs/workshop/runs/weights.ipynb #load
 def load_net(
-    path: str | Path,  # a file that save_net wrote
-) -> tuple[UNet, dict]:  # the net, in eval mode on the CPU, and its notes
-    """Read a U-Net from a file."""
+    path: str | Path,
+) -> tuple[UNet, dict]:
+    """Read a U-Net from a file.
+
+    Args:
+        path: a file that save_net wrote
+
+    Returns:
+        tuple[UNet, dict]: the net, in eval mode on the CPU, and its notes
+
+    Raises:
+        ValueError: "... is a folder; name the .safetensors file in it"
+
+    Example:
+        >>> from unet_tutorial.runs.weights import load_net
+        >>> again, notes = load_net(net_file)
+    """
     refuse_pickle(Path(path))
     if Path(path).is_dir():
         raise ValueError(f"{path} is a folder; name the .safetensors file in it")
@@ -161,15 +259,38 @@ def load_net(
 _NETS = Path(str(files("unet_tutorial"))) / "nets"
 
 
-def shipped_nets() -> list[str]:  # their names, such as "membranes"
-    """Return the names of the trained nets that come with the package."""
+def shipped_nets() -> list[str]:
+    """Return the names of the trained nets that come with the package.
+
+    Returns:
+        list[str]: their names, such as "membranes"
+
+    Example:
+        >>> from unet_tutorial.runs.weights import shipped_nets
+        >>> print("shipped:", *shipped_nets())
+    """
     return sorted(file.stem for file in _NETS.glob("*.safetensors"))
 
 
 def find_net(
-    path: str | Path,  # a .safetensors file, a run's folder, or a shipped net's name
-) -> Path:  # the file
-    """Return the file of a net: of a run's folder, its best.safetensors."""
+    path: str | Path,
+) -> Path:
+    """Return the file of a net: of a run's folder, its best.safetensors.
+
+    Args:
+        path: a .safetensors file, a run's folder, or a shipped net's name
+
+    Returns:
+        Path: the file
+
+    Raises:
+        FileNotFoundError: "there is no ...; an epoch must be done first"
+        FileNotFoundError: "... holds no ..., but ...; an epoch must be done first"
+
+    Example:
+        >>> from unet_tutorial.runs.weights import find_net
+        >>> assert find_net(net_file) == net_file
+    """
     path = Path(path)
     if not path.exists() and str(path) in shipped_nets():
         return _NETS / f"{path}.safetensors"
