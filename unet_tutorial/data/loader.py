@@ -24,13 +24,23 @@ from .images import name_some
 
 # %% ../../nbs/workshop/data/loader.ipynb #8f4080c8
 class SeededSampler(Sampler):
-    """The order of the items, which depends on seed and epoch alone."""
+    """The order of the items, which depends on seed and epoch alone.
+
+    Args:
+        length: number of items
+        seed: from 0; another seed gives other orders
+        shuffle: False: 0, 1, 2, ... in each epoch
+
+    Example:
+        >>> from unet_tutorial.data.loader import SeededSampler
+        >>> sampler = SeededSampler(8, seed=1)
+    """
 
     def __init__(
         self,
-        length: int,  # number of items
-        seed: int = 0,  # from 0; another seed gives other orders
-        shuffle: bool = True,  # False: 0, 1, 2, ... in each epoch
+        length: int,
+        seed: int = 0,
+        shuffle: bool = True,
     ):
         self.length, self.seed, self.shuffle = length, seed, shuffle
         self.epoch = self.start = 0
@@ -51,10 +61,20 @@ class SeededSampler(Sampler):
 
 # %% ../../nbs/workshop/data/loader.ipynb #3fd63fef
 def reseed(
-    pipeline,  # an albumentations composition, or one transform; changed in place
-    *key: int,  # one or more numbers from 0, such as seed, epoch and index
+    pipeline,
+    *key: int,
 ) -> None:
-    """Give all transforms of a pipeline one random generator, made from a key."""
+    """Give all transforms of a pipeline one random generator, made from a key.
+
+    Args:
+        pipeline: an albumentations composition, or one transform; changed in place
+        key: one or more numbers from 0, such as seed, epoch and index
+
+    Example:
+        >>> from unet_tutorial.data.loader import reseed
+        >>> flips = A.Compose([A.HorizontalFlip(), A.VerticalFlip()], seed=0)
+        >>> reseed(flips, 0)
+    """
     pipeline.set_random_state(np.random.default_rng((*key, 1)), Random(hash(key)))
 
 # %% ../../nbs/workshop/data/loader.ipynb #no-threads
@@ -65,12 +85,25 @@ def _no_opencv_threads():
 
 # %% ../../nbs/workshop/data/loader.ipynb #63eb6c40
 class Seeded(Dataset):
-    """A data set whose items are changed by seed, epoch and index, in any worker."""
+    """A data set whose items are changed by seed, epoch and index, in any worker.
+
+    Args:
+        dataset: with a `transform` of albumentations, such as ImagePairs
+        seed: from 0; another seed gives other changes
+
+    Raises:
+        ValueError: unless a data set can be changed by this seed
+
+    Example:
+        >>> from unet_tutorial.data.loader import Seeded
+        >>> photos = Photos(A.Compose([ElasticDeform()], seed=0))
+        >>> alike, differ = by_workers(photos, 2), by_workers(Seeded(photos), 2)
+    """
 
     def __init__(
         self,
-        dataset: Dataset,  # with a `transform` of albumentations, such as ImagePairs
-        seed: int = 0,  # from 0; another seed gives other changes
+        dataset: Dataset,
+        seed: int = 0,
     ):
         _check_seeded(dataset, seed)
         self.dataset, self.seed = dataset, seed
@@ -156,14 +189,30 @@ def _calm(then, worker_id):
 
 
 def make_loader(
-    dataset: Dataset,  # ImagePairs, Windows, Seeded, or any other
-    batch_size: int = 8,  # items per batch
-    shuffle: bool = False,  # True, to train: another order in each epoch
-    seed: int = 0,  # from 0; another seed gives other orders
-    workers: int = 0,  # processes that read ahead; 0: this one reads
-    **options,  # of torch's DataLoader; its worker_init_fn runs after ours
-) -> DataLoader:  # its set_epoch(epoch) also reaches sampler and data set
-    """Return a loader whose batches depend on seed and epoch, not on its workers."""
+    dataset: Dataset,
+    batch_size: int = 8,
+    shuffle: bool = False,
+    seed: int = 0,
+    workers: int = 0,
+    **options,
+) -> DataLoader:
+    """Return a loader whose batches depend on seed and epoch, not on its workers.
+
+    Args:
+        dataset: ImagePairs, Windows, Seeded, or any other
+        batch_size: items per batch
+        shuffle: True, to train: another order in each epoch
+        seed: from 0; another seed gives other orders
+        workers: processes that read ahead; 0: this one reads
+        options: of torch's DataLoader; its worker_init_fn runs after ours
+
+    Returns:
+        DataLoader: its set_epoch(epoch) also reaches sampler and data set
+
+    Example:
+        >>> from unet_tutorial.data.loader import make_loader
+        >>> alone = make_loader(Seeded(photos), 2, shuffle=True)
+    """
     ours = {
         "sampler": SeededSampler(len(dataset), seed, shuffle),
         "num_workers": workers,
@@ -175,9 +224,19 @@ def make_loader(
 
 # %% ../../nbs/workshop/data/loader.ipynb #end-workers
 def end_workers(
-    loader: DataLoader,  # perhaps with workers; it can be gone through again
+    loader: DataLoader,
 ) -> None:
-    """End the processes that read for a loader, also those that were stopped."""
+    """End the processes that read for a loader, also those that were stopped.
+
+    Args:
+        loader: perhaps with workers; it can be gone through again
+
+    Example:
+        >>> from unet_tutorial.data.loader import end_workers
+        >>> fork = {"workers": 2, "multiprocessing_context": "fork"} if hasattr(os, "fork") else {}
+        >>> helped = make_loader(Seeded(photos), 2, shuffle=True, **fork)
+        >>> end_workers(helped)
+    """
     iterator = getattr(loader, "_iterator", None)
     if iterator is None:
         return
@@ -190,9 +249,20 @@ def end_workers(
 
 # %% ../../nbs/workshop/data/loader.ipynb #pick-workers
 def pick_workers(
-    device: torch.device | str,  # on which the net learns
-) -> int:  # processes that read ahead
-    """Choose how many workers a loader gets: none beside a CPU, up to 8 beside CUDA."""
+    device: torch.device | str,
+) -> int:
+    """Choose how many workers a loader gets: none beside a CPU, up to 8 beside CUDA.
+
+    Args:
+        device: on which the net learns
+
+    Returns:
+        int: processes that read ahead
+
+    Example:
+        >>> from unet_tutorial.data.loader import pick_workers
+        >>> assert pick_workers("cpu") == 0 and 1 <= pick_workers("cuda") <= 8
+    """
     if torch.device(device).type != "cuda":
         return 0
     known = hasattr(os, "sched_getaffinity")  # not on macOS and Windows

@@ -32,9 +32,20 @@ from .weights import pack_net, write_tensors
 
 # %% ../../nbs/workshop/runs/logbook.ipynb #4df89e8e
 def history_text(
-    history: dict[str, list[float]],  # of a Training
-) -> str:  # comma-separated values
-    """Return history.csv: names in the first line, then one line per epoch."""
+    history: dict[str, list[float]],
+) -> str:
+    """Return history.csv: names in the first line, then one line per epoch.
+
+    Args:
+        history: of a Training
+
+    Returns:
+        str: comma-separated values
+
+    Example:
+        >>> from unet_tutorial.runs.logbook import history_text
+        >>> assert history_text(training.history).startswith("epoch,train_loss")
+    """
     file, rows = io.StringIO(newline=""), zip(*history.values(), strict=True)
     lines = csv.writer(file)
     lines.writerow(["epoch", *history])
@@ -43,10 +54,19 @@ def history_text(
 
 
 def write_history(
-    out: Path,  # the folder of the run
-    history: dict[str, list[float]],  # of a Training
+    out: Path,
+    history: dict[str, list[float]],
 ) -> None:
-    """Write history.csv, one line per epoch."""
+    """Write history.csv, one line per epoch.
+
+    Args:
+        out: the folder of the run
+        history: of a Training
+
+    Example:
+        >>> from unet_tutorial.runs.logbook import write_history
+        >>> write_history(run, training.history)
+    """
     with new_file(out / "history.csv", overwrite=True) as part:
         part.write_bytes(history_text(history).encode())
 
@@ -114,12 +134,17 @@ def _finish(saver):
 
 # %% ../../nbs/workshop/runs/logbook.ipynb #saver
 class Saver:
-    """What copies nets and state of a run, and lets a thread write them."""
+    """What copies nets and state of a run, and lets a thread write them.
+
+    Args:
+        out: the folder of the run
+        notes: that go with the nets
+    """
 
     def __init__(
         self,
-        out: Path,  # the folder of the run
-        notes: dict,  # that go with the nets
+        out: Path,
+        notes: dict,
     ):
         self.out, self.notes, self.nets = out, notes, {}
         self.again = None  # again() writes the plan, if the folder was removed
@@ -151,10 +176,21 @@ class Saver:
 # %% ../../nbs/workshop/runs/logbook.ipynb #saving
 @contextmanager
 def saving(
-    out: Path,  # the folder of the run
-    notes: dict,  # that go with the nets
+    out: Path,
+    notes: dict,
 ) -> Iterator[Saver]:
-    """Give a Saver, and wait at the end until all is written, however the end came."""
+    """Give a Saver, and wait at the end until all is written, however the end came.
+
+    Args:
+        out: the folder of the run
+        notes: that go with the nets
+
+    Example:
+        >>> from unet_tutorial.runs.logbook import saving
+        >>> with saving(run, {"kind": "drawn"}) as saver:
+        ...     saver.keep(training, {"pixel error": 0.2})
+        ...     saver.save(training)
+    """
     saver = Saver(out, notes)
     try:
         yield saver
@@ -167,10 +203,22 @@ def saving(
 
 # %% ../../nbs/workshop/runs/logbook.ipynb #e443a932
 def environment(
-    device: torch.device,  # that is used
-    amp: str = "torch.float32",  # the format in which it computes
-) -> dict[str, str | int]:  # for environment.json
-    """Describe where a run runs: versions, device, threads, command."""
+    device: torch.device,
+    amp: str = "torch.float32",
+) -> dict[str, str | int]:
+    """Describe where a run runs: versions, device, threads, command.
+
+    Args:
+        device: that is used
+        amp: the format in which it computes
+
+    Returns:
+        dict[str, str | int]: for environment.json
+
+    Example:
+        >>> from unet_tutorial.runs.logbook import environment
+        >>> here = environment(torch.device("cpu"))
+    """
     packages = "numpy", "torch", "albumentations", "safetensors"
     cuda = device.type == "cuda"
     return {
@@ -185,28 +233,55 @@ def environment(
 
 
 def json_text(
-    values: dict,  # what json can hold
-) -> str:  # of a file
-    """Return values as JSON."""
+    values: dict,
+) -> str:
+    """Return values as JSON.
+
+    Args:
+        values: what json can hold
+
+    Returns:
+        str: of a file
+
+    Example:
+        >>> from unet_tutorial.runs.logbook import json_text
+        >>> here = environment(torch.device("cpu"))
+        >>> assert (run / "environment.json").read_text() == json_text(here)
+    """
     return json.dumps(values, indent=2) + "\n"
 
 
 def write_json(
-    path: Path,  # the file; replaced if it is there
-    values: dict,  # what json can hold
+    path: Path,
+    values: dict,
 ) -> None:
-    """Write values as JSON, whole or not at all."""
+    """Write values as JSON, whole or not at all.
+
+    Args:
+        path: the file; replaced if it is there
+        values: what json can hold
+
+    Example:
+        >>> from unet_tutorial.runs.logbook import write_json
+        >>> here = environment(torch.device("cpu"))
+        >>> write_json(run / "environment.json", here)
+    """
     with new_file(path, overwrite=True) as part:
         part.write_bytes(json_text(values).encode())
 
 # %% ../../nbs/workshop/runs/logbook.ipynb #e32281ce
 class Stopped(KeyboardInterrupt):
-    """A run was asked to stop, and has saved what it has done."""
+    """A run was asked to stop, and has saved what it has done.
+
+    Args:
+        text: what was saved, and how to go on
+        asked: the signals; empty: another process was asked
+    """
 
     def __init__(
         self,
-        text: str,  # what was saved, and how to go on
-        asked: list[int] = (),  # the signals; empty: another process was asked
+        text: str,
+        asked: list[int] = (),
     ):
         super().__init__(text)
         self.number = asked[0] if asked else signal.SIGINT
@@ -262,8 +337,21 @@ def _alarm():  # gives a function that sets it
 
 # %% ../../nbs/workshop/runs/logbook.ipynb #interruptible
 @contextmanager
-def interruptible() -> Iterator[list]:  # empty; not empty when somebody has asked
-    """Note the first Ctrl-C, SIGTERM or SIGHUP in a list, and do not stop at once."""
+def interruptible() -> Iterator[list]:
+    """Note the first Ctrl-C, SIGTERM or SIGHUP in a list, and do not stop at once.
+
+    Returns:
+        Iterator[list]: empty; not empty when somebody has asked
+
+    Raises:
+        Stopped: "asked twice: stopped at once, what was saved before is whole"
+
+    Example:
+        >>> from unet_tutorial.runs.logbook import interruptible
+        >>> with interruptible() as asked:
+        ...     signal.raise_signal(signal.SIGINT)  # as if somebody had pressed Ctrl-C
+        ...     print("still here, and somebody has asked:", bool(asked))
+    """
     asked = []
     if threading.current_thread() is not threading.main_thread():
         yield asked
@@ -287,9 +375,18 @@ def interruptible() -> Iterator[list]:  # empty; not empty when somebody has ask
 # %% ../../nbs/workshop/runs/logbook.ipynb #fd716cac
 @contextmanager
 def crash_file(
-    path: Path,  # is removed if nothing was written
+    path: Path,
 ) -> Iterator[None]:
-    """Let crashes in native code write a traceback into a file."""
+    """Let crashes in native code write a traceback into a file.
+
+    Args:
+        path: is removed if nothing was written
+
+    Example:
+        >>> from unet_tutorial.runs.logbook import crash_file
+        >>> with crash_file(run / "crash.txt"):
+        ...     assert (run / "crash.txt").exists()
+    """
     before = faulthandler.is_enabled()
     try:
         with path.open("a", encoding="utf-8") as file:
@@ -308,10 +405,23 @@ def crash_file(
 
 # %% ../../nbs/workshop/runs/logbook.ipynb #9353ddaf
 def tensorboard_writer(
-    folder: Path,  # where its files go
-    epoch: int,  # epochs that are done; later ones are forgotten
-):  # a SummaryWriter, or None
-    """Open TensorBoard's writer, where it is installed."""
+    folder: Path,
+    epoch: int,
+):
+    """Open TensorBoard's writer, where it is installed.
+
+    Args:
+        folder: where its files go
+        epoch: epochs that are done; later ones are forgotten
+
+    Returns:
+         a SummaryWriter, or None
+
+    Example:
+        >>> from unet_tutorial.runs.logbook import tensorboard_writer
+        >>> if writer := tensorboard_writer(run / "tensorboard", epoch=3):
+        ...     writer.close()
+    """
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

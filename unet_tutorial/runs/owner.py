@@ -118,9 +118,26 @@ def _take(path, own):
 # %% ../../nbs/workshop/runs/owner.ipynb #locked
 @contextmanager
 def locked(
-    folder: str | Path,  # of a run; it is made, and removed if it stays empty
+    folder: str | Path,
 ) -> Iterator[None]:
-    """Be the only process that writes into a folder."""
+    """Be the only process that writes into a folder.
+
+    Args:
+        folder: of a run; it is made, and removed if it stays empty
+
+    Raises:
+        FileExistsError: "... is no lock of a run; move it away"
+
+    Example:
+        >>> from unet_tutorial.runs.owner import locked
+        >>> run = Path("runs/of_owner")
+        >>> with locked(run):
+        ...     try:
+        ...         with locked(run):
+        ...             print("two writers")
+        ...     except FileExistsError as error:
+        ...         told = str(error)
+    """
     folder, pid = Path(folder), os.getpid()
     own = {"pid": pid, "host": platform.node(), "born": _born(pid)}
     own["since"] = time.strftime("%Y-%m-%d %H:%M:%S")
@@ -145,9 +162,19 @@ def locked(
 
 # %% ../../nbs/workshop/runs/owner.ipynb #mark
 def mark_of(
-    path: str | Path,  # a state or a net, a .safetensors file
-) -> dict:  # run (its id), step, epoch, of a net also measured; {}: it says nothing
-    """Read from which run and which step a file is; the tensors are not read."""
+    path: str | Path,
+) -> dict:
+    """Read from which run and which step a file is; the tensors are not read.
+
+    Args:
+        path: a state or a net, a .safetensors file
+
+    Returns:
+        dict: run (its id), step, epoch, of a net also measured; {}: it says nothing
+
+    Raises:
+        ValueError: "... is empty"
+    """
     try:
         with safe_open(path, framework="pt") as file:
             texts = file.metadata() or {}
@@ -161,10 +188,21 @@ def mark_of(
 
 # %% ../../nbs/workshop/runs/owner.ipynb #check-mark
 def check_mark(
-    path: str | Path,  # a state or a net, a .safetensors file of a run's folder
-    own: str | None,  # the id of the run, of its plan; None: of an older version
-) -> dict:  # see mark_of
-    """Raise a ValueError if a file cannot be read, or is of another run."""
+    path: str | Path,
+    own: str | None,
+) -> dict:
+    """Raise a ValueError if a file cannot be read, or is of another run.
+
+    Args:
+        path: a state or a net, a .safetensors file of a run's folder
+        own: the id of the run, of its plan; None: of an older version
+
+    Returns:
+        dict: see mark_of
+
+    Raises:
+        ValueError: if a file cannot be read, or is of another run
+    """
     mark = mark_of(path)
     if mark.get("run") != own:
         given = f"{path} is of the run {mark.get('run') or 'of an older version'}"
@@ -184,13 +222,31 @@ def _is_of(mark, epoch, history, end):
 
 
 def lost_nets(
-    out: Path,  # the folder of a run
-    own: str | None,  # the id of the run
-    epochs: dict[str, int],  # of which epoch each net should be, such as {"last": 3}
-    history: dict[str, list[float]],  # of the state
-    end: bool = False,  # whether the run has ended, so that nothing is made again
-) -> dict[str, str]:  # name of a net: what is wrong with it
-    """Find which nets of a run are not what they should be."""
+    out: Path,
+    own: str | None,
+    epochs: dict[str, int],
+    history: dict[str, list[float]],
+    end: bool = False,
+) -> dict[str, str]:
+    """Find which nets of a run are not what they should be.
+
+    Args:
+        out: the folder of a run
+        own: the id of the run
+        epochs: of which epoch each net should be, such as {"last": 3}
+        history: of the state
+        end: whether the run has ended, so that nothing is made again
+
+    Returns:
+        dict[str, str]: name of a net: what is wrong with it
+
+    Raises:
+        ValueError: if a file cannot be read, or is of another run
+
+    Example:
+        >>> from unet_tutorial.runs.owner import lost_nets
+        >>> lost = lost_nets(run, "an id", {"best": 2}, {"dice": [0.7, 0.9, 0.8]})
+    """
     lost = {}
     for name, epoch in epochs.items():
         path = out / f"{name}.safetensors"

@@ -109,16 +109,31 @@ def _check_options(what, choice, known):
 # %% ../../nbs/workshop/runs/recipes.ipynb #parts
 @dataclass(frozen=True)
 class Net:
-    """The switches of a UNet; its channels and classes are those of the data."""
+    """The switches of a UNet; its channels and classes are those of the data.
 
-    base_channels: _Count  # channels at the top level, doubled at each step down
-    depth: _Count  # steps down
-    padding: Literal[0, 1]  # 0: the paper, a rim is lost; 1: the size is kept
-    norm: Literal["batch", "instance"] | None  # None: the paper, no normalisation
-    dropout: _Share  # rate at the end of the contracting path
-    variant: Literal["paper", "release"] = "paper"  # see UNet
-    residual: bool = False  # True: each block adds its input to its output
-    upsampling: Literal["transposed", "bilinear"] = "transposed"  # see UNet
+    Args:
+        base_channels: channels at the top level, doubled at each step down
+        depth: steps down
+        padding: 0: the paper, a rim is lost; 1: the size is kept
+        norm: None: the paper, no normalisation
+        dropout: rate at the end of the contracting path
+        variant: see UNet
+        residual: True: each block adds its input to its output
+        upsampling: see UNet
+
+    Example:
+        >>> from unet_tutorial.runs.recipes import Net
+        >>> Net(64, 4, 0, None, 0.5), Optimizer("SGD", 0.001, momentum=0.99)  # the paper's
+    """
+
+    base_channels: _Count
+    depth: _Count
+    padding: Literal[0, 1]
+    norm: Literal["batch", "instance"] | None
+    dropout: _Share
+    variant: Literal["paper", "release"] = "paper"
+    residual: bool = False
+    upsampling: Literal["transposed", "bilinear"] = "transposed"
 
     def __post_init__(self):
         _check_values(self)
@@ -126,14 +141,27 @@ class Net:
 
 @dataclass(frozen=True)
 class Optimizer:
-    """How a step is taken; an option that is None is as torch has it."""
+    """How a step is taken; an option that is None is as torch has it.
 
-    name: Literal["SGD", "AdamW"]  # of torch.optim
-    lr: _Above0  # learning rate, before warm-up and schedule
-    momentum: _Share | None = None  # of SGD
-    nesterov: bool | None = None  # of SGD
-    weight_decay: _Amount | None = None  # of both
-    betas: _Betas | None = None  # of AdamW: how long it remembers, two shares
+    Args:
+        name: of torch.optim
+        lr: learning rate, before warm-up and schedule
+        momentum: of SGD
+        nesterov: of SGD
+        weight_decay: of both
+        betas: of AdamW: how long it remembers, two shares
+
+    Example:
+        >>> from unet_tutorial.runs.recipes import Optimizer
+        >>> Net(64, 4, 0, None, 0.5), Optimizer("SGD", 0.001, momentum=0.99)  # the paper's
+    """
+
+    name: Literal["SGD", "AdamW"]
+    lr: _Above0
+    momentum: _Share | None = None
+    nesterov: bool | None = None
+    weight_decay: _Amount | None = None
+    betas: _Betas | None = None
 
     def __post_init__(self):
         _check_values(self)
@@ -142,16 +170,27 @@ class Optimizer:
 # %% ../../nbs/workshop/runs/recipes.ipynb #parts-augment
 @dataclass(frozen=True)
 class Augment:
-    """How items are changed; an option that is None is as in data/pipelines."""
+    """How items are changed; an option that is None is as in data/pipelines.
 
-    name: Literal["auto", "membranes", "photographs"]  # auto: as the data need it
-    std: _Amount | None = None  # of the elastic deformation, in pixels
-    grid: _Count | None = None  # its points along one side
-    turn: _Amount | None = None  # degrees, at most
-    zoom: _Share | None = None  # share by which sides grow or shrink, at most
-    shift: _Share | None = None  # share of the sides, at most
-    grey: _Share | None = None  # share by which the contrast changes, at most
-    noise: _Share | None = None  # standard deviation, as a share of white
+    Args:
+        name: auto: as the data need it
+        std: of the elastic deformation, in pixels
+        grid: its points along one side
+        turn: degrees, at most
+        zoom: share by which sides grow or shrink, at most
+        shift: share of the sides, at most
+        grey: share by which the contrast changes, at most
+        noise: standard deviation, as a share of white
+    """
+
+    name: Literal["auto", "membranes", "photographs"]
+    std: _Amount | None = None
+    grid: _Count | None = None
+    turn: _Amount | None = None
+    zoom: _Share | None = None
+    shift: _Share | None = None
+    grey: _Share | None = None
+    noise: _Share | None = None
 
     def __post_init__(self):
         _check_values(self)
@@ -160,25 +199,45 @@ class Augment:
 # %% ../../nbs/workshop/runs/recipes.ipynb #recipe
 @dataclass(frozen=True)
 class Recipe:
-    """A way to train, whatever the data."""
+    """A way to train, whatever the data.
 
-    about: str  # what it is, in a sentence
-    net: Net  # its switches
-    tile: _Count  # side of what enters the net, in pixels
-    tiles: _Count  # windows per epoch, where images are larger than a tile
-    batch: _Count  # items per batch
-    augment: Augment | None  # None: windows are turned by quarters and flipped, only
-    loss: _Loss  # what is minimised; the weights are those of Equation 2
-    optimizer: Optimizer  # how a step is taken
-    schedule: Literal["cosine", "constant"]  # how the learning rate goes on
-    warmup: _Share  # the share of the run in which it rises
-    accumulate: _Count  # batches per step of the optimizer
-    clip: _Above0 | None  # the longest gradient; None: any length
-    ema: _Share  # decay of the averaged weights; 0: none
-    amp: _Amp  # 16 bits or not, see gpu.amp_type
-    epochs: _Count  # how long, if nothing else is asked for
-    patience: _Count | None  # epochs without a better one, then stop; None: go on
-    watch: str  # of what is measured: the number that defines the best epoch
+    Args:
+        about: what it is, in a sentence
+        net: its switches
+        tile: side of what enters the net, in pixels
+        tiles: windows per epoch, where images are larger than a tile
+        batch: items per batch
+        augment: None: windows are turned by quarters and flipped, only
+        loss: what is minimised; the weights are those of Equation 2
+        optimizer: how a step is taken
+        schedule: how the learning rate goes on
+        warmup: the share of the run in which it rises
+        accumulate: batches per step of the optimizer
+        clip: the longest gradient; None: any length
+        ema: decay of the averaged weights; 0: none
+        amp: 16 bits or not, see gpu.amp_type
+        epochs: how long, if nothing else is asked for
+        patience: epochs without a better one, then stop; None: go on
+        watch: of what is measured: the number that defines the best epoch
+    """
+
+    about: str
+    net: Net
+    tile: _Count
+    tiles: _Count
+    batch: _Count
+    augment: Augment | None
+    loss: _Loss
+    optimizer: Optimizer
+    schedule: Literal["cosine", "constant"]
+    warmup: _Share
+    accumulate: _Count
+    clip: _Above0 | None
+    ema: _Share
+    amp: _Amp
+    epochs: _Count
+    patience: _Count | None
+    watch: str
 
     def __post_init__(self):
         _check_values(self)
@@ -187,8 +246,16 @@ class Recipe:
 _RECIPES = files("unet_tutorial") / "recipes"
 
 
-def recipe_names() -> list[str]:  # ["membranes", "modern", "paper"]
-    """Return the names of the recipes that come with the package."""
+def recipe_names() -> list[str]:
+    """Return the names of the recipes that come with the package.
+
+    Returns:
+        list[str]: ["membranes", "modern", "paper"]
+
+    Example:
+        >>> from unet_tutorial.runs.recipes import recipe_names
+        >>> print(recipe_names())
+    """
     return sorted(file.name[:-5] for file in _RECIPES.iterdir() if ".json" in file.name)
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #9e689779
@@ -237,9 +304,21 @@ def _once(pairs):
 
 
 def read_json(
-    path: Path,  # a file that a run has written, or a recipe of your own
-) -> dict:  # what it holds
-    """Read a JSON file that must hold names and values."""
+    path: Path,
+) -> dict:
+    """Read a JSON file that must hold names and values.
+
+    Args:
+        path: a file that a run has written, or a recipe of your own
+
+    Returns:
+        dict: what it holds
+
+    Raises:
+        ValueError: "... is a folder; a file would work"
+        ValueError: "... is damaged: ..."
+        ValueError: "... is damaged: {...} is expected, not ..."
+    """
     if path.is_dir():
         raise ValueError(f"{path} is a folder; a file would work")
     try:
@@ -253,9 +332,23 @@ def read_json(
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #read
 def read_recipe(
-    recipe: str | Path | dict | Recipe,  # a name, a .json file, or all the values
-) -> Recipe:  # complete and checked
-    """Read a recipe, and check that nothing is missing, misspelt or wrong."""
+    recipe: str | Path | dict | Recipe,
+) -> Recipe:
+    """Read a recipe, and check that nothing is missing, misspelt or wrong.
+
+    Args:
+        recipe: a name, a .json file, or all the values
+
+    Returns:
+        Recipe: complete and checked
+
+    Raises:
+        ValueError: "recipe is ...; names and values would work"
+        ValueError: "... is ...; ... lacks ... and has unknown ..."
+        ValueError: "... lacks ... and has unknown ...; these keys would work: ..."
+        ValueError: "there is no recipe ...; ..., or the path of a .json file would
+            work"
+    """
     if isinstance(recipe, Recipe):
         return recipe
     if isinstance(recipe, dict):
@@ -274,22 +367,45 @@ def read_recipe(
 # %% ../../nbs/workshop/runs/recipes.ipynb #plan
 @dataclass(frozen=True)
 class Plan:
-    """A run: a recipe, and all that was asked for besides."""
+    """A run: a recipe, and all that was asked for besides.
 
-    recipe: Recipe  # the way to train
-    name: str | None  # of the recipe; None: values were given
-    kind: str  # of data set, see open_source
-    data: str | None  # its folder; None: an open source was given
-    size: _Size | None  # (H, W) to which images are resized; None: they are not
-    held_out: _From0 | _Indices | None  # how many groups, or which images
-    seed: _From0  # of everything that is random
-    epochs: _Count | None  # how long: one of the three;
-    steps: _Count | None  # or so many steps of the optimizer;
-    minutes: _Above0 | None  # or so long
-    amp: Literal[False, "bf16", "fp16"]  # the format: 32 bits, or which 16
-    options: dict | None  # of open_source
-    sync_batch_norm: bool = False  # over the batch of all processes
-    id: str | None = None  # see plan_id; None: an older version began the run
+    Args:
+        recipe: the way to train
+        name: of the recipe; None: values were given
+        kind: of data set, see open_source
+        data: its folder; None: an open source was given
+        size: (H, W) to which images are resized; None: they are not
+        held_out: how many groups, or which images
+        seed: of everything that is random
+        epochs: how long: one of the three;
+        steps: or so many steps of the optimizer;
+        minutes: or so long
+        amp: the format: 32 bits, or which 16
+        options: of open_source
+        sync_batch_norm: over the batch of all processes
+        id: see plan_id; None: an older version began the run
+
+    Example:
+        >>> from unet_tutorial.runs.recipes import Plan
+        >>> asked = {"kind": "isbi", "data": None, "size": None, "held_out": None, "seed": 0}
+        >>> large = replace(paper, tile=204, net=replace(paper.net, base_channels=4, depth=3))
+        >>> old, new = Plan(large, **asked), Plan(small, **asked)
+    """
+
+    recipe: Recipe
+    name: str | None
+    kind: str
+    data: str | None
+    size: _Size | None
+    held_out: _From0 | _Indices | None
+    seed: _From0
+    epochs: _Count | None
+    steps: _Count | None
+    minutes: _Above0 | None
+    amp: Literal[False, "bf16", "fp16"]
+    options: dict | None
+    sync_batch_norm: bool = False
+    id: str | None = None
 
     def __post_init__(self):
         _check_values(self)
@@ -301,10 +417,23 @@ class Plan:
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #settle
 def usual_size(
-    kind: str,  # of data set
-    source: Source,  # the data set
-) -> tuple[int, int] | None:  # (H, W); None: images stay as they are
-    """Return the size to which images are resized if no other is asked for."""
+    kind: str,
+    source: Source,
+) -> tuple[int, int] | None:
+    """Return the size to which images are resized if no other is asked for.
+
+    Args:
+        kind: of data set
+        source: the data set
+
+    Returns:
+        tuple[int, int] | None: (H, W); None: images stay as they are
+
+    Example:
+        >>> from unet_tutorial.runs.recipes import usual_size
+        >>> slices = open_source("isbi", write_isbi("data/recipe_slices", slices=8, size=192))
+        >>> assert usual_size("isbi", slices) is None
+    """
     if kind in ("isbi", "ctc", "nuclei"):
         return None
     shape = source.size(0)  # a photograph: longer side 240
@@ -312,18 +441,43 @@ def usual_size(
 
 
 def number_format(
-    amp: bool | str,  # False, True, "auto", "bf16" or "fp16"
-    device: torch.device,  # where it is computed
-) -> bool | str:  # False (32 bits), "bf16" or "fp16"
-    """Return the format of mixed precision by its name, never `auto`."""
+    amp: bool | str,
+    device: torch.device,
+) -> bool | str:
+    """Return the format of mixed precision by its name, never `auto`.
+
+    Args:
+        amp: False, True, "auto", "bf16" or "fp16"
+        device: where it is computed
+
+    Returns:
+        bool | str: False (32 bits), "bf16" or "fp16"
+
+    Example:
+        >>> from unet_tutorial.runs.recipes import number_format
+        >>> asked = {"kind": "isbi", "data": None, "size": None, "held_out": None, "seed": 0}
+        >>> asked["amp"] = number_format(False, torch.device("cpu"))
+    """
     names = {None: False, torch.bfloat16: "bf16", torch.float16: "fp16"}
     return names[amp_type(amp, device)]
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #json
 def as_dict(
-    record,  # a Plan, a Recipe, or a part of one
-) -> dict:  # what json can hold; options that are None are left out
-    """Return a record as a dictionary."""
+    record,
+) -> dict:
+    """Return a record as a dictionary.
+
+    Args:
+        record: a Plan, a Recipe, or a part of one
+
+    Returns:
+        dict: what json can hold; options that are None are left out
+
+    Example:
+        >>> from unet_tutorial.runs.recipes import as_dict
+        >>> path = Path("runs/of_recipes/recipe.json")
+        >>> path.write_text(json.dumps(as_dict(new), indent=2))
+    """
     values = {}
     for field in fields(record):
         value = getattr(record, field.name)
@@ -333,17 +487,45 @@ def as_dict(
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #plan-id
 def plan_id(
-    plan: Plan,  # of a run
-) -> str:  # 16 letters and digits, the same for the same plan
-    """Return the name by which the files of a run know each other."""
+    plan: Plan,
+) -> str:
+    """Return the name by which the files of a run know each other.
+
+    Args:
+        plan: of a run
+
+    Returns:
+        str: 16 letters and digits, the same for the same plan
+    """
     text = json.dumps(as_dict(replace(plan, id=None)), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #read-plan
 def read_plan(
-    run: str | Path,  # the folder of a run
-) -> Plan:  # complete and checked
-    """Read the recipe.json of a run, also of a run that an older version began."""
+    run: str | Path,
+) -> Plan:
+    """Read the recipe.json of a run, also of a run that an older version began.
+
+    Args:
+        run: the folder of a run
+
+    Returns:
+        Plan: complete and checked
+
+    Raises:
+        FileNotFoundError: "... is not the folder of a run: no recipe.json"
+        ValueError: "recipe is ...; names and values would work"
+        ValueError: "... is ...; ... lacks ... and has unknown ..."
+        ValueError: "... lacks ... and has unknown ...; these keys would work: ..."
+        ValueError: "... is not the plan of a run: ..."
+        ValueError: "... was changed after the run began; a run goes on as it was begun:
+            put the old file back, or begin another"
+
+    Example:
+        >>> from unet_tutorial.runs.recipes import read_plan
+        >>> path = Path("runs/of_recipes/recipe.json")
+        >>> assert read_plan(path.parent) == new
+    """
     path = Path(run) / "recipe.json"
     if not path.exists():
         raise FileNotFoundError(f"{run} is not the folder of a run: no recipe.json")
@@ -381,10 +563,22 @@ def _nested(flat, environment):
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #6cb57b41
 def split(
-    plan: Plan,  # what is held out
-    source: Source,  # all images
-) -> tuple[Source, Source]:  # to train on, to measure on
-    """Split a data set as a plan says; nothing is read."""
+    plan: Plan,
+    source: Source,
+) -> tuple[Source, Source]:
+    """Split a data set as a plan says; nothing is read.
+
+    Args:
+        plan: what is held out
+        source: all images
+
+    Returns:
+        tuple[Source, Source]: to train on, to measure on
+
+    Example:
+        >>> from unet_tutorial.runs.recipes import split
+        >>> learn, check = split(replace(new, held_out=(3, 4)), slices)
+    """
     if not isinstance(plan.held_out, tuple):
         return source.split(plan.held_out, plan.seed)
     gap = getattr(source, "gap", None) or 0
@@ -461,12 +655,26 @@ def _held_out_set(plan, source):
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #3e3840e0
 def train_loader(
-    plan: Plan,  # of the run
-    source: Source,  # all images
-    workers: int = 0,  # processes that read the data
-    device: torch.device | str = "cpu",  # cuda: batches wait in pinned memory
-) -> DataLoader:  # shuffled; of several joined processes each gets its part of a batch
-    """Return the loader to train with."""
+    plan: Plan,
+    source: Source,
+    workers: int = 0,
+    device: torch.device | str = "cpu",
+) -> DataLoader:
+    """Return the loader to train with.
+
+    Args:
+        plan: of the run
+        source: all images
+        workers: processes that read the data
+        device: cuda: batches wait in pinned memory
+
+    Returns:
+        DataLoader: shuffled; of several joined processes each gets its part of a batch
+
+    Example:
+        >>> from unet_tutorial.runs.recipes import train_loader
+        >>> train, valid = train_loader(new, slices), valid_loader(new, slices)
+    """
     learn, seed = _training_set(plan, source), plan.seed
     sampler = DealtSampler(len(learn), plan.recipe.batch, seed)
     options = {"sampler": sampler, "pin_memory": torch.device(device).type == "cuda"}
@@ -474,12 +682,26 @@ def train_loader(
 
 
 def valid_loader(
-    plan: Plan,  # of the run
-    source: Source,  # all images
-    workers: int = 0,  # processes that read the data
-    device: torch.device | str = "cpu",  # cuda: batches wait in pinned memory
-) -> DataLoader:  # in order; of several joined processes each gets some of the batches
-    """Return the loader to measure with; nothing that is trained on is read."""
+    plan: Plan,
+    source: Source,
+    workers: int = 0,
+    device: torch.device | str = "cpu",
+) -> DataLoader:
+    """Return the loader to measure with; nothing that is trained on is read.
+
+    Args:
+        plan: of the run
+        source: all images
+        workers: processes that read the data
+        device: cuda: batches wait in pinned memory
+
+    Returns:
+        DataLoader: in order; of several joined processes each gets some of the batches
+
+    Example:
+        >>> from unet_tutorial.runs.recipes import valid_loader
+        >>> train, valid = train_loader(new, slices), valid_loader(new, slices)
+    """
     check = _held_out_set(plan, source)
     batch = plan.recipe.batch if isinstance(check, ImagePairs) else 1
     ours, workers = dealt_batches(len(check), batch), min(workers, len(check))
@@ -488,11 +710,31 @@ def valid_loader(
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #0f12cc91
 def rate_factor(
-    done: float,  # the share of the run that is done, 0 to 1
-    warmup: float = 0.05,  # the share in which the rate rises
-    schedule: str = "cosine",  # how it falls: "cosine"; "constant": it does not
-) -> float:  # by which the learning rate is multiplied
-    """Return the learning rate's factor at one moment of a run."""
+    done: float,
+    warmup: float = 0.05,
+    schedule: str = "cosine",
+) -> float:
+    """Return the learning rate's factor at one moment of a run.
+
+    Args:
+        done: the share of the run that is done, 0 to 1
+        warmup: the share in which the rate rises
+        schedule: how it falls: "cosine"; "constant": it does not
+
+    Returns:
+        float: by which the learning rate is multiplied
+
+    Raises:
+        ValueError: "schedule is ...; cosine or constant would work"
+
+    Example:
+        >>> from unet_tutorial.runs.recipes import rate_factor
+        >>> done = np.linspace(0, 1, 200)
+        >>> figure, axis = plt.subplots(figsize=(5, 1.9), dpi=90, layout="constrained")
+        >>> for hue, name in (("blue", "cosine"), ("orange", "constant")):
+        ...     factors = [rate_factor(part, schedule=name) for part in done]
+        ...     axis.plot(done, factors, color=OKABE_ITO[hue], label=name)
+    """
     rise = min(1.0, 0.02 + done / warmup) if warmup else 1.0
     if schedule == "constant":
         return rise
@@ -503,22 +745,45 @@ def rate_factor(
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #layout-said
 def layout_note(
-    plan: Plan,  # of the run
-    device: torch.device,  # where it is computed
-) -> str:  # such as "channels last, because ..."
-    """Say in which order a training keeps its net in memory, and why."""
+    plan: Plan,
+    device: torch.device,
+) -> str:
+    """Say in which order a training keeps its net in memory, and why.
+
+    Args:
+        plan: of the run
+        device: where it is computed
+
+    Returns:
+        str: such as "channels last, because ..."
+
+    Example:
+        >>> from unet_tutorial.runs.recipes import layout_note
+        >>> assert ", because " in layout_note(new, torch.device("cpu"))
+    """
     form, why = layout_rule(device, plan.amp)
     order = "channels last" if form == torch.channels_last else "torch's own order"
     return f"{order}, because {why}"
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #bb65d934
 def begin_training(
-    plan: Plan,  # of the run
-    source: Source,  # which channels and classes
-    batches: int,  # per epoch
-    device: torch.device | str | None = None,  # None: the fastest at hand
+    plan: Plan,
+    source: Source,
+    batches: int,
+    device: torch.device | str | None = None,
 ) -> Training:
-    """Return a training at its beginning, as a plan says."""
+    """Return a training at its beginning, as a plan says.
+
+    Args:
+        plan: of the run
+        source: which channels and classes
+        batches: per epoch
+        device: None: the fastest at hand
+
+    Example:
+        >>> from unet_tutorial.runs.recipes import begin_training
+        >>> training = begin_training(new, slices, len(train), "cpu")
+    """
     recipe = plan.recipe
     torch.manual_seed(plan.seed)
     net = UNet(source.channels, len(source.classes), **asdict(recipe.net))
@@ -540,10 +805,19 @@ def begin_training(
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #rate
 def steps_per_epoch(
-    recipe: Recipe,  # how many batches share a step
-    batches: int,  # per epoch
+    recipe: Recipe,
+    batches: int,
 ) -> int:
-    """Return how often the optimizer takes a step in an epoch."""
+    """Return how often the optimizer takes a step in an epoch.
+
+    Args:
+        recipe: how many batches share a step
+        batches: per epoch
+
+    Example:
+        >>> from unet_tutorial.runs.recipes import steps_per_epoch
+        >>> assert steps_per_epoch(small, len(train)) == 50
+    """
     return math.ceil(batches / recipe.accumulate)
 
 
@@ -570,16 +844,38 @@ _LOSSES = {
 
 
 def criterion_for(
-    recipe: Recipe,  # which names a loss
-) -> Callable:  # loss(logits, labels), or with weights
-    """Return the loss that a recipe names."""
+    recipe: Recipe,
+) -> Callable:
+    """Return the loss that a recipe names.
+
+    Args:
+        recipe: which names a loss
+
+    Returns:
+        Callable: loss(logits, labels), or with weights
+
+    Example:
+        >>> from unet_tutorial.runs.recipes import criterion_for
+        >>> assert criterion_for(paper) is weighted_cross_entropy
+    """
     return _LOSSES[recipe.loss]
 
 
 def metrics_for(
-    classes: tuple[str, ...],  # names, the background first
-) -> dict[str, Callable]:  # name -> function of (K, K) counts
-    """Return what is measured for these classes."""
+    classes: tuple[str, ...],
+) -> dict[str, Callable]:
+    """Return what is measured for these classes.
+
+    Args:
+        classes: names, the background first
+
+    Returns:
+        dict[str, Callable]: name -> function of (K, K) counts
+
+    Example:
+        >>> from unet_tutorial.runs.recipes import metrics_for
+        >>> print(list(metrics_for(slices.classes)), list(metrics_for(("sky", "sea", "sand"))))
+    """
     found = {"pixel error": pixel_error_of}
     if len(classes) == 2:
         return found | {"dice": dice_of, "iou": iou_of}
@@ -595,10 +891,22 @@ def metrics_for(
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #68333b1f
 def notes_for(
-    plan: Plan,  # of the run
-    source: Source,  # of the data
-) -> dict:  # notes for save_net
-    """Return what must be known of a net's training to ask it about an image."""
+    plan: Plan,
+    source: Source,
+) -> dict:
+    """Return what must be known of a net's training to ask it about an image.
+
+    Args:
+        plan: of the run
+        source: of the data
+
+    Returns:
+        dict: notes for save_net
+
+    Example:
+        >>> from unet_tutorial.runs.recipes import notes_for
+        >>> print(notes_for(old, slices))
+    """
     net, options = plan.recipe.net, plan.options or {}
     notes = {"kind": plan.kind, "size": plan.size, "recipe": plan.name}
     notes |= {"classes": list(source.classes), "normalisation": "image"}
@@ -620,13 +928,28 @@ def _length(plan, steps):
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #describe
 def describe(
-    plan: Plan,  # of the run
-    source: Source,  # all images
-    training: Training,  # about to begin, or to go on
-    batches: int,  # per epoch
-    workers: int = 0,  # processes that read the data
-) -> str:  # three lines
-    """Say what a run is about to do: with which images, where, and for how long."""
+    plan: Plan,
+    source: Source,
+    training: Training,
+    batches: int,
+    workers: int = 0,
+) -> str:
+    """Say what a run is about to do: with which images, where, and for how long.
+
+    Args:
+        plan: of the run
+        source: all images
+        training: about to begin, or to go on
+        batches: per epoch
+        workers: processes that read the data
+
+    Returns:
+        str: three lines
+
+    Example:
+        >>> from unet_tutorial.runs.recipes import describe
+        >>> print(describe(new, slices, training, len(train)))
+    """
     learn, check = split(plan, source)
     steps = steps_per_epoch(plan.recipe, batches)
     size = "{} x {} pixels".format(*plan.size) if plan.size else "the size they have"

@@ -19,11 +19,20 @@ _WEB = "https://raw.githubusercontent.com/unet-tutorial/unet_tutorial/main/resul
 
 
 def result_file(
-    name: str,  # such as "membranes.csv"
-    folder: str | Path = "data/results",  # where it goes if it has to be downloaded
-    web: str = _WEB,  # where it comes from, a slash at its end
-) -> Path:  # an existing file
-    """Find a file of the measured results in the clone, or download it."""
+    name: str,
+    folder: str | Path = "data/results",
+    web: str = _WEB,
+) -> Path:
+    """Find a file of the measured results in the clone, or download it.
+
+    Args:
+        name: such as "membranes.csv"
+        folder: where it goes if it has to be downloaded
+        web: where it comes from, a slash at its end
+
+    Returns:
+        Path: an existing file
+    """
     clone = Path(unet_tutorial.__file__).resolve().parent.parent
     here = clone / "results" / name
     if here.is_file():
@@ -32,10 +41,27 @@ def result_file(
 
 # %% ../../nbs/workshop/runs/results.ipynb #rows
 def read_results(
-    name: str,  # of a CSV file, see result_file
-    folder: str | Path = "data/results",  # where it goes if it has to be downloaded
-) -> list[dict[str, str]]:  # a dictionary per row, all values as text
-    """Read a table of measured results."""
+    name: str,
+    folder: str | Path = "data/results",
+) -> list[dict[str, str]]:
+    """Read a table of measured results.
+
+    Args:
+        name: of a CSV file, see result_file
+        folder: where it goes if it has to be downloaded
+
+    Returns:
+        list[dict[str, str]]: a dictionary per row, all values as text
+
+    Raises:
+        ValueError: "... is damaged: ..."
+        ValueError: "... is damaged: names in the first line, a value for each in the
+            others, would work"
+
+    Example:
+        >>> from unet_tutorial.runs.results import read_results
+        >>> rows = read_results("touching.csv")
+    """
     path = result_file(name, folder)
     try:
         with open(path, newline="", encoding="utf-8") as file:
@@ -49,9 +75,21 @@ def read_results(
 
 
 def measured(
-    row: dict[str, str],  # of read_results
-) -> bool:  # False: there is no value yet
-    """Tell whether a row has been measured; if not, its note says why."""
+    row: dict[str, str],
+) -> bool:
+    """Tell whether a row has been measured; if not, its note says why.
+
+    Args:
+        row: of read_results
+
+    Returns:
+        bool: False: there is no value yet
+
+    Example:
+        >>> from unet_tutorial.runs.results import measured
+        >>> rows = read_results("touching.csv")
+        >>> assert len(rows) == 12 and all(measured(row) for row in rows)
+    """
     return not row.get("note")
 
 # %% ../../nbs/workshop/runs/results.ipynb #interval
@@ -59,9 +97,25 @@ _STUDENT = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36}  # 9
 
 
 def mean_interval(
-    values: Sequence[float],  # one per seed, 2 to 8 of them
-) -> tuple[float, float]:  # mean, half the width of the interval
-    """Compute the mean of a few values, and its 95 % confidence interval."""
+    values: Sequence[float],
+) -> tuple[float, float]:
+    """Compute the mean of a few values, and its 95 % confidence interval.
+
+    Args:
+        values: one per seed, 2 to 8 of them
+
+    Returns:
+        tuple[float, float]: mean, half the width of the interval
+
+    Raises:
+        ValueError: "... values have no interval here: give one value per seed, of 2 to
+            8 seeds"
+
+    Example:
+        >>> from unet_tutorial.runs.results import mean_interval
+        >>> pairs = zip(shares("background"), shares("class"), strict=True)
+        >>> mean, half = mean_interval([with_it - without for with_it, without in pairs])
+    """
     if len(values) not in _STUDENT:
         text = "give one value per seed, of 2 to 8 seeds"
         raise ValueError(f"{len(values)} values have no interval here: {text}")

@@ -431,27 +431,67 @@ def _begin(recipe, data, out, device, asked, settings):
 
 # %% ../../nbs/workshop/runs/run.ipynb #19aee7e6
 def train_run(
-    kind: str,  # of data set: isbi, ctc, carvana, pets, nuclei or folder
-    data: str | Path | Source,  # its folder, or an open source
-    out: str | Path,  # the folder to write; nothing may be in it
-    recipe: str | Path | dict | Recipe | None = None,  # name, file; None: by the kind
-    size: tuple[int, int] | None = None,  # (H, W) to resize to; None: by the kind
-    epochs: int | None = None,  # how long: one of the three;
-    steps: int | None = None,  # or so many steps of the optimizer;
-    minutes: float | None = None,  # or so long; None of them: as the recipe says
-    seed: int = 0,  # of everything that is random
-    device: str = "auto",  # cuda, mps or cpu
-    amp: bool | str | None = None,  # 16 bits, see gpu.amp_type; None: the recipe's
-    workers: int | None = None,  # that read the data; None: see loader.pick_workers
-    held_out: int | list[int] | None = None,  # groups to hold out, or a list of images
-    save_every: float = 60.0,  # seconds between two saves; at the end is one
-    live: bool = False,  # show a figure that changes, in a notebook
-    report: Callable | None = None,  # report(training, row); row None: after a step
-    options: dict | None = None,  # of open_source, such as {"masks": a folder}
-    announce: Callable | None = None,  # announce(text): what is about to be done
-    sync_batch_norm: bool = False,  # over the batch of all processes
-) -> dict[str, list[float]]:  # the history
-    """Train a net, and leave a folder from which the training can go on."""
+    kind: str,
+    data: str | Path | Source,
+    out: str | Path,
+    recipe: str | Path | dict | Recipe | None = None,
+    size: tuple[int, int] | None = None,
+    epochs: int | None = None,
+    steps: int | None = None,
+    minutes: float | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    amp: bool | str | None = None,
+    workers: int | None = None,
+    held_out: int | list[int] | None = None,
+    save_every: float = 60.0,
+    live: bool = False,
+    report: Callable | None = None,
+    options: dict | None = None,
+    announce: Callable | None = None,
+    sync_batch_norm: bool = False,
+) -> dict[str, list[float]]:
+    """Train a net, and leave a folder from which the training can go on.
+
+    Args:
+        kind: of data set: isbi, ctc, carvana, pets, nuclei or folder
+        data: its folder, or an open source
+        out: the folder to write; nothing may be in it
+        recipe: name, file; None: by the kind
+        size: (H, W) to resize to; None: by the kind
+        epochs: how long: one of the three;
+        steps: or so many steps of the optimizer;
+        minutes: or so long; None of them: as the recipe says
+        seed: of everything that is random
+        device: cuda, mps or cpu
+        amp: 16 bits, see gpu.amp_type; None: the recipe's
+        workers: that read the data; None: see loader.pick_workers
+        held_out: groups to hold out, or a list of images
+        save_every: seconds between two saves; at the end is one
+        live: show a figure that changes, in a notebook
+        report: report(training, row); row None: after a step
+        options: of open_source, such as {"masks": a folder}
+        announce: announce(text): what is about to be done
+        sync_batch_norm: over the batch of all processes
+
+    Returns:
+        dict[str, list[float]]: the history
+
+    Raises:
+        FileExistsError: if there is something in a run's folder
+        ValueError: "the run was begun with an open source: give it as data="
+        TypeError: "recipe.json cannot keep the options (...): give an open source
+            instead, data=open_source(...)"
+        ValueError: "... is empty: if it is removed, the run begins anew"
+
+    Example:
+        >>> from unet_tutorial.runs.run import train_run
+        >>> old = read_recipe("paper")
+        >>> old = replace(old, tile=204, tiles=16, epochs=4)
+        >>> old = replace(old, net=replace(old.net, base_channels=8, depth=3))
+        >>> shown = {"live": True, "device": "cpu", "announce": print}
+        >>> by_paper = train_run("isbi", folder, "runs/paper", old, **shown)
+    """
     asked = {"kind": kind, "size": size, "held_out": held_out, "seed": seed}
     asked |= {"epochs": epochs, "steps": steps, "minutes": minutes, "amp": amp}
     asked |= {"options": options, "sync_batch_norm": sync_batch_norm}
@@ -522,17 +562,49 @@ def _reopen(run, data, options):
 
 # %% ../../nbs/workshop/runs/run.ipynb #8d4b25be
 def resume_run(
-    out: str | Path,  # the folder of a run
-    data: str | Path | Source | None = None,  # where the data are now; None: as before
-    device: str = "auto",  # cuda, mps or cpu
-    workers: int | None = None,  # that read the data; None: see loader.pick_workers
-    save_every: float = 60.0,  # seconds between two saves; at the end is one
-    live: bool = False,  # show a figure that changes, in a notebook
-    report: Callable | None = None,  # report(training, row); row None: after a step
-    announce: Callable | None = None,  # announce(text): what is about to be done
-    **asked,  # other options of train_run; they must be those of the run
-) -> dict[str, list[float]]:  # the history
-    """Go on with a run where it stopped; on one kind of CPU, as if it had not."""
+    out: str | Path,
+    data: str | Path | Source | None = None,
+    device: str = "auto",
+    workers: int | None = None,
+    save_every: float = 60.0,
+    live: bool = False,
+    report: Callable | None = None,
+    announce: Callable | None = None,
+    **asked,
+) -> dict[str, list[float]]:
+    """Go on with a run where it stopped; on one kind of CPU, as if it had not.
+
+    Args:
+        out: the folder of a run
+        data: where the data are now; None: as before
+        device: cuda, mps or cpu
+        workers: that read the data; None: see loader.pick_workers
+        save_every: seconds between two saves; at the end is one
+        live: show a figure that changes, in a notebook
+        report: report(training, row); row None: after a step
+        announce: announce(text): what is about to be done
+        asked: other options of train_run; they must be those of the run
+
+    Returns:
+        dict[str, list[float]]: the history
+
+    Raises:
+        ValueError: if something else is asked for than the run began with
+        ValueError: "masks= is for kind folder; ... was begun with ..."
+        ValueError: "the run was begun with an open source: give it as data="
+        FileNotFoundError: "the masks of ... were in ...: masks= (--masks DIR) says
+            where they are now"
+        FileNotFoundError: "the data of ... were in ...: ...: masks= (--masks DIR) says
+            where they are now"
+        ValueError: "... is empty: if it is removed, the run begins anew"
+
+    Example:
+        >>> from unet_tutorial.runs.run import resume_run
+        >>> short = replace(new, tile=64, tiles=24, epochs=3)
+        >>> whole = {"out": "runs/whole", "recipe": short, "device": "cpu"}
+        >>> history = begin_or_resume("isbi", folder, **whole)
+        >>> assert resume_run("runs/stopped", device="cpu") == history
+    """
     device, out = own_device(pick_device(device)), Path(out)
     settings = {"workers": workers, "save_every": save_every, "live": live}
     settings |= {"report": report, "announce": announce}
@@ -544,13 +616,34 @@ def resume_run(
 
 # %% ../../nbs/workshop/runs/run.ipynb #again
 def begin_or_resume(
-    kind: str | None,  # of data set, see train_run; None: as the run was begun
-    data: str | Path | Source | None,  # its folder, or an open source; None: as before
-    out: str | Path,  # the folder of the run; new, or begun with the same options
-    device: str = "auto",  # cuda, mps or cpu
-    **options,  # the others of train_run
-) -> dict[str, list[float]]:  # the history
-    """Begin a run, or go on with it if it has begun."""
+    kind: str | None,
+    data: str | Path | Source | None,
+    out: str | Path,
+    device: str = "auto",
+    **options,
+) -> dict[str, list[float]]:
+    """Begin a run, or go on with it if it has begun.
+
+    Args:
+        kind: of data set, see train_run; None: as the run was begun
+        data: its folder, or an open source; None: as before
+        out: the folder of the run; new, or begun with the same options
+        device: cuda, mps or cpu
+        options: the others of train_run
+
+    Returns:
+        dict[str, list[float]]: the history
+
+    Raises:
+        ValueError: "... holds no run yet: kind and data (--kind, --data) say what to
+            begin"
+
+    Example:
+        >>> from unet_tutorial.runs.run import begin_or_resume
+        >>> short = replace(new, tile=64, tiles=24, epochs=3)
+        >>> whole = {"out": "runs/whole", "recipe": short, "device": "cpu"}
+        >>> history = begin_or_resume("isbi", folder, **whole)
+    """
     with joined(own_device(pick_device(device))):
         begun = of_first(lambda: _has_begun(Path(out)))
         if not begun and (kind is None or data is None):
@@ -587,14 +680,40 @@ def _net_of(run, weights, plan, source):
 
 # %% ../../nbs/workshop/runs/run.ipynb #cde2d9b7
 def evaluate_run(
-    run: str | Path,  # the folder of a run
-    data: str | Path | Source | None = None,  # where the data are now; None: as before
-    weights: str = "best",  # or "last"
-    device: str = "auto",  # cuda, mps or cpu
-    wrap: Callable | None = None,  # a net for a net, such as predict.Averaged
-    masks: str | Path | None = None,  # where a folder's masks are now; None: as before
-) -> dict[str, float]:  # the loss and each metric
-    """Measure the net of a run on what was held out."""
+    run: str | Path,
+    data: str | Path | Source | None = None,
+    weights: str = "best",
+    device: str = "auto",
+    wrap: Callable | None = None,
+    masks: str | Path | None = None,
+) -> dict[str, float]:
+    """Measure the net of a run on what was held out.
+
+    Args:
+        run: the folder of a run
+        data: where the data are now; None: as before
+        weights: or "last"
+        device: cuda, mps or cpu
+        wrap: a net for a net, such as predict.Averaged
+        masks: where a folder's masks are now; None: as before
+
+    Returns:
+        dict[str, float]: the loss and each metric
+
+    Raises:
+        ValueError: "masks= is for kind folder; ... was begun with ..."
+        ValueError: "the run was begun with an open source: give it as data="
+        FileNotFoundError: "the masks of ... were in ...: masks= (--masks DIR) says
+            where they are now"
+        FileNotFoundError: "the data of ... were in ...: ...: masks= (--masks DIR) says
+            where they are now"
+        FileNotFoundError: "... is missing: ..."
+        ValueError: "... is empty: ..."
+
+    Example:
+        >>> from unet_tutorial.runs.run import evaluate_run
+        >>> measured = evaluate_run(run, weights="last", device="cpu")
+    """
     device, run = own_device(pick_device(device)), Path(run)
     with joined(device):
         plan, source = _reopen(run, data, {"masks": str(masks)} if masks else None)
