@@ -69,6 +69,7 @@ def quiet():
     "No pictures, which take longest, no bars, and warnings in a list."
     with (
         patch.object(report, "draw_run", lambda *args: b""),
+        redirect_stdout(StringIO()),
         redirect_stderr(StringIO()),
         warnings.catch_warnings(record=True) as told,
     ):
@@ -91,6 +92,11 @@ def resume(out, go=resume_run, **options):
     with quiet() as told:
         go(out, device="cpu", **options)
     return [str(warning.message) for warning in told]
+
+
+def measure(*where, **options):
+    with quiet():
+        return evaluate_run(*where, **options)
 
 
 @functools.cache
@@ -336,7 +342,7 @@ def a_net_of_another_run(folder):
         with refused(ValueError, f"{name} is of the run", "recipe.json of"):
             resume(out)
         with refused(ValueError, f"{name} is of the run", "recipe.json of"):
-            evaluate_run(out, weights=name.split(".")[0], device="cpu")
+            measure(out, weights=name.split(".")[0], device="cpu")
         (out / "state.safetensors").unlink()
         with refused(ValueError, f"{name} is of the run", "recipe.json of"):
             resume(out)
@@ -385,7 +391,7 @@ def a_run_of_an_older_version(folder):
     assert told == []
     assert load_state(out / "state.safetensors")["progress"]["epoch"] == 2
     assert len((out / "history.csv").read_text().splitlines()) == 3
-    evaluate_run(out, images, masks=masks["masks"], device="cpu")
+    measure(out, images, masks=masks["masks"], device="cpu")
 
 
 @case
@@ -435,7 +441,7 @@ def a_damaged_recipe_of_a_run(folder):
     out = run(folder / "run")
     for name, content in DAMAGE.items():
         (out / "recipe.json").write_bytes(content)
-        for call in (resume, evaluate_run):
+        for call in (resume, measure):
             with pytest.raises(ValueError) as caught:
                 call(out)
             text = str(caught.value)
@@ -584,7 +590,7 @@ def a_best_net_that_is_empty_or_missing(folder):
         with refused(
             (ValueError, FileNotFoundError), f"best.safetensors {what}", "1 epoch"
         ):
-            evaluate_run(out, device="cpu")
+            measure(out, device="cpu")
         before = (out / "last.safetensors").read_bytes()
         told = resume(out)
         assert fits(told, "best.safetensors", what, "1 epoch was kept in state")
@@ -682,7 +688,7 @@ def a_run_that_failed_before_its_first_step_does_not_block(folder):
 def data_and_masks_that_have_moved_together(folder):
     train(folder / "run", folder / "here")
     (folder / "here").rename(folder / "there")
-    for call in (resume, functools.partial(evaluate_run, device="cpu")):
+    for call in (resume, functools.partial(measure, device="cpu")):
         with refused(FileNotFoundError, "here", "--masks|--data"):
             call(folder / "run")
         call(folder / "run", data=folder / "there" / "images")
@@ -696,11 +702,11 @@ def masks_that_have_moved_alone(folder):
         resume(folder / "run")
     resume(folder / "run", options={"masks": str(folder / "elsewhere")})
     where = {"masks": folder / "elsewhere", "device": "cpu"}
-    assert evaluate_run(folder / "run", **where)["loss"] > 0
+    assert measure(folder / "run", **where)["loss"] > 0
     (folder / "images").rename(folder / "photos")
     with refused(FileNotFoundError, "data of .*run were in .*images", "--data"):
-        evaluate_run(folder / "run", **where)
-    assert evaluate_run(folder / "run", folder / "photos", **where)["loss"] > 0
+        measure(folder / "run", **where)
+    assert measure(folder / "run", folder / "photos", **where)["loss"] > 0
 
 
 @case
