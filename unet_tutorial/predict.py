@@ -380,7 +380,7 @@ class Averaged(nn.Module):
         return self.net
 
 # %% ../nbs/14_predict.ipynb #fill
-_LARGE = 2**26  # pixels: above that, tile by tile
+_LARGE = 2**24  # pixels: above that, tile by tile
 
 
 def _check_fits(out, size, classes):

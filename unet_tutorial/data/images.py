@@ -693,7 +693,7 @@ def check_channels(
 def _so_many(channels):
     return "1 channel" if channels == 1 else f"{channels} channels"
 
-
+# %% ../../nbs/workshop/data/images.ipynb #in-order
 def _in_order(path, array, letters, channels):
     """Order the axes of what a file holds, or say what is wrong with the file."""
     try:

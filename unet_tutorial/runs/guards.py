@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset
 
 # %% ../../nbs/workshop/runs/guards.ipynb #mapped-loader
 class MappedLoader:
@@ -253,9 +253,10 @@ def _first_of(loader):  # -> a batch, or None where none can be had without a lo
         return None if batch is None else loader.function(batch)
     if isinstance(loader, list | tuple):
         return loader[0] if loader else None
-    if not isinstance(loader, DataLoader) or loader.batch_sampler is None:
+    batches = getattr(loader, "batch_sampler", None)
+    if not isinstance(loader, DataLoader) or type(batches) is not BatchSampler:
         return None
-    with suppress(KeyError, IndexError):  # a data set whose items have other numbers
+    with suppress(KeyError, IndexError, TypeError):  # its items have other numbers
         return loader.collate_fn([loader.dataset[0]])
     return None
 

@@ -928,7 +928,7 @@ def notes_for(
     net, options = plan.recipe.net, plan.options or {}
     notes = {"kind": plan.kind, "size": plan.size, "recipe": plan.name}
     notes |= {"classes": list(source.classes), "normalisation": "image"}
-    notes |= {name: options.get(name) for name in ("value_range", "axes")}
+    notes["value_range"] = options.get("value_range")
     if plan.id:
         notes["run"] = plan.id
     if net.padding == 0:

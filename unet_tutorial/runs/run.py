@@ -204,10 +204,15 @@ def _lost(out, plan, training, end=False):
     return lost_nets(out, plan.id, epochs, training.history, end)
 
 
+def _kept_epochs(number):
+    were = "epoch was" if number == 1 else "epochs were"
+    return f"{number} {were} kept in state.safetensors"
+
+
 def _say_lost(lost, training):
     """Warn of nets that are lost."""
     for text in lost.values():
-        kept = f"{training.epoch} epochs were kept in state.safetensors"
+        kept = _kept_epochs(training.epoch)
         warnings.warn(f"{text}; it is lost ({kept})", stacklevel=3)
 
 
@@ -655,7 +660,7 @@ def _kept(run):
     epochs = load_state(path)["progress"]["epoch"] if path.is_file() else 0
     if not epochs:
         return "an epoch must be done first"
-    return f"{epochs} epochs were kept in state.safetensors, perhaps not this net"
+    return f"{_kept_epochs(epochs)}, but perhaps not this net"
 
 
 def _net_of(run, weights, plan, source):
