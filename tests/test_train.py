@@ -730,7 +730,7 @@ def test_a_look_changes_no_random_number(squares):
 def test_items_with_names_of_their_own_are_no_obstacle(squares):
     class Named(dict):
         def __getitem__(self, name):
-            letter, number = name
+            _, number = name
             return squares[number]
 
     names = [("item", number) for number in range(8)]
