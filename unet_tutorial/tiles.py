@@ -414,12 +414,12 @@ def check_image(
     Raises:
         TypeError: unless this is a net
         TypeError: "... is no image; a tensor or array would work"
-        TypeError: "the image is ...; Channels last? np.moveaxis(image, -1, 0) would
-            work"
+        TypeError: "the image is ...; floats would work: (image - mean) / std, see
+            mean_and_std"
         ValueError: "the image has shape ...; one image (C, H, W) would work:
             image[None] of a tensor (H, W), image[0] of a batch (1, C, H, W)"
-        ValueError: "its hidden pixels would be seen; image.filled(0) would work.
-            Channels last? np.moveaxis(image, -1, 0) would work"
+        ValueError: "the image has shape ..., the net takes C = .... Channels last?
+            np.moveaxis(image, -1, 0) would work"
         TypeError: "the image is a masked array: its hidden pixels would be seen;
             image.filled(0) would work"
 
@@ -499,12 +499,12 @@ def ask_tiles(
     Raises:
         TypeError: unless this is a net
         TypeError: "... is no image; a tensor or array would work"
-        TypeError: "the image is ...; Channels last? np.moveaxis(image, -1, 0) would
-            work"
+        TypeError: "the image is ...; floats would work: (image - mean) / std, see
+            mean_and_std"
         ValueError: "the image has shape ...; one image (C, H, W) would work:
             image[None] of a tensor (H, W), image[0] of a batch (1, C, H, W)"
-        ValueError: "its hidden pixels would be seen; image.filled(0) would work.
-            Channels last? np.moveaxis(image, -1, 0) would work"
+        ValueError: "the image has shape ..., the net takes C = .... Channels last?
+            np.moveaxis(image, -1, 0) would work"
         TypeError: "the image is a masked array: its hidden pixels would be seen;
             image.filled(0) would work"
     """

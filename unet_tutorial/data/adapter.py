@@ -169,7 +169,7 @@ class Adapter(nn.Module):
             TypeError: "the net answered a ..., where key=... is no tensor; ... would
                 work"
             ValueError: unless these are logits of so many channels
-            ValueError: "the net loses ... pixels on each side, not margin=...; as many
+            ValueError: "the net answered ... pixels for ... along one side; as many
                 would work: a module of yours could call F.interpolate, or fewer by the
                 same number on both sides"
             ValueError: "the net loses ... pixels on each side, not margin=...;
@@ -235,8 +235,8 @@ def known_net(
         nn.Module: the net inside, or itself
 
     Raises:
-        TypeError: "this net has one class; it needs one for the background, too;
-            Adapter(net, in_channels=3, num_classes=2) of data.adapter would work"
+        TypeError: "... is no UNet: it does not say ...; Adapter(net, in_channels=3,
+            num_classes=2) of data.adapter would work"
         ValueError: "this net has one class; it needs one for the background, too:
             Adapter(net, in_channels, num_classes=1) adds it"
 

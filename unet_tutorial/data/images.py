@@ -650,11 +650,6 @@ def has_channels(
     Returns:
         bool: True: an array, or a TIFF of other channels than grey or three colours
 
-    Raises:
-        FileNotFoundError: "there is no file ...: check name, folder and link"
-        ValueError: "the ... channels of an array ... could be either axis;
-            axes="...CHW" or axes="...HWC" would work"
-
     Example:
         >>> from unet_tutorial.data.images import has_channels
         >>> assert not has_channels(photo) and not is_array(photo)

@@ -95,9 +95,9 @@ def take_images(
     Raises:
         TypeError: "axes=...; letters such as "HWC" would work"
         TypeError: "the image is ..., ..., on ...; a dense tensor of numbers would work"
-        TypeError: "the image is a masked array: its rows differ in length; a rectangle
-            of numbers would work"
-        TypeError: "...: its rows differ in length; a rectangle of numbers would work"
+        TypeError: "the image is a masked array: its hidden pixels would be seen;
+            image.filled(0) would work"
+        TypeError: "...: a list of images would work: list(...)"
         ValueError: "the image is a list: its rows differ in length; a rectangle of
             numbers would work"
         ValueError: "a list of images holds a stack of ...; ask about it by itself"

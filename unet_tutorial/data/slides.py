@@ -269,8 +269,8 @@ def predict_slide(
 
     Raises:
         TypeError: "the slide is a ...; an array or a memmap would work"
-        ValueError: "the slide has shape ...; an array of integers or floats, without a
-            mask, would work"
+        ValueError: "the slide has shape ...; (H, W) or (C, H, W) with at least one
+            pixel would work"
         TypeError: "the slide is a ... of ...; an array of integers or floats, without a
             mask, would work"
         ValueError: "standardise=...; slide_mean_and_std(image) would work"

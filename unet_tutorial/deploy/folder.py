@@ -378,8 +378,8 @@ def predict_files(
         NotADirectoryError: "... ; the name of a folder would work"
         ValueError: "... ends like a file, and answers are written into a folder: ...
             would work"
-        ValueError: "... and ... the name of its answer has ... bytes; ... would work"
-        FileExistsError: "... and ..., which has to be written, are one name"
+        ValueError: "... and ... would be written under one name"
+        FileExistsError: "... is there: overwrite=True replaces it"
 
     Example:
         >>> from unet_tutorial.deploy.folder import predict_files

@@ -541,10 +541,9 @@ def check_logits(
         logits: what a net gave
 
     Raises:
-        TypeError: "the net gives ... ; but each class needs one, the background too:
-            UNet(num_classes=2)"
-        ValueError: "the net gives shape ...; but each class needs one, the background
-            too: UNet(num_classes=2)"
+        TypeError: "the net gives ... ; ..."
+        ValueError: "the net gives shape ...; logits (B, K, h, w) would work: a score
+            per pixel for each class"
         ValueError: "the net gives one score per pixel, but each class needs one, the
             background too: UNet(num_classes=2)"
 
@@ -659,7 +658,8 @@ def check_step(
         clip: the longest gradient, above 0
 
     Raises:
-        TypeError: "the optimizer is ...; AdamW(model.parameters()) would work"
+        TypeError: "the optimizer is ...; torch.optim.AdamW(model.parameters()) would
+            work"
         ValueError: "the optimizer holds no weight of this model:
             AdamW(model.parameters()) would work"
         TypeError: "... is ...; torch.optim.lr_scheduler.StepLR(optimizer, 10) would
@@ -710,7 +710,7 @@ def check_schedules(
             work"
         ValueError: "... belongs to another optimizer: ...
             torch.optim.lr_scheduler.StepLR(optimizer, 10) would work"
-        ValueError: "scheduler ends after ... . Or did you mean epoch_scheduler?"
+        ValueError: "scheduler ends after ... of ... steps; ..."
 
     Example:
         >>> from unet_tutorial.runs.guards import check_schedules

@@ -355,7 +355,7 @@ def read_recipe(
 
     Raises:
         ValueError: "recipe is ...; names and values would work"
-        ValueError: "... is ...; ... lacks ... and has unknown ..."
+        ValueError: "... is ...; names and values would work, such as those of ..."
         ValueError: "... lacks ... and has unknown ...; these keys would work: ..."
         ValueError: "there is no recipe ...; ..., or the path of a .json file would
             work"
@@ -526,7 +526,7 @@ def read_plan(
     Raises:
         FileNotFoundError: "... is not the folder of a run: no recipe.json"
         ValueError: "recipe is ...; names and values would work"
-        ValueError: "... is ...; ... lacks ... and has unknown ..."
+        ValueError: "... is ...; names and values would work, such as those of ..."
         ValueError: "... lacks ... and has unknown ...; these keys would work: ..."
         ValueError: "... is not the plan of a run: ..."
         ValueError: "... was changed after the run began; a run goes on as it was begun:

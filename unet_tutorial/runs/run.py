@@ -595,8 +595,8 @@ def resume_run(
         ValueError: "the run was begun with an open source: give it as data="
         FileNotFoundError: "the masks of ... were in ...: masks= (--masks DIR) says
             where they are now"
-        FileNotFoundError: "the data of ... were in ...: ...: masks= (--masks DIR) says
-            where they are now"
+        FileNotFoundError: "the data of ... were in ...: data= (--data DIR) says where
+            they are now"
         ValueError: "... is empty: if it is removed, the run begins anew"
 
     Example:
@@ -706,8 +706,8 @@ def evaluate_run(
         ValueError: "the run was begun with an open source: give it as data="
         FileNotFoundError: "the masks of ... were in ...: masks= (--masks DIR) says
             where they are now"
-        FileNotFoundError: "the data of ... were in ...: ...: masks= (--masks DIR) says
-            where they are now"
+        FileNotFoundError: "the data of ... were in ...: data= (--data DIR) says where
+            they are now"
         FileNotFoundError: "... is missing: ..."
         ValueError: "... is empty: ..."
 
