@@ -150,9 +150,10 @@ def in_order(
     node,  # ast
 ):  # iterator of ast
     "All parts of a function, the first in the text first; not what it catches."
+    caught = node.body if isinstance(node, ast.Try) and swallows(node) else []
     for child in ast.iter_child_nodes(node):
-        yield child
-        if not (isinstance(child, ast.Try) and swallows(child)):
+        if child not in caught:
+            yield child
             yield from in_order(child)
 
 
