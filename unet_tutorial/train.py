@@ -180,8 +180,8 @@ def _take_step(step, loss):
     step.optimizer.zero_grad()
 
 # %% ../nbs/12_train.ipynb #progress
-def _progress(loader, what, model, criterion):
-    """Give the batches, the first after a look at it, and show how many were given."""
+def _checked_batches(loader, what, model, criterion):
+    """Give the batches, the first after a look at it, and show the progress."""
     batches = guards.first_checked(iter(loader), model, criterion)
     if os.environ.get("RANK", "0") != "0":
         return batches  # of several processes only the first shows a bar
@@ -259,7 +259,7 @@ def train_one_epoch(
     guards.check_arguments(loader, criterion)
     model.train()
     losses, known = [], []
-    for batch in _progress(loader, "train", model, criterion):
+    for batch in _checked_batches(loader, "train", model, criterion):
         images, labels, *weights = to_device(batch, device)
         with step.precision():
             logits = model(images)  # (B, K, h, w)
@@ -366,7 +366,7 @@ def evaluate(
     functions, objects = guards.split_metrics(metrics, device)
     losses, tables = [], []
     with eval_mode(model):
-        for batch in _progress(loader, "evaluate", model, criterion):
+        for batch in _checked_batches(loader, "evaluate", model, criterion):
             images, labels, *weights = to_device(batch, device)
             with precision(device, amp):
                 logits = model(images)  # (B, K, h, w)
