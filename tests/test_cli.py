@@ -495,13 +495,15 @@ def test_predict(monkeypatch, capsys):
     module(monkeypatch, "gpu", pick_device=lambda name: f"device {name}")
     assert main("predict run a.png b/* --to c".split()) == 0
     arguments, options = asked.pop()
-    assert arguments == ("run", ["a.png", "b/*"], "c", False, ["mask"])
-    assert options == {"views": 1, "device": "device auto"}
+    assert arguments == ("run", ["a.png", "b/*"], "c")
+    assert (options.pop("overwrite"), options.pop("write")) == (False, ["mask"])
+    assert options == {"views": 1, "device": "device auto", "axes": None}
     assert capsys.readouterr().out == "2 files written to c\n"
     line = "predict n.safetensors a --to c --overwrite --views 8 --write mask polygons"
     assert main(line.split()) == 0
     arguments, options = asked.pop()
-    assert arguments[3:] == (True, ["mask", "polygons"]) and options["views"] == 8
+    assert options["write"] == ["mask", "polygons"]
+    assert options["overwrite"] and options["views"] == 8
 
 
 def test_export(monkeypatch, capsys):
