@@ -247,7 +247,7 @@ class _Begun:
         return begun
 
 # %% ../../nbs/workshop/runs/guards.ipynb #held-out-looked
-def _first_of(loader):  # -> a batch, or None where none can be had without a loss
+def _first_of(loader):  # -> a batch, or None where that would take it away
     if isinstance(loader, MappedLoader):
         batch = _first_of(loader.loader)
         return None if batch is None else loader.function(batch)
@@ -567,14 +567,14 @@ def check_loss(
     loss: Tensor,
     learns: bool = True,
 ) -> None:
-    """Raise a TypeError unless a loss is one number that torch can derive.
+    """Raise a TypeError unless a loss is one number that torch can differentiate.
 
     Args:
         loss: what a criterion gave
-        learns: whether gradients are to come of it
+        learns: whether it needs gradients
 
     Raises:
-        TypeError: unless a loss is one number that torch can derive
+        TypeError: unless a loss is one number that torch can differentiate
 
     Example:
         >>> from unet_tutorial.runs.guards import check_loss

@@ -205,8 +205,8 @@ def check_mark(
     """
     mark = mark_of(path)
     if mark.get("run") != own:
-        given = f"{path} is of the run {mark.get('run') or 'of an older version'}"
-        text = f"{given}, but recipe.json of {own or 'one of an older version'}"
+        given = f"{path} is of the run {mark.get('run') or '(of an older version)'}"
+        text = f"{given}, recipe.json of the run {own or '(of an older version)'}"
         raise ValueError(f"{text}; put each into the folder of its own run")
     return mark
 
