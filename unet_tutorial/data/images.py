@@ -551,9 +551,14 @@ def _head(path, channels=None, axes=None):
     return image.shape[stack:], len(image) if stack else 1, pages
 
 
+def _has_wanted_alpha(image, channels):
+    """Tell whether transparency counts as one of so many channels."""
+    return image.mode in ("LA", "RGBA") and len(image.mode) == channels
+
+
 def _bands(image, channels):
     """Return how many channels an image of Pillow's has, transparency if asked for."""
-    if image.mode in ("LA", "RGBA") and len(image.mode) == channels:
+    if _has_wanted_alpha(image, channels):
         return channels
     grey = image.mode in ("1", "L", "LA", "La") or image.mode[0] in "IF"
     return 1 if grey else 3
@@ -1047,6 +1052,7 @@ def why_not_two(
     return "holds more than two values", remedy, found
 
 
+# %% ../../nbs/workshop/data/images.ipynb #b58dfd1c
 def to_mask(
     pixels: np.ndarray,
     path: str | Path,
@@ -1175,8 +1181,8 @@ def read_labels(
 # %% ../../nbs/workshop/data/images.ipynb #913856d4
 def _as_seen(image, channels=None):
     """Return an upright image as an array (H, W) or (H, W, 3) with all its bits."""
-    if image.mode in ("LA", "RGBA") and len(image.mode) == channels:
-        return np.array(image)  # transparency, because it was asked for
+    if _has_wanted_alpha(image, channels):
+        return np.array(image)
     mode = "L" if image.mode in ("1", "L", "LA") else "RGB"
     if image.mode[0] not in "IF" and image.mode != mode:  # 16 or 32 bits per pixel
         image = image.convert(mode)

@@ -202,6 +202,11 @@ def check_mark(
 
     Raises:
         ValueError: if a file cannot be read, or is of another run
+
+    Example:
+        >>> from unet_tutorial.runs.owner import check_mark
+        >>> state, mark = run / "state.safetensors", {"run": "a1b2", "step": 6, "epoch": 2}
+        >>> assert check_mark(state, "a1b2") == mark
     """
     mark = mark_of(path)
     if mark.get("run") != own:
