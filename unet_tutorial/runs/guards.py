@@ -344,7 +344,7 @@ def update_metrics(
     predicted: Tensor,
     labels: Tensor,
 ) -> None:
-    """Tell metric objects of a batch.
+    """Give a batch to metric objects.
 
     Args:
         objects: name -> an object with update
@@ -373,7 +373,7 @@ def split_metrics(
     metrics: Mapping[str, Callable] | None,
     device: torch.device | str,
 ) -> tuple[dict, dict]:
-    """Part the functions of counts from the objects that count by themselves.
+    """Separate the functions of counts from the objects that count by themselves.
 
     Args:
         metrics: functions of (K, K) counts, or objects
