@@ -62,13 +62,6 @@ def slide(image, out=None):
     return predict_slide(thin_net(), image, out, 20)
 
 
-def one_class():
-    "A net that says of itself that it has one class."
-    net = thin_net()
-    net.num_classes = 1
-    return net
-
-
 class Breaks(nn.Module):
     "Fails when it is asked, with layers in both modes."
 
