@@ -1563,6 +1563,9 @@ ENDINGS = {
     "probabilities": "_probabilities.npy",
     "overlay": "_overlay.png",
     "polygons": ".geojson",
+    "coco": ".coco.json",
+    "rois": ".rois.zip",
+    "table": ".table.csv",
 }  # what an answer's name has more than its image's
 
 # %% ../../nbs/workshop/data/images.ipynb #7d8718cd

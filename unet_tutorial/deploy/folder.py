@@ -24,6 +24,13 @@ from unet_tutorial.data.images import (
     find_images,
     name_some,
 )
+from unet_tutorial.data.annotations import (
+    import_roifile,
+    pixel_size,
+    write_coco,
+    write_rois,
+    write_table,
+)
 from unet_tutorial.data.outputs import (
     source_of,
     write_labels,
@@ -37,7 +44,7 @@ from ..runs.files import LONGEST, name_key
 from ..runs.memory import keep_memory
 
 # %% ../../nbs/workshop/deploy/folder.ipynb #check-kinds
-_FILES = (*SUFFIXES, ".geojson")
+_FILES = (*SUFFIXES, ".geojson", ".json", ".zip", ".csv")
 
 
 def _check_kinds(to, write):
@@ -45,6 +52,8 @@ def _check_kinds(to, write):
     if not write or (unknown := set(write) - set(ENDINGS)):
         kinds, wrong = ", ".join(ENDINGS), name_some(unknown if write else [])
         raise ValueError(f"{wrong} cannot be written; {kinds} would work")
+    if "rois" in write:
+        import_roifile()
     if to.is_dir():
         return
     if os.path.lexists(to):
@@ -216,9 +225,16 @@ def _likeliest(p):
     return labels
 
 
-def _write(kind, path, predictor, image, labels, p, source):
+def _names(predictor):
+    """Return a name for each class, also of a net that knows none."""
+    count = predictor.model.num_classes
+    numbered = [f"class {n}" for n in range(1, count)] if count > 2 else ["object"]
+    return predictor.classes or ["background", *numbered]
+
+
+def _write(kind, path, predictor, image, labels, p, file):
     """Write one answer about one image."""
-    classes = predictor.model.num_classes
+    classes, source, names = predictor.model.num_classes, file.name, _names(predictor)
     if kind == "mask":
         write_mask(path, labels, num_classes=classes, source=source)
     elif kind == "labels":
@@ -227,6 +243,13 @@ def _write(kind, path, predictor, image, labels, p, source):
         write_probabilities(path, p)
     elif kind == "overlay":
         write_overlay(path, image, labels, num_classes=classes, source=source)
+    elif kind == "coco":
+        write_coco(path, labels, classes=names, source=source)
+    elif kind == "rois":
+        write_rois(path, labels, classes=names, source=source)
+    elif kind == "table":
+        known = {"classes": names, "pixel": pixel_size(file), "source": source}
+        write_table(path, labels, image, **known)
     else:
         write_polygons(path, labels, classes=predictor.classes, source=source)
 
@@ -291,7 +314,7 @@ def _written(predictor, page, answer, to, write):
     file, stem, image = page
     paths = [to / (stem + ENDINGS[kind]) for kind in write]
     for kind, path in zip(write, paths, strict=True):
-        _write(kind, path, predictor, image, *answer, file.name)
+        _write(kind, path, predictor, image, *answer, file)
     return paths
 
 
@@ -366,7 +389,7 @@ def predict_files(
         images: files, folders, and patterns
         to: the folder to write into; it is made
         overwrite: remove the old answers about these images first
-        write: also labels, probabilities, overlay, polygons
+        write: any of images.ENDINGS: labels, polygons, ...
         options: for Predictor.load, such as views and device
 
     Returns:
