@@ -127,6 +127,11 @@ class Annotation(NamedTuple):
         number: of the object or the class, if the file has one
         group: annotations of one group are one object
         crowd: many objects, drawn as one
+
+    Example:
+        >>> from unet_tutorial.data.annotations import Annotation
+        >>> ring = np.array([[1, 1], [4, 1], [4, 3], [1, 3]])
+        >>> square = Annotation("cell", "shape 1", [_Polygon([ring])])
     """
 
     name: str
@@ -145,6 +150,12 @@ class Annotations(NamedTuple):
         kind: labelme, COCO, GeoJSON or ImageJ
         size: (H, W) of the image, if the file says it
         items: in the order of the file
+
+    Example:
+        >>> from unet_tutorial.data.annotations import Annotations
+        >>> ring = np.array([[1, 1], [4, 1], [4, 3], [1, 3]])
+        >>> square = Annotation("cell", "shape 1", [_Polygon([ring])])
+        >>> by_hand = Annotations(Path("nowhere"), "labelme", (4, 5), [square])
     """
 
     path: Path
@@ -414,12 +425,12 @@ def _read_geojson(path, data):
         notes = one.get("properties")
         notes = notes if isinstance(notes, dict) else {}
         name = _geojson_name(path, place, notes)
-        number = (_whole(notes.get("label"), 1) or 0) if ours else 0
-        if number and "class" not in notes and number in items:
+        numbered = ours and "class" not in notes
+        number = (_whole(notes.get("label"), 1) or 0) if numbered else 0
+        if number in items:
             items[number].parts.extend(parts)  # another piece of the object
             continue
-        key = number if number and "class" not in notes else place
-        items[key] = Annotation(name, place, parts, number)
+        items[number or place] = Annotation(name, place, parts, number)
     _check_planes(path, planes)
     return Annotations(path, "GeoJSON", None, list(items.values()))
 
@@ -588,13 +599,17 @@ def read_annotations(
         path: labelme, COCO, GeoJSON, or ImageJ's .roi and .zip
         image: its file's name: needed if a COCO file has many
 
+    Returns:
+        Annotations: in the order of the file
+
     Raises:
         FileNotFoundError: "there is no file ...: check name, folder and link"
         ValueError: "an entry that is no ROI"
 
     Example:
         >>> from unet_tutorial.data.annotations import read_annotations
-        >>> drawn = read_annotations("runs/qupath.geojson")
+        >>> path = Path("runs/labelme.json")
+        >>> read = read_annotations(path)
     """
     path = Path(path)
     if not path.is_file():
@@ -836,6 +851,11 @@ def write_coco(
         ValueError: "...: the name of such a file ends in ..."
         ValueError: "...: the labels go up to ..., and there are ... names of classes:
             ...1 would work"
+
+    Example:
+        >>> from unet_tutorial.data.annotations import write_coco
+        >>> ring = np.ones((4, 5), int)
+        >>> path = write_coco("runs/ring.json", ring, overwrite=True, source="ring.png")
     """
     _check_ending(path, ".json")
     size, found = np.shape(labels), []
@@ -965,6 +985,10 @@ def pixel_size(
 
     Returns:
         tuple[float, float] | None: height and width in µm; None: the file does not say
+
+    Example:
+        >>> from unet_tutorial.data.annotations import pixel_size
+        >>> assert pixel_size("runs/a.tif") is None
     """
     if Path(path).suffix.lower() not in (".tif", ".tiff", ".svs"):
         return None

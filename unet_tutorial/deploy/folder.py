@@ -17,19 +17,13 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
+from ..data import annotations
 from unet_tutorial.data.images import (
     ENDINGS,
     SUFFIXES,
     as_images,
     find_images,
     name_some,
-)
-from unet_tutorial.data.annotations import (
-    import_roifile,
-    pixel_size,
-    write_coco,
-    write_rois,
-    write_table,
 )
 from unet_tutorial.data.outputs import (
     source_of,
@@ -53,7 +47,7 @@ def _check_kinds(to, write):
         kinds, wrong = ", ".join(ENDINGS), name_some(unknown if write else [])
         raise ValueError(f"{wrong} cannot be written; {kinds} would work")
     if "rois" in write:
-        import_roifile()
+        annotations.import_roifile()
     if to.is_dir():
         return
     if os.path.lexists(to):
@@ -224,7 +218,7 @@ def _likeliest(p):
         labels[top : top + 256] = p[:, top : top + 256].argmax(0)
     return labels
 
-
+# %% ../../nbs/workshop/deploy/folder.ipynb #write-one
 def _names(predictor):
     """Return a name for each class, also of a net that knows none."""
     count = predictor.model.num_classes
@@ -244,12 +238,12 @@ def _write(kind, path, predictor, image, labels, p, file):
     elif kind == "overlay":
         write_overlay(path, image, labels, num_classes=classes, source=source)
     elif kind == "coco":
-        write_coco(path, labels, classes=names, source=source)
+        annotations.write_coco(path, labels, classes=names, source=source)
     elif kind == "rois":
-        write_rois(path, labels, classes=names, source=source)
+        annotations.write_rois(path, labels, classes=names, source=source)
     elif kind == "table":
-        known = {"classes": names, "pixel": pixel_size(file), "source": source}
-        write_table(path, labels, image, **known)
+        known = {"classes": names, "pixel": annotations.pixel_size(file)}
+        annotations.write_table(path, labels, image, **known, source=source)
     else:
         write_polygons(path, labels, classes=predictor.classes, source=source)
 
