@@ -693,6 +693,11 @@ def test_writers_refuse_what_would_be_wrong(tmp_path):
 # Folders
 
 
+def test_pairs_say_what_to_do_with_annotations(annotated):
+    with pytest.raises(FileNotFoundError, match="unet-tutorial masks makes masks"):
+        open_folder(annotated)
+
+
 @pytest.fixture
 def annotated(tmp_path):
     "A folder with four images, three of them annotated in three ways."
@@ -766,5 +771,9 @@ def test_the_command(tmp_path, annotated, capsys):
     assert "3 masks written" in told and "no annotations" in told and "d.png" in told
     assert main(["masks", str(annotated), "--to", to]) == 1
     assert "--overwrite" in capsys.readouterr().err
+    saved(annotated, qupath(feature("debris", SQUARE)), "d.geojson")
+    assert main(["masks", str(annotated), "--to", to, "--overwrite"]) == 1
+    told = capsys.readouterr().err
+    assert "--classes 'background' 'cell' 'debris'" in told
     line = ["masks", str(annotated), "--to", to, "--overwrite", "--objects"]
     assert main(line) == 0 and Path(to, "a_labels.png").is_file()

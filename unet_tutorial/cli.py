@@ -36,13 +36,17 @@ _TYPED = {
     "value_range": "--range",
     "channels=": "--channels ",
     "axes=": "--axes ",
+    "overlap='": "--overlap '",
+    "annotations=FILE": "name it after the folder of the images",
 }
+_NAMES = re.compile(r"classes=\(([^)]*)\)")  # 'background', 'cell'
 
 
 def _typed(text):
     """Return a text in which what is written in Python is what is typed."""
     for python, words in _TYPED.items():
         text = text.replace(python, words)
+    text = _NAMES.sub(lambda found: "--classes " + found[1].replace(",", ""), text)
     return text
 
 # %% ../nbs/workshop/cli.ipynb #exits
