@@ -351,7 +351,7 @@ def back(folder, labels, classes):
 @settings(max_examples=60, deadline=None)
 def test_label_maps_come_back_to_the_pixel(tmp_path_factory, labels):
     folder = tmp_path_factory.mktemp("round")
-    for classes in (None, ["background", "a", "b", "c d", "é"]):
+    for classes in (None, ["background", "a", "class 2", "c/d", "é"]):
         assert all((one == labels).all() for one in back(folder, labels, classes))
 
 
@@ -388,13 +388,32 @@ def test_rois_are_what_imagej_makes(tmp_path):
 
 def test_a_corrected_roi_keeps_numbers_and_a_new_one_gets_the_next(tmp_path):
     path = write_rois(tmp_path / "a.zip", np.array([[0, 5, 5, 0, 2]]))
-    rois = roifile.roiread(path)
-    copy = box_roi(roifile.ROI_TYPE.RECT, (0, 0, 1, 1), name="new")
-    labels = objects(tmp_path, [*rois, copy], size=(1, 5))
-    assert labels.tolist() == [[6, 5, 5, 0, 2]]
-    twin = box_roi(roifile.ROI_TYPE.RECT, (0, 0, 1, 1), props=rois[0].props)
-    labels = objects(tmp_path, [*rois, twin], size=(1, 5))
-    assert len(np.unique(labels)) == 4  # a copy is an object of its own
+    with zipfile.ZipFile(path) as archive:
+        rois = {name: archive.read(name) for name in archive.namelist()}
+    twin = bytearray(rois["0005.roi"])
+    twin[8:16] = np.array([0, 0, 1, 1], ">i2").tobytes()  # its box
+    twin[6] = 1  # a rectangle; the properties are copied
+    fresh = box_roi(roifile.ROI_TYPE.RECT, (3, 0, 4, 1), name="new").tobytes()
+    for more, wanted in [
+        ({"new": fresh}, [0, 5, 5, 6, 2]),
+        ({"twin": bytes(twin)}, None),
+    ]:
+        with zipfile.ZipFile(tmp_path / "b.zip", "w") as archive:  # as ImageJ saves it
+            for name, content in (rois | more).items():
+                archive.writestr(name, content)
+        labels = draw_annotations(read_annotations(tmp_path / "b.zip"), (1, 5))
+        if wanted:
+            assert labels.tolist() == [wanted]
+        else:
+            assert len(np.unique(labels)) == 4  # a copy is an object of its own
+
+
+def test_files_of_an_old_imagej_are_read(tmp_path):
+    content = bytearray(roi().tobytes())
+    content[60:64] = bytes(4)  # no second header: no name, no properties
+    (tmp_path / "cell.roi").write_bytes(content)
+    labels = draw_annotations(read_annotations(tmp_path / "cell.roi"), (8, 9), CLASSES)
+    assert (labels == IN_SQUARE).all()
 
 
 # Classes, overlaps, sizes

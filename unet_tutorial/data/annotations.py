@@ -508,6 +508,15 @@ def _roi_bytes(path):
     return found
 
 
+def _properties(content):
+    "Return the properties of a ROI; roifile before 2026 reads half of the text."
+    header = int.from_bytes(content[60:64], "big")
+    if not 64 <= header <= len(content) - 48:  # an old file, without any
+        return ""
+    place, length = np.frombuffer(content[header + 40 : header + 48], ">u4").tolist()
+    return content[place : place + 2 * length].decode("utf-16-be", "replace")
+
+# %% ../../nbs/workshop/data/annotations.ipynb #roi-file-2
 def _rois(path):
     "Return the name and the ROI of each entry of a file."
     read, place = import_roifile().ImagejRoi.frombytes, ""
@@ -516,7 +525,9 @@ def _rois(path):
             place = f" ({name!r:.40})"
             if content[:4] != b"Iout":
                 raise ValueError("an entry that is no ROI")
-            yield name, read(content)
+            roi = read(content)
+            roi.props = _properties(content)
+            yield name, roi
     except OSError:
         raise
     except Exception as error:  # the reader's own, of many types
@@ -524,14 +535,27 @@ def _rois(path):
         raise BadFile(path, text, "save it again with the ROI Manager") from error
 
 # %% ../../nbs/workshop/data/annotations.ipynb #roi-items
-def _roi_annotation(path, name, roi):
+def _is_ours(path):
+    "Tell whether write_rois wrote a file, and nobody since."
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return _NAME.encode() in archive.comment
+
+
+def _roi_annotation(path, name, roi, ours):
     "Return the annotation that a ROI is."
     place = f"ROI {name!r:.40}"
     lines = [line.partition(":") for line in str(roi.props).splitlines()]
     notes = {key.strip(): value.strip() for key, _, value in lines}
     word = roi.name or name
-    word = "" if _UUID.fullmatch(word) else _BY_ITSELF.sub("", word).strip(" ._#-")
-    number = int(notes["label"]) if notes.get("label", "").isdecimal() else 0
+    number = notes.get("label", re.sub(".*-", "", word) if ours else "")
+    number = int(number) if re.fullmatch("[0-9]{1,9}", number) else 0
+    if ours:
+        word = re.sub("-?[0-9]+$", "", word)
+    else:
+        word = "" if _UUID.fullmatch(word) else _BY_ITSELF.sub("", word)
+        word = word.strip(" ._#-")
     kind = notes.get("class", word)
     try:
         parts = [_roi_part(path, place, roi)]
@@ -542,12 +566,13 @@ def _roi_annotation(path, name, roi):
     group = "" if number else f"group {roi.group}" if roi.group and not kind else ""
     return Annotation(kind or group, place, parts, number)
 
-
+# %% ../../nbs/workshop/data/annotations.ipynb #roi-items-2
 def _read_rois(path):
     rois = list(_rois(path))
     planes = [(r.position, r.c_position, r.z_position, r.t_position) for _, r in rois]
     _check_planes(path, {plane for plane in planes if any(plane)})
-    items = [_roi_annotation(path, name, roi) for name, roi in rois]
+    ours = _is_ours(path)
+    items = [_roi_annotation(path, name, roi, ours) for name, roi in rois]
     return Annotations(path, "ImageJ", None, items)
 
 # %% ../../nbs/workshop/data/annotations.ipynb #read-json
@@ -885,7 +910,9 @@ def _roi(thing, name, group):
     roi = library.ImagejRoi()
     roi.name, roi.group = name, group
     roi.left, roi.top, roi.right, roi.bottom = map(int, (left, top, right, bottom))
-    roi.props = f"label: {thing.number}\n" + (f"class: {thing.name}\n" if group else "")
+    roi.props = f"label: {thing.number}\n"
+    if thing.name != "object" or group:
+        roi.props += f"class: {thing.name}\n"
     if len(rings) == 1:
         roi.roitype = library.ROI_TYPE.TRACED
         roi.integer_coordinates = (rings[0] - [left, top]).astype(np.int32)
@@ -937,10 +964,10 @@ def write_rois(
             notes = {"generator": _NAME, "source": _noted(source)}
             archive.comment = json.dumps(notes).encode()[:65535]
             for thing in things:
-                word = re.sub(r"[^\w -]", "_", thing.name)
-                name = f"{word}-{thing.number:04}" if classes else f"{thing.number:04}"
+                name = (f"{thing.name}-" if classes else "") + f"{thing.number:04}"
                 group = thing.label if classes and thing.label < 256 else 0
-                entry = zipfile.ZipInfo(f"{name}.roi")  # of 1980: files stay equal
+                safe = re.sub(r"[^\w -]", "_", name)  # as the name of a file
+                entry = zipfile.ZipInfo(f"{safe}.roi")  # of 1980: files stay equal
                 archive.writestr(entry, _roi(thing, name, group))
     return Path(path)
 
