@@ -440,6 +440,24 @@ def test_unknown_classes_are_named_with_the_nearest(tmp_path):
         objects(tmp_path, content, classes=CLASSES)
 
 
+def test_the_first_class_is_what_nobody_drew(tmp_path):
+    half = [[2, 1], [4, 1], [4, 4], [2, 4]]
+    content = labelme(shape("cell", SQUARE), shape("background", half))
+    with pytest.raises(BadFile, match=says("shape 1", "('background', 'cell')")):
+        objects(tmp_path, content, classes=["cell", "debris"])
+    assert objects(tmp_path, content, classes=CLASSES).sum() == 6  # half is erased
+
+
+def test_rois_of_one_name_are_all_read(tmp_path):
+    other = roi([[0, 5], [3, 5], [3, 8]])
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("one/cell.roi", roi().tobytes())
+        archive.writestr("two/cell.roi", other.tobytes())
+        archive.writestr("__MACOSX/one/._cell.roi", b"Mac OS X")
+    drawn_ = read_annotations(tmp_path / "a.zip")
+    assert draw_annotations(drawn_, (8, 9)).max() == 2
+
+
 def overlapping(*boxes):
     return labelme(*(shape("cell", box, "rectangle") for box in boxes))
 
@@ -476,11 +494,12 @@ def test_no_object_vanishes(tmp_path):
         (labelme(shape("c", [[1, 1]], "point")), (8, 9), ["shape 1", "point"]),
         (labelme(shape("c", [[1, 1], [3, 3]], "line")), (8, 9), ["line", "no area"]),
         (labelme(shape("c", [[1, 1], [3, 3]])), (8, 9), ["2 corners"]),
+        (labelme(shape("c", SQUARE, "rectangle")), (8, 9), ["of 4 corners", "2"]),
         (labelme(shape("c", [[1, 1], [3, "x"], [2, 2]])), (8, 9), ["pairs of numbers"]),
         (labelme(shape("c", [[1, 1], [3, None], [2, 2]])), (8, 9), ["pairs"]),
         (labelme(shape("c", [[1, 1], [NAN, 3], [2, 2]])), (8, 9), ["no image"]),
         (labelme(shape(4, SQUARE)), (8, 9), ["label 4"]),
-        (labelme(shape("c", SQUARE, "mask", mask="!")), (8, 9), ["no image"]),
+        (labelme(shape("c", [[2, 1], [5, 3]], "mask", mask="!")), (8, 9), ["no image"]),
         (coco(drawn([])), (8, 9), ["annotation 900100", "no segmentation"]),
         (coco(drawn([[1, 2, 3]])), (8, 9), ["x, y"]),
         (coco(drawn([FLAT], kind=99)), (8, 9), ["category 99"]),
@@ -740,6 +759,14 @@ def test_a_folder_of_annotations_becomes_masks(tmp_path, annotated):
     assert len(source) == 3 and (source.labels(2) == IN_SQUARE).all()
     objects_, _ = write_masks(annotated, tmp_path / "objects", objects=True)
     assert (read_labels(objects_[0]) == IN_SQUARE).all()
+
+
+def test_a_turned_photograph_is_refused_where_nobody_would_notice(tmp_path, annotated):
+    exif = Image.Exif()
+    exif[274] = 3
+    Image.fromarray(np.zeros((8, 9), np.uint8)).save(annotated / "c.png", exif=exif)
+    with pytest.raises(BadFile, match=says("c_RoiSet.zip", "EXIF", "upright")):
+        write_masks(annotated, tmp_path / "masks")
 
 
 def test_one_coco_file_about_all(tmp_path, annotated):

@@ -202,13 +202,14 @@ def _labelme_part(path, place, shape):
         remedy = "draw a polygon around it, or delete it"
         raise _bad(path, place, f"is a {kind!s:.20}, which has no area", remedy)
     points = _points(path, place, shape.get("points"), least=2)
-    (x, y), (x2, y2) = points[:2]
+    if len(points) != 2:
+        raise _bad(path, place, f"is a {kind} of {len(points)} corners, not of 2")
+    (x, y), (x2, y2) = points
     if kind == "circle":  # its centre, and a point on it
         radius = math.hypot(x2 - x, y2 - y) or 1e-9
         return _Oval(x - radius, y - radius, x + radius, y + radius)
     if kind == "rectangle":
-        corners = points if len(points) == 4 else [[x, y], [x2, y], [x2, y2], [x, y2]]
-        return _Polygon([np.array(corners)])
+        return _Polygon([np.array([[x, y], [x2, y], [x2, y2], [x, y2]])])
     try:
         bitmap = base64.b64decode(shape.get("mask"), validate=True)
         with Image.open(io.BytesIO(bitmap)) as image:
@@ -446,23 +447,6 @@ _BY_ITSELF = re.compile(r"[\s._#-]*\d[\d\s._-]*$")  # a number at the end
 _UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-def import_roifile() -> Any:
-    """Import the reader of ImageJ's files, or say how to get it.
-
-    Returns:
-        Any: the module
-
-    Raises:
-        ImportError: "ROI files need roifile: pip install "unet_tutorial[annotations]""
-    """
-    try:
-        import roifile
-    except ImportError as error:
-        text = 'ROI files need roifile: pip install "unet_tutorial[annotations]"'
-        raise ImportError(text) from error
-    return roifile
-
-# %% ../../nbs/workshop/data/annotations.ipynb #roi-part-2
 def _roi_part(path, place, roi):
     "Return the part that an ImageJ ROI is."
     kind, sub = roi.roitype.name, roi.subtype.name
@@ -495,17 +479,16 @@ _ROI_BYTES = 2**26  # of one ROI: eight million corners
 
 
 def _roi_bytes(path):
-    "Return the name and the bytes of each ROI of a file."
+    "Yield the name and the bytes of each ROI of a file."
     if not zipfile.is_zipfile(path):
         with open(path, "rb") as file:
-            return {path.stem: file.read(_ROI_BYTES)}
+            yield path.stem, file.read(_ROI_BYTES)
+        return
     with zipfile.ZipFile(path) as archive:
-        found = {}
         for entry in archive.infolist():
             if not entry.is_dir() and not entry.filename.startswith("__MACOSX/"):
                 with archive.open(entry) as file:
-                    found[Path(entry.filename).stem] = file.read(_ROI_BYTES)
-    return found
+                    yield Path(entry.filename).stem, file.read(_ROI_BYTES)
 
 
 def _properties(content):
@@ -516,12 +499,29 @@ def _properties(content):
     place, length = np.frombuffer(content[header + 40 : header + 48], ">u4").tolist()
     return content[place : place + 2 * length].decode("utf-16-be", "replace")
 
+
+def import_roifile() -> Any:
+    """Import the reader of ImageJ's files, or say how to get it.
+
+    Returns:
+        Any: the module
+
+    Raises:
+        ImportError: "ROI files need roifile: pip install "unet_tutorial[annotations]""
+    """
+    try:
+        import roifile
+    except ImportError as error:
+        text = 'ROI files need roifile: pip install "unet_tutorial[annotations]"'
+        raise ImportError(text) from error
+    return roifile
+
 # %% ../../nbs/workshop/data/annotations.ipynb #roi-file-2
 def _rois(path):
     "Return the name and the ROI of each entry of a file."
     read, place = import_roifile().ImagejRoi.frombytes, ""
     try:
-        for name, content in _roi_bytes(path).items():
+        for name, content in _roi_bytes(path):
             place = f" ({name!r:.40})"
             if content[:4] != b"Iout":
                 raise ValueError("an entry that is no ROI")
@@ -649,8 +649,13 @@ def read_annotations(
 # %% ../../nbs/workshop/data/annotations.ipynb #numbers
 def _class_number(drawn, item, classes):
     "Return the label of an annotation's class, or say which names would work."
-    if item.name in classes:
-        return classes.index(item.name)
+    number = classes.index(item.name) if item.name in classes else -1
+    if number == 0 and "background" not in item.name.lower():
+        remedy = f"the first class is what nobody drew: ('background', {item.name!r})"
+        text = f"is of class {item.name!r}, which has the number 0"
+        raise _bad(drawn.path, item.place, text, remedy)
+    if number >= 0:
+        return number
     group = re.fullmatch("group ([0-9]+)", item.name)
     if group and int(group[1]) < len(classes):
         return int(group[1])
@@ -1188,6 +1193,18 @@ def _classes_of(drawn):
         raise ValueError(f"{text}. Say which number each gets: classes=({every})")
     return "background", next(iter(names), "") or "object"
 
+# %% ../../nbs/workshop/data/annotations.ipynb #upright
+def _check_upright(path, drawn):
+    "Refuse an image that some programs turn and others do not."
+    if drawn.size is not None or path.suffix.lower() not in (".jpg", ".jpeg", ".png"):
+        return
+    with Image.open(path) as image:
+        turned = image.getexif().get(274, 1) not in (0, 1)
+    if turned:
+        text = f"is about {path.name}, which is turned by its EXIF orientation"
+        remedy = f"{drawn.kind} does not turn it: save it upright and draw on that"
+        raise BadFile(drawn.path, text, remedy)
+
 # %% ../../nbs/workshop/data/annotations.ipynb #write-masks-2
 def write_masks(
     folder: str | Path,
@@ -1227,16 +1244,16 @@ def write_masks(
         >>> masks, bare = write_masks(place, "runs/annotated masks", objects=True, overwrite=True)
     """
     drawn, bare = _all_drawn(folder, annotations)
-    if len({path.stem for path in drawn}) < len(drawn):
-        twice = [p for p in drawn if sum(p.stem == q.stem for q in drawn) > 1]
+    twice = [p for p in drawn if sum(p.stem == q.stem for q in drawn) > 1]
+    if twice:
         text = f"{name_some(twice)} would get one mask"
         raise ValueError(f"{text}: names that differ before the ending would work")
     known = None if objects else classes or _classes_of(drawn)
-    made = {}
-    for path, one in drawn.items():  # all, before the first is written
+    made, masks = {}, []
+    for path, one in drawn.items():
+        _check_upright(path, one)
         made[path] = draw_annotations(one, upright_size(path), known, overlap)
     Path(to).mkdir(parents=True, exist_ok=True)
-    masks = []
     for path, labels in made.items():
         if objects:
             file = Path(to, f"{path.stem}_labels.png")
