@@ -1,6 +1,7 @@
 """From a folder of images to a folder of answers, nothing replaced unasked."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from PIL import Image
 from samples import noise, save, save_stack, says, thin_net
 
+from unet_tutorial.data.annotations import draw_annotations, read_annotations
 from unet_tutorial.data.images import read_mask
 from unet_tutorial.deploy.folder import predict_files
 from unet_tutorial.predict import Predictor
@@ -53,6 +55,40 @@ def test_all_kinds_of_answers_agree(run, predictor):
     features = json.loads(polygons.read_text())["features"]
     assert sum(one["properties"]["area"] for one in features) == due.sum()
     assert {one["properties"]["class"] for one in features} == {"b"}
+
+
+def test_what_other_programs_open_comes_back(run, predictor):
+    pytest.importorskip("roifile")
+    image, write = run / "images" / "one.png", ["polygons", "coco", "rois", "table"]
+    done = predict_files(predictor, image, run / "images", write=write)
+    ends = ["one.geojson", "one.coco.json", "one.rois.zip", "one.table.csv"]
+    assert [path.name for path in done] == ends
+    due = predictor(image)
+    for path in done[:3]:
+        drawn = read_annotations(path, "one.png")
+        assert np.array_equal(draw_annotations(drawn, due.shape, ["a", "b"]), due)
+    head, *rows = done[3].read_text().splitlines()
+    assert sum(int(row.split(",")[3]) for row in rows) == due.sum()
+    assert head.split(",")[3] == "area_px" and "one.png,1,b," in rows[0]
+    again = predict_files(predictor, image, run / "images", True, write)
+    assert again == done  # ours, beside its image: replaced
+    done[3].write_text("mine")
+    with pytest.raises(FileExistsError, match=says("one.table.csv", "the truth?")):
+        predict_files(predictor, image, run / "images", True, write)
+
+
+def test_a_net_without_names_writes_plain_ones(run):
+    net = Predictor(thin_net(num_classes=3), torch.device("cpu"))
+    image = run / "images" / "one.png"
+    (path,) = predict_files(net, image, run / "to", write=["coco"])
+    kinds = json.loads(path.read_text())["categories"]
+    assert [one["name"] for one in kinds] == ["class 1", "class 2"]
+
+
+def test_rois_are_refused_before_any_work(run, predictor, monkeypatch, no_work):
+    monkeypatch.setitem(sys.modules, "roifile", None)
+    with pytest.raises(ImportError, match="annotations"):
+        predict_files(predictor, run / "images", run / "to", write=["mask", "rois"])
 
 
 def test_probabilities_are_asked_for_once(run, predictor, monkeypatch):

@@ -265,7 +265,8 @@ def test_polygons_are_geojson(tmp_path):
     assert found["type"] == "FeatureCollection"
     first, second = found["features"]
     assert first["type"] == "Feature" and first["geometry"]["type"] == "Polygon"
-    assert first["properties"] == {"label": 1, "class": "b", "area": 18}
+    known = {"label": 1, "class": "b", "area": 18}
+    assert first["properties"] == {**known, "classification": {"name": "b"}}  # QuPath
     assert second["properties"]["class"] == "c"
     for ring in first["geometry"]["coordinates"]:
         assert ring[0] == ring[-1] and len(ring) >= 5

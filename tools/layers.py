@@ -17,6 +17,7 @@ LAYERS = {
     "data": "data.images data.pairs data.check data.source data.datasets "
     "data.pipelines data.transforms data.tissue data.photo_changes data.photos "
     "data.loader data.crops data.adapter data.slides data.inputs data.outputs "
+    "data.annotations "
     "data.download",
     "learning": "metrics train gpu predict",
     "runs": "runs.distributed runs.engine runs.checkpoint runs.owner runs.recipes "

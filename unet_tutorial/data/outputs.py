@@ -7,8 +7,10 @@ __all__ = ['write_mask', 'write_labels', 'write_probabilities', 'painted', 'writ
            'write_polygons', 'source_of']
 
 # %% ../../nbs/workshop/data/outputs.ipynb #f2376ce3
+import csv
 import json
 import re
+import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -385,12 +387,13 @@ def write_polygons(
     features = []
     for label, area, rings in outlines(labels, smallest):
         name = {"class": classes[label]} if classes else {}
+        kind = {"classification": {"name": classes[label]}} if classes else {}
         closed = [[*ring.tolist(), ring[0].tolist()] for ring in rings]
         features.append(
             {
                 "type": "Feature",
                 "geometry": {"type": "Polygon", "coordinates": closed},
-                "properties": {"label": label, **name, "area": area},
+                "properties": {"label": label, **name, "area": area, **kind},
             }
         )
     with new_file(path, overwrite) as part:
@@ -400,6 +403,7 @@ def write_polygons(
     return Path(path)
 
 # %% ../../nbs/workshop/data/outputs.ipynb #source-of
+_TABLE = "image,object,class,area_px,"  # how a table of annotations.write_table begins
 _HEAD = re.compile(rf'.{{,99}}"generator": "{_NAME}", "source": ("(?:[^"\\]|\\.)*")')
 
 
@@ -409,7 +413,7 @@ def source_of(
     """Return the name of the image that a file is about, if this module wrote it.
 
     Args:
-        path: a .png or .geojson file
+        path: a .png, .geojson, .json, .zip or .csv file
 
     Returns:
         str | None: "": without a name; None: somebody else wrote it, or changed it
@@ -424,8 +428,16 @@ def source_of(
             with Image.open(path) as image:
                 notes = image.info
             return notes.get("Source", "") if notes.get("Software") == _NAME else None
-        with open(path, encoding="utf-8") as file:
-            found = _HEAD.match(file.read(4096))
+        if Path(path).suffix.lower() == ".zip":
+            with zipfile.ZipFile(path) as archive:
+                text = archive.comment.decode()
+        else:
+            with open(path, encoding="utf-8") as file:
+                text = file.read(4096)
+        if text.startswith(_TABLE):
+            row = next(csv.reader(text.splitlines()[1:]), [""])
+            return row[0]
+        found = _HEAD.match(text)
         return json.loads(found[1]) if found else None
-    except (OSError, ValueError, SyntaxError):  # no such file, after all
+    except (OSError, ValueError, SyntaxError, zipfile.BadZipFile):  # no such file
         return None

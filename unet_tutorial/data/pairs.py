@@ -18,6 +18,7 @@ from .images import list_files, name_some
 
 # %% ../../nbs/workshop/data/pairs.ipynb #d5a4c3d4
 _FORMATS = r"\.(png|jpe?g|jfif|tiff?|gif|bmp|webp|pgm|ppm|jp2|npy)$"
+_DRAWN = (".json", ".geojson", ".roi", ".zip")  # see annotations
 _MASKS = "masks?|labels?|segs?|segmentations?|segmentationclass|annotations?|gts?|truth"
 _IS_MASK, _WORD = (
     re.compile(rf"^({w})([ _.-]+|(?=\d)|$)|([ _.-]+|(?<=\d))({w})$", re.IGNORECASE)
@@ -57,12 +58,14 @@ def _sort(folders, suffix):
                 kind = 2
             found[kind][folder / file] = _key(file, end)
     if not found[0] or not found[1]:
+        drawn = [p for p in found[2] if p.suffix.lower() in _DRAWN]
+        hint = "; unet-tutorial masks makes masks of annotations" if drawn else ""
         below = " and ".join(sorted({str(folder) for folder in folders}))
         raise FileNotFoundError(
             f"{len(found[0])} images and {len(found[1])} masks below {below}, which "
             f"holds {name_some(p.name for part in found for p in part)}. Name the "
             "folder of the images and that of the masks, or say how masks end: "
-            "suffix='_mask'"
+            f"suffix='_mask'{hint}"
         )
     return found
 
@@ -151,7 +154,7 @@ def match_names(
     Raises:
         FileNotFoundError: "... images and ... masks below ..., which holds .... Name
             the folder of the images and that of the masks, or say how masks end:
-            suffix='_mask'"
+            suffix='_mask'..."
     """
     folders = [Path(images), Path(masks or images)]
     *keys, others = _sort(folders, suffix)
