@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['SUFFIXES', 'ENDINGS', 'BadFile', 'name_some', 'open_image', 'channels_last', 'is_array', 'upright_size', 'is_grey',
            'has_channels', 'check_channels', 'common_channels', 'load_upright', 'to_bytes', 'eight_bits', 'read_image',
-           'stack_shape', 'read_page', 'read_stack', 'why_not_two', 'to_mask', 'one_channel', 'read_mask',
-           'read_labels', 'read_pixels', 'as_images', 'composite', 'list_files', 'find_files', 'find_images']
+           'stack_shape', 'read_page', 'read_stack', 'why_not_two', 'to_mask', 'at_threshold', 'one_channel',
+           'read_mask', 'read_labels', 'read_pixels', 'as_images', 'composite', 'list_files', 'find_files',
+           'find_images']
 
 # %% ../../nbs/workshop/data/images.ipynb #imports
 import os
@@ -23,7 +24,7 @@ from pathlib import Path
 from shutil import disk_usage
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 from tifffile import TiffFile, TiffFileError
 
 # %% ../../nbs/workshop/data/images.ipynb #9aac1d56
@@ -72,6 +73,43 @@ def name_some(
     more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
     return (", ".join(names[:3]) or "nothing") + more
 
+# %% ../../nbs/workshop/data/images.ipynb #kinds-of-file
+_FIJI = "open it in Fiji (Bio-Formats) and save it as TIFF"
+_PROGRAM = "save it as PNG or TIFF with a program that opens it"
+_FIRST = {  # how files begin that are no images for us: pattern, name, remedy
+    r"version https://git-lfs": ("a Git LFS pointer, not the file", "git lfs pull"),
+    r"(?i)\s*<(!doctype html|html)": ("a web page", "download the file itself again"),
+    r"(?i)\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?<svg": ("an SVG drawing", _PROGRAM),
+    r"PK\3\4.{26}[^/]{1,80}\.npy": ("an .npz of several arrays", "np.save one"),
+    r"PK\3\4": ("a zip archive", "unpack it"),
+    r"\x1f\x8b": ("a gzip archive", "unpack it"),
+    r"Rar!|7z\xbc\xaf|.{257}ustar": ("an archive", "unpack it"),
+    r"%PDF": ("a PDF", "export its pages as PNG"),
+    r".{128}DICM": ("DICOM", "np.save(path, pydicom.dcmread(path).pixel_array)"),
+    r".{344}n[i+]1\0": ("NIfTI", "np.save a slice of nibabel.load(path).get_fdata()"),
+    r".{4}ftyp(hei|hev|mif|msf)": ("HEIC, of a telephone", "export it as JPEG or PNG"),
+    r".{4}ftyp|\x1aE\xdf\xa3|RIFF.{4}AVI": ("AVIF or a film", "export it as PNG"),
+    r"MATLAB": ("a MATLAB .mat file", "np.save an array of scipy.io.loadmat(path)"),
+    r"\x89HDF": ("HDF5", "np.save(path, h5py.File(path)[name][:])"),
+    r"\xda\xce\xbe\x0a": ("a Nikon .nd2", _FIJI),
+    r"ZISRAWFILE": ("a Zeiss .czi", _FIJI),
+    r"\x70\0\0\0.{4}\x2a": ("a Leica .lif", _FIJI),
+    r"\xd0\xcf\x11\xe0": ("an OLE file, such as .oib or .zvi", _FIJI),
+    r"\x93NUMPY": ("an array of numpy", "let its name end in .npy"),
+    r"[\t\n\r -~]+\Z": ("text", "save the image as PNG, JPEG or TIFF"),
+}
+
+# %% ../../nbs/workshop/data/images.ipynb #what-it-is
+def _what_it_is(path):
+    """Return cause and remedy for a file that no reader knows, by its first bytes."""
+    with open(path, "rb") as file:
+        start = file.read(512)
+    for pattern, (name, remedy) in _FIRST.items():
+        if re.match(pattern.encode("latin1"), start, re.DOTALL):
+            return f"is {name}", remedy
+    cause = "is not an image, or its beginning is damaged"
+    return cause, "save it as PNG, JPEG or TIFF, or download it again"
+
 # %% ../../nbs/workshop/data/images.ipynb #pixel-limit
 if os.environ.get("UNET_TUTORIAL_PIXELS", "").isdecimal():
     Image.MAX_IMAGE_PIXELS = -(-2 * int(os.environ["UNET_TUTORIAL_PIXELS"]) // 3)
@@ -100,9 +138,7 @@ def _named_errors(path):
     try:
         yield
     except (UnidentifiedImageError, TiffFileError):
-        cause = "is not an image, or its beginning is damaged"
-        remedy = "save it as PNG, JPEG or TIFF, or download it again"
-        raise BadFile(path, cause, remedy) from None
+        raise BadFile(path, *_what_it_is(path)) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         found = re.search("[0-9]+ pixels", str(error))
         _check_pixels(path, int(found[0][:-7]) if found else sys.maxsize)
@@ -215,6 +251,31 @@ def _room(path, shape, kind):
             raise BadFile(path, "is too large for the disk", remedy, found) from None
         return np.memmap(file, kind, "r+", shape=shape)
 
+# %% ../../nbs/workshop/data/images.ipynb #pages-listed
+def _full_pages(tiff, count):
+    """Return the numbers of the pages that are no thumbnail of another, and no mask."""
+    if not any(tiff.pages[n].subfiletype & 5 for n in {0, min(1, count - 1), count - 1}):
+        return range(count)  # so that of a long stack not every head is read
+    full = [n for n in range(count) if not tiff.pages[n].subfiletype & 5]
+    return full or range(count)
+
+
+def _unlisted(path, tiff):
+    """Return how many images follow the only page that a file lists."""
+    if tiff.is_imagej:  # more than 4 GB
+        return tiff.imagej_metadata.get("images", 1)
+    page = tiff.pages[0]
+    shape = tiff.shaped_metadata[0] if tiff.is_shaped else {}
+    if shape.get("truncate"):  # of tifffile
+        return prod(shape["shape"]) // max(page.size, 1)
+    found = re.search(r"^images=([0-9]+)", page.description, re.MULTILINE)
+    stated = int(found[1]) if found else 1
+    if stated > 1 or tiff.is_stk:
+        text = f"images={stated}" if stated > 1 else "a MetaMorph stack"
+        remedy = "open it in Fiji, and save it as a TIFF of several pages"
+        raise BadFile(path, "has images that it does not list as pages", remedy, text)
+    return 1
+
 # %% ../../nbs/workshop/data/images.ipynb #pages-tifffile
 def _with_tifffile(pages, page, kept):
     """Return a page as tifffile decodes it, (H, W) or (H, W, C), upright."""
@@ -249,9 +310,10 @@ class _Pages:
         if any(following) or len(following) < tiff.tiff.offsetsize:
             text = f"{self.count} are whole"
             raise BadFile(path, "is cut off between pages", _AGAIN, text)
-        listed, self.head = self.count, tiff.pages[0]
-        images = (tiff.imagej_metadata or {}).get("images", 1)
-        self.follow = listed == 1 and images > 1  # pages that are not listed
+        self.listed = _full_pages(tiff, self.count)
+        self.count, self.head = len(self.listed), tiff.pages[self.listed[0]]
+        images = _unlisted(path, tiff) if self.count == 1 else 1
+        self.follow = images > 1  # pages that are not listed
         if self.follow:
             self.count = images
 
@@ -260,7 +322,9 @@ class _Pages:
         if not 0 <= number < self.count:
             text = f"pages 0 to {self.count - 1}"
             raise BadFile(self.path, f"has no page {number}", "give one of them", text)
-        return self.head if self.follow or number == 0 else self.tiff.pages[number]
+        if self.follow or number == 0:
+            return self.head
+        return self.tiff.pages[self.listed[number]]
 
     def size(self, number):
         """Return the (H, W) of a page with its orientation applied."""
@@ -328,9 +392,30 @@ def _check_kind(pages, page):
         "several slices in one page": page.imagedepth > 1,
         "white as 0 in more than 8 bits": page.photometric == 0 and deep,
     }
+    if page.photometric == 32803:
+        remedy = "develop it, and save it as TIFF or PNG"
+        raise BadFile(pages.path, "is the mosaic of a raw camera file", remedy)
     for found in [name for name, wrong in faults.items() if wrong]:
         remedy = "save it without compression, black as 0, one slice per page"
         raise BadFile(pages.path, "is a TIFF of a kind we cannot read", remedy, found)
+
+# %% ../../nbs/workshop/data/images.ipynb #pages-unpacked
+_USUAL = 1, 2, 3, 4, 5, 7, 8, 32773, 32946  # compressions that every Pillow knows
+
+
+def _unpacked(pages, page, number):
+    """Return a page as Pillow decodes it, or say that its compression is unusual."""
+    try:
+        return _decode_with_pillow(pages, number)
+    except (OSError, ValueError, KeyError) as error:
+        if page.compression in _USUAL:
+            raise
+        name = getattr(page.compression, "name", str(page.compression))
+        names = {"JPEG_2000_LOSSY": "JPEG 2000", "APERIO_JP2000_RGB": "JPEG 2000"}
+        name = names.get(name, name.replace("JPEG2000", "JPEG 2000").replace("_", " "))
+        remedy = "save it without compression, or with deflate"
+        cause = f"is a TIFF with {name} inside, which could not be unpacked"
+        raise BadFile(pages.path, cause, remedy) from error
 
 # %% ../../nbs/workshop/data/images.ipynb #pages-pillow
 def _decode(pages, number):
@@ -349,7 +434,7 @@ def _decode(pages, number):
     if plain and page.nbytes == sum(page.databytecounts):  # which old Pillow cannot
         size = page.imagewidth, page.imagelength
         return Image.frombytes("YCbCr", size, page.asarray().tobytes())
-    image = _decode_with_pillow(pages, number)
+    image = _unpacked(pages, page, number)
     if page.dtype in (np.int8, np.uint32):  # Pillow mistakes the sign
         return np.asarray(image).view(page.dtype)
     return image
@@ -359,7 +444,7 @@ def _decode_with_pillow(pages, number):
     """Return a page as an image, turned upright by Pillow when it loads it."""
     if pages.pillow is None:
         pages.pillow = pages.opened.enter_context(open_image(pages.path))
-    pages.pillow.seek(number)
+    pages.pillow.seek(pages.listed[number])
     _check_colours(pages.pillow, pages.path)
     pages.pillow.load()
     return pages.pillow.copy()
@@ -764,6 +849,9 @@ def _as_image(pixels, path):
     if pixels.dtype.kind not in "buif" or pixels.size == 0:
         remedy = "integers or floats would work"
         raise BadFile(path, "holds no image", remedy, f"{pixels.dtype} {pixels.shape}")
+    if pixels.dtype == np.float64 and not (np.float32(pixels) == pixels).all():
+        if (pixels == pixels.round()).all() and abs(pixels).max() < 2**31:
+            return Image.fromarray(pixels.astype(np.int32))  # labels above 2^24
     if pixels.dtype.kind == "f":
         return Image.fromarray(pixels.astype(np.float32))
     if pixels.dtype in (np.uint8, np.uint16):
@@ -820,13 +908,19 @@ def load_upright(
             _check_single(pages.count, path, pages.head.photometric in _GREY)
             page = _decode(pages, 0)
             image = _as_image(page, path) if isinstance(page, np.ndarray) else page
+            if image is page:
+                _note_numbers(image, pages.head)
             return image, pages.size(0)
     with open_image(path) as image:
         _check_no_film(image, path)
         full = _size_of(image, path)
+        found = re.search("'L;([24])'|raw', 'L;([24])", str(image.tile))
+        step = found and {"2": 85, "4": 17}[found[1] or found[2]]
         if size:
             _draft(image, size if full == image.size[::-1] else size[::-1])
-        return ImageOps.exif_transpose(image), full
+        turned = ImageOps.exif_transpose(image)
+        turned.info["unet step"] = step or 1
+        return turned, full
 
 # %% ../../nbs/workshop/data/images.ipynb #check-range
 def _check_range(pixels, fractions, value_range, path):
@@ -1089,7 +1183,8 @@ def why_not_two(
     found = f"values {found}"
     if len(values) > 4 and counts.sum() - low - high < min(low, high):
         remedy = "saved as JPEG, or resized with interpolation? Save masks as PNG, "
-        return "is blurred", remedy + "resize with NEAREST; mask > 127 mends it", found
+        cut = f"{values[0] / 2 + values[-1] / 2:.3g}"
+        return "is blurred", f"{remedy}resize with NEAREST; threshold={cut} mends it", found
     if len(values) > 64:
         return "does not look like a mask", _UNLIKE, found
     remedy = "a mask holds 0 and one other. Several classes? Set num_classes and use "
@@ -1120,6 +1215,59 @@ def to_mask(
         raise BadFile(path, *why_not_two(*np.unique(pixels, return_counts=True)))
     return (pixels != 0).astype(np.uint8)
 
+# %% ../../nbs/workshop/data/images.ipynb #as-marked
+def _note_numbers(image, page):
+    """Note in an image of Pillow's how a TIFF page's own numbers differ from it."""
+    fax = page.compression in (2, 3, 4)  # there, white is 0 by custom
+    image.info["unet inverted"] = page.photometric == 0 and not fax
+    image.info["unet step"] = {2: 85, 4: 17}.get(page.bitspersample, 1)
+
+
+def _as_marked(image):
+    """Return the numbers that were drawn, however a file says to show them."""
+    if image.mode == "P":
+        colours = np.reshape(image.getpalette("RGB"), (-1, 3))
+        white, black = colours.min(axis=1) > 191, colours.max(axis=1) < 64
+        if (white | black).all() and white[0] and not white.all():
+            return image.convert("L").point(lambda value: value > 127)  # white is 1
+        return image  # by index
+    inverted, step = (image.info.get(f"unet {key}") for key in ("inverted", "step"))
+    if image.mode == "1":
+        return ImageChops.invert(image) if inverted else image
+    if image.mode == "L" and (inverted or (step or 1) > 1):
+        return image.point(lambda value: (255 - value if inverted else value) // (step or 1))
+    return image
+
+
+def _are_whole(labels):
+    """Tell whether numbers are whole, finite, and not beyond 32 bits."""
+    return bool((labels == labels.round()).all() and abs(labels).max() < 2**31)
+
+# %% ../../nbs/workshop/data/images.ipynb #at-threshold
+def at_threshold(
+    image: Image.Image,
+    threshold: float,
+    path: str | Path,
+) -> np.ndarray:
+    """Cut a mask of grey values, such as one saved as JPEG, into 0 and 1.
+
+    Args:
+        image: a mask of grey values, of any mode
+        threshold: object is what is above it
+        path: its file, for the error
+
+    Returns:
+        np.ndarray: (H, W) uint8, 0 = background, 1 = object
+    """
+    grey = image.convert("L") if len(image.getbands()) > 1 else _as_marked(image)
+    pixels = np.asarray(grey)
+    mask = (pixels > threshold).astype(np.uint8)
+    if pixels.max() != pixels.min() and mask.max() == mask.min():
+        remedy = f"threshold={(float(pixels.min()) + float(pixels.max())) / 2:.3g} would"
+        found = f"{pixels.min():g} to {pixels.max():g}"
+        raise BadFile(path, "has all values on one side of the threshold", remedy, found)
+    return mask
+
 # %% ../../nbs/workshop/data/images.ipynb #efd39ec5
 def one_channel(
     image: Image.Image,
@@ -1139,7 +1287,7 @@ def one_channel(
         remedy = "is that the mask? Image.open(path).getchannel('A').save('mask.png')"
         raise BadFile(path, "is transparent in places", remedy)
     if len(bands) == 1:
-        return image
+        return _as_marked(image)
     image = image.convert("RGB")
     red, green, blue = (channel.tobytes() for channel in image.split())
     if red == green == blue:
@@ -1156,12 +1304,16 @@ def one_channel(
 def read_mask(
     path: str | Path,
     size: tuple[int, int] | None = None,
+    threshold: float | None = None,
+    invert: bool = False,
 ) -> np.ndarray:
     """Read a mask as 0 and 1, whatever two values the file holds.
 
     Args:
         path: a mask file: palette, grey or 1-bit
         size: (H, W) to resize to; None: as it is
+        threshold: object is what is above; None: two values
+        invert: exchange object and background
 
     Returns:
         np.ndarray: (H, W) uint8, 0 = background, 1 = object
@@ -1170,8 +1322,12 @@ def read_mask(
         >>> from unet_tutorial.data.images import read_mask
         >>> mask = read_mask(mask_file, size=(160, 240))
     """
-    pixels = np.asarray(one_channel(load_upright(path)[0], path))
-    mask = Image.fromarray(to_mask(pixels, path))
+    image = load_upright(path)[0]
+    if threshold is None:
+        pixels = to_mask(np.asarray(one_channel(image, path)), path)
+    else:
+        pixels = at_threshold(image, threshold, path)
+    mask = Image.fromarray(1 - pixels if invert else pixels)
     return np.array(mask.resize(size[::-1], Image.Resampling.NEAREST) if size else mask)
 
 # %% ../../nbs/workshop/data/images.ipynb #67153ad5
@@ -1213,7 +1369,7 @@ def read_labels(
         labels = np.asarray(one_channel(image, path))
     else:
         labels = _labels_of(image, colours, path)
-    if labels.dtype.kind == "f" and (labels != labels.round()).any():
+    if labels.dtype.kind == "f" and not _are_whole(labels):
         raise BadFile(path, "holds fractions, no labels", "save whole numbers")
     deep = labels.dtype not in (bool, np.uint8)
     image = Image.fromarray(labels.astype(np.int32 if deep else np.uint8))
@@ -1554,7 +1710,10 @@ def find_files(
     return {name: folder / file for name, file in found.items()}
 
 # %% ../../nbs/workshop/data/images.ipynb #1c3877ba
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".npy")
+SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".gif"),
+    *(".webp", ".pgm", ".ppm", ".pbm", ".pnm", ".jp2", ".j2k", ".npy"),
+)  # the one list of endings, for training and for prediction
 
 
 ENDINGS = {
