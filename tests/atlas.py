@@ -6,7 +6,9 @@ that the sentence holds). `test_atlas.py` reads every one of them, and
 """
 
 import io
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -131,6 +133,12 @@ def unlisted_bare(stack):
     return write
 
 
+def stk(path):
+    "As MetaMorph saves a stack: one page, and a tag that only MetaMorph has."
+    tag = (33629, 4, 3, (0, 0, 0), True)
+    tifffile.imwrite(path, STACK[0], extratags=[tag], metadata=None)
+
+
 def outlines(path):
     "A TIFF in which ImageJ keeps the outlines that were drawn."
     tag = (50839, 1, 8, b"IJIJroi ", True)
@@ -142,6 +150,33 @@ def jpeg_of(pixels, **options):
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "JPEG", **options)
     return file.getvalue()
+
+
+def nibbles(pixels):
+    "Two numbers of 4 bits in each byte."
+    return pixels[:, ::2] << 4 | pixels[:, 1::2]
+
+
+def png_of_4_bits(pixels):
+    "A grey PNG of 4 bits, which Pillow reads and does not write."
+
+    def chunk(kind, data):
+        check = zlib.crc32(kind + data).to_bytes(4, "big")
+        return len(data).to_bytes(4, "big") + kind + data + check
+
+    height, width = pixels.shape
+    head = struct.pack(">IIBBBBB", width, height, 4, 0, 0, 0, 0)
+    rows = np.pad(nibbles(pixels), ((0, 0), (1, 0))).tobytes()
+    parts = [(b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+
+
+def four_bits(path):
+    "A grey TIFF of 4 bits."
+    tifffile.imwrite(path, nibbles(LABELS), metadata=None)
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        file.pages[0].tags["BitsPerSample"].overwrite(4)
+        file.pages[0].tags["ImageWidth"].overwrite(SIZE[1])
 
 
 def zipped():
@@ -247,6 +282,8 @@ STACKS = [
     Kind("ImageJ stack, TYX", "a.tif", tiff(STACK, metadata={"axes": "TYX"}, **IMAGEJ), "stack", list(STACK)),
     Kind("ImageJ stack of more than 4 GB (one page is listed)", "a.tif", unlisted(STACK), "stack", list(STACK)),
     Kind("The same, by another writer", "a.tif", unlisted_bare(STACK), "stack", ("images=7",)),
+    Kind("tifffile's stack of one listed page", "a.tif", tiff(STACK, truncate=True, photometric="minisblack"), "stack", list(STACK)),
+    Kind("MetaMorph .stk", "a.stk", stk, "stack", ("MetaMorph", "Fiji")),
     Kind("ImageJ file, CYX", "a.tif", tiff(STACK[:2], metadata={"axes": "CYX"}, **IMAGEJ), "image", np.moveaxis(STACK[:2], 0, 2)),
     Kind("ImageJ file, CYX, one channel of it", "a.tif", tiff(STACK[:2], metadata={"axes": "CYX"}, **IMAGEJ), "image", STACK[1], {"channel": 1}, "with `channel=1`"),
     Kind("ImageJ hyperstack, ZCYX", "a.tif", tiff(STACK[:6].reshape(3, 2, *SIZE), metadata={"axes": "ZCYX"}, **IMAGEJ), "stack", list(np.moveaxis(STACK[:6].reshape(3, 2, *SIZE), 1, 3))),
@@ -296,14 +333,14 @@ MASKS = [
     Kind("Mask of ImageJ's Make Binary: inverting LUT, TIFF", "a.tif", tiff(255 * MASK, photometric="miniswhite"), "mask", MASK, remark="255 is object, however it is shown"),
     Kind("The same, with LZW", "a.tif", patched(pil(255 * MASK, compression="tiff_lzw"), PhotometricInterpretation=0), "mask", MASK),
     Kind("Mask of Make Binary, PNG", "a.png", pil(255 * MASK, palette=ramp(-1)), "mask", MASK, remark="255 is object, however it is shown"),
-    Kind("Mask of Make Binary, 16 bits", "a.tif", tiff(np.uint16(255 * MASK), photometric="miniswhite"), "mask", MASK),
+    Kind("Mask of Make Binary, 16 bits", "a.tif", tiff(np.uint16(255 * MASK), photometric="miniswhite"), "mask", ("white as 0", "black as 0")),
     Kind("Mask of 1 bit, white is 0, TIFF", "a.tif", tiff(MASK == 1, photometric="miniswhite"), "mask", MASK),
     Kind("Mask as a fax (group 4)", "a.tif", pil(MASK == 1, compression="group4"), "mask", MASK),
     Kind("Mask of float64", "a.tif", tiff(np.float64(MASK)), "mask", MASK),
     Kind("Mask of int64", "a.tif", tiff(np.int64(MASK)), "mask", MASK),
     Kind("Mask, `.npy` of bool", "a.npy", numpy(MASK == 1), "mask", MASK),
     Kind("Mask saved in RGB", "a.png", pil(np.stack([255 * MASK] * 3, -1)), "mask", MASK),
-    Kind("Mask saved as JPEG", "a.jpg", raw(jpeg_of(255 * MASK, quality=60)), "mask", ("blurred", "threshold=127", "--threshold 127")),
+    Kind("Mask saved as JPEG", "a.jpg", raw(jpeg_of(255 * MASK, quality=60)), "mask", ("blurred", "threshold=127")),
     Kind("Mask saved as JPEG, cut at 127", "a.jpg", raw(jpeg_of(255 * MASK, quality=60)), "mask", MASK, {"threshold": 127}, "with `threshold=127`"),
     Kind("Black objects on white, chosen", "a.png", pil(255 - 255 * MASK), "mask", MASK, {"invert": True}, "with `invert=True`"),
     Kind("Mask in the transparency", "a.png", pil(np.dstack([COLOUR, 255 * MASK])), "mask", ("transparent", "getchannel")),
@@ -321,10 +358,13 @@ LABEL_MAPS = [
     Kind("Labels, float64 above 2^24", "a.tif", tiff(np.float64(LABELS) * 20_000_001), "labels", np.int32(LABELS) * 20_000_001),
     Kind("Labels, float16", "a.npy", numpy(np.float16(LABELS)), "labels", LABELS),
     Kind("Labels, int8 with -1", "a.tif", tiff(np.int8(LABELS) - 1), "labels", np.int32(LABELS) - 1),
-    Kind("Labels, int8 with -1, LZW", "a.tif", patched(pil(np.uint8(np.int8(LABELS) - 1), compression="tiff_lzw"), SampleFormat=2), "labels", np.int32(LABELS) - 1),
+    Kind("Labels, int8 with -1, LZW", "a.tif", pil(np.uint8(np.int8(LABELS) - 1), compression="tiff_lzw", tiffinfo={339: 2}), "labels", np.int32(LABELS) - 1),
     Kind("Labels, `.npy` of int64", "a.npy", numpy(np.int64(LABELS)), "labels", LABELS),
     Kind("A label of 2^31 + 5", "a.tif", tiff(np.uint32(LABELS) + np.uint32(2**31 + 2)), "labels", ("more than 32 bits",)),
     Kind("Labels that are fractions", "a.tif", tiff(np.float32(LABELS) + 0.5), "labels", ("fractions", "whole")),
+    Kind("Labels, 4-bit grey PNG", "a.png", raw(png_of_4_bits(LABELS)), "labels", LABELS),
+    Kind("Labels, 4-bit grey TIFF", "a.tif", four_bits, "labels", LABELS),
+    Kind("Labels that are infinite", "a.tif", tiff(np.where(LABELS > 2, np.inf, np.float32(LABELS))), "labels", ("fractions", "whole")),
     Kind("Labels that are not a number", "a.tif", tiff(np.where(LABELS > 2, np.nan, np.float32(LABELS))), "labels", ("fractions", "whole")),
 ]
 KINDS = ORDINARY + TIFFS + STACKS + STRANGE + MASKS + LABEL_MAPS

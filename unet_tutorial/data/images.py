@@ -80,8 +80,8 @@ _FIRST = {  # how files begin that are no images for us: pattern, name, remedy
     r"version https://git-lfs": ("a Git LFS pointer, not the file", "git lfs pull"),
     r"(?i)\s*<(!doctype html|html)": ("a web page", "download the file itself again"),
     r"(?i)\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?<svg": ("an SVG drawing", _PROGRAM),
-    r"PK\3\4.{26}[^/]{1,80}\.npy": ("an .npz of several arrays", "np.save one"),
-    r"PK\3\4": ("a zip archive", "unpack it"),
+    r"PK\x03\x04.{26}[^/]{1,80}\.npy": ("an .npz of several arrays", "np.save one"),
+    r"PK\x03\x04": ("a zip archive", "unpack it"),
     r"\x1f\x8b": ("a gzip archive", "unpack it"),
     r"Rar!|7z\xbc\xaf|.{257}ustar": ("an archive", "unpack it"),
     r"%PDF": ("a PDF", "export its pages as PNG"),
@@ -146,6 +146,8 @@ def _named_errors(path):
     except Exception as error:  # of many kinds, for damaged files
         if isinstance(error, BadFile | MemoryError) or getattr(error, "filename", None):
             raise  # said already, or not the fault of the file
+        if "loader" in str(error):  # Pillow knows what it is, and cannot read it
+            raise BadFile(path, *_what_it_is(path)) from None
         raise BadFile(path, "is damaged or cut off", _AGAIN, str(error)) from error
 
 # %% ../../nbs/workshop/data/images.ipynb #1da0ee48
@@ -266,11 +268,12 @@ def _unlisted(path, tiff):
         return tiff.imagej_metadata.get("images", 1)
     page = tiff.pages[0]
     shape = tiff.shaped_metadata[0] if tiff.is_shaped else {}
-    if shape.get("truncate"):  # of tifffile
+    if shape.get("truncated"):  # of tifffile
         return prod(shape["shape"]) // max(page.size, 1)
     found = re.search(r"^images=([0-9]+)", page.description, re.MULTILINE)
     stated = int(found[1]) if found else 1
-    if stated > 1 or tiff.is_stk:
+    planes = page.tags.get(33629)  # of MetaMorph
+    if stated > 1 or (planes and planes.count > 1):
         text = f"images={stated}" if stated > 1 else "a MetaMorph stack"
         remedy = "open it in Fiji, and save it as a TIFF of several pages"
         raise BadFile(path, "has images that it does not list as pages", remedy, text)
@@ -537,8 +540,10 @@ class _Unfit(ValueError):
     """An array that has not as many channels as are expected."""
 
     def __init__(self, found, given, channels):
-        names = 'or name the axes: axes="HWC", "CHW", "NHW" (a stack of grey images)'
-        self.found, self.remedy = found, f"channels={given} would read it; {names}"
+        names = 'or name the axes: axes="NHW" (a stack of grey images), "CHW", "HWC"'
+        one = ", channel=0 the first of them" if channels == 1 else ""
+        self.found = found
+        self.remedy = f"channels={given} would read it{one}; {names}"
         super().__init__(f"{found}, not {channels}: {self.remedy}")
 
 # %% ../../nbs/workshop/data/images.ipynb #axes-last-2
@@ -767,6 +772,8 @@ def check_channels(
         raise BadFile(path, "is in colour, not in grey", remedy)
     cause = f"does not have the {_so_many(channels)} expected of it"
     remedy = f"channels={given} would read it; all images of a set have one number"
+    if channels == 1:
+        remedy = f"channels={given} would read it, channel=0 the first of them"
     raise BadFile(path, cause, remedy, _so_many(given))
 
 
@@ -799,6 +806,7 @@ def common_channels(
     paths: Iterable[str | Path],
     channels: int | None = None,
     axes: str | None = None,
+    channel: int | None = None,
 ) -> int:
     """Return how many channels all images have, from their heads.
 
@@ -806,6 +814,7 @@ def common_channels(
         paths: image files of one image each
         channels: that each must have; None: as the files say
         axes: a letter per axis of a .npy or TIFF
+        channel: that is taken alone, from 0; None: all
 
     Returns:
         int: 1: all grey; 3: colours, or grey and colours
@@ -824,9 +833,12 @@ def common_channels(
     """
     found = {}
     for path in paths:
-        shape, count, _ = _head(path, channels, axes)
+        shape, count, _ = _head(path, channels if channel is None else None, axes)
         _check_single(count, path, grey=len(shape) == 2)
         given = shape[2] if len(shape) == 3 else 1
+        if channel is not None:
+            _one_of(np.broadcast_to(np.uint8(0), (1, 1, given)), channel, path)
+            given = 1
         check_channels(path, given, channels)
         found.setdefault(given, path)
     if len(found) > 1 and set(found) != {1, 3}:
@@ -998,6 +1010,7 @@ def read_image(
     value_range: tuple[float, float] | None = None,
     channels: int | None = None,
     axes: str | None = None,
+    channel: int | None = None,
 ) -> np.ndarray:
     """Read an image in 8 bits, upright and without transparency.
 
@@ -1007,6 +1020,7 @@ def read_image(
         value_range: what becomes 0 and 255
         channels: that it must have; None: as many as it has
         axes: a letter per axis of a .npy or TIFF; None: by channels
+        channel: take one alone, from 0; None: all
 
     Returns:
         np.ndarray: (H, W) if grey, (H, W, 3) if coloured, (H, W, C) else; uint8
@@ -1022,8 +1036,8 @@ def read_image(
         >>> ranges = [(0, 65535), (0, 4095), (1200, 2000)]
         >>> views = [read_image("data/deep.png", value_range=r) for r in ranges]
     """
-    if _is_beyond_pillow(path, channels, axes):
-        return _read_channels(path, size, value_range, channels, axes)
+    if channel is not None or _is_beyond_pillow(path, channels, axes):
+        return _read_channels(path, size, value_range, channels, axes, channel)
     image, (height, width) = load_upright(path, size)
     image = eight_bits(image, value_range, path)
     if size:
@@ -1183,7 +1197,8 @@ def why_not_two(
     found = f"values {found}"
     if len(values) > 4 and counts.sum() - low - high < min(low, high):
         remedy = "saved as JPEG, or resized with interpolation? Save masks as PNG, "
-        cut = f"{values[0] / 2 + values[-1] / 2:.3g}"
+        cut = values[0] / 2 + values[-1] / 2
+        cut = f"{cut:.3g}" if values.dtype.kind == "f" else int(cut)
         return "is blurred", f"{remedy}resize with NEAREST; threshold={cut} mends it", found
     if len(values) > 64:
         return "does not look like a mask", _UNLIKE, found
@@ -1544,6 +1559,7 @@ def as_images(
     image: np.ndarray | Image.Image | str | Path,
     channels: int | None = None,
     axes: str | None = None,
+    channel: int | None = None,
 ) -> tuple[list[np.ndarray], bool]:
     """Take an array, a PIL image or a file for a list of images.
 
@@ -1551,6 +1567,7 @@ def as_images(
         image: one image, or a stack of them
         channels: of each image, such as a net's; None: by the shape
         axes: a letter per axis, such as "CHW"; None: by `channels`
+        channel: take one alone, from 0; None: all
 
     Returns:
         tuple[list[np.ndarray], bool]: each (H, W) or (H, W, C); is it a stack?
@@ -1570,6 +1587,9 @@ def as_images(
         ...     images, stack = as_images(what)
         ...     print("a stack of" if stack else "just", len(images), images[0].shape)
     """
+    if channel is not None:
+        images, stack = as_images(image, None, axes)
+        return [_one_of(pixels, channel, image) for pixels in images], stack
     if isinstance(image, str | Path):
         path, (image, letters) = image, _read_file(image, channels, axes)
         if image.dtype.kind in "uif":
@@ -1589,12 +1609,23 @@ def as_images(
     return list(image) if stack else [image], stack
 
 # %% ../../nbs/workshop/data/images.ipynb #read-channels
-def _read_channels(path, size, value_range, channels, axes):
+def _one_of(pixels, channel, path):
+    """Return one channel of (H, W, C) as (H, W), or say which there are."""
+    count = pixels.shape[2] if pixels.ndim == 3 else 1
+    if not 0 <= channel < count:
+        name = path if isinstance(path, str | Path) else "the image"
+        remedy = f"channel=0 to {count - 1} would work" if count > 1 else "leave it away"
+        raise BadFile(name, f"has no channel {channel}", remedy, _so_many(count))
+    return pixels[..., channel] if pixels.ndim == 3 else pixels
+
+
+def _read_channels(path, size, value_range, channels, axes, channel=None):
     """Read an image of any number of channels in 8 bits, each resized by itself."""
+    channels = None if channel is not None else channels
     shape, images, _ = _head(path, channels, axes)
     _check_single(images, path, grey=len(shape) == 2)
     check_channels(path, shape[2] if len(shape) == 3 else 1, channels)
-    pixels = as_images(path, channels, axes)[0][0]
+    pixels = as_images(path, channels, axes, channel)[0][0]
     pixels = pixels[..., 0] if pixels.shape[2:] == (1,) else pixels
     if value_range or pixels.dtype != np.uint8:
         _check_range(pixels, pixels.dtype.kind == "f", value_range, path)
