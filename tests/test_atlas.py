@@ -116,4 +116,4 @@ def test_check_says_the_same_as_the_reader(kind, tmp_path):
     else:
         assert not report.problems, report
         if kind.use == "mask":
-            assert "8.6 %" in str(report)
+            assert "8.6%" in str(report)

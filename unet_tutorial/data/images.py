@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['SUFFIXES', 'ENDINGS', 'BadFile', 'name_some', 'open_image', 'channels_last', 'is_array', 'upright_size', 'is_grey',
            'has_channels', 'check_channels', 'common_channels', 'load_upright', 'to_bytes', 'eight_bits', 'read_image',
-           'stack_shape', 'read_page', 'read_stack', 'why_not_two', 'to_mask', 'at_threshold', 'one_channel',
-           'read_mask', 'read_labels', 'read_pixels', 'as_images', 'composite', 'list_files', 'find_files',
-           'find_images']
+           'stack_shape', 'read_page', 'read_stack', 'why_not_two', 'to_mask', 'at_threshold', 'has_outlines',
+           'one_channel', 'read_mask', 'read_labels', 'read_pixels', 'as_images', 'composite', 'list_files',
+           'find_files', 'find_images']
 
 # %% ../../nbs/workshop/data/images.ipynb #imports
 import os
@@ -78,7 +78,7 @@ _FIJI = "open it in Fiji (Bio-Formats) and save it as TIFF"
 _PROGRAM = "save it as PNG or TIFF with a program that opens it"
 _FIRST = {  # how files begin that are no images for us: pattern, name, remedy
     r"version https://git-lfs": ("a Git LFS pointer, not the file", "git lfs pull"),
-    r"(?i)\s*<(!doctype html|html)": ("a web page", "download the file itself again"),
+    r"(?i)\s*<(!doctype html|html)": ("a web page, not an image", "download the file itself again"),
     r"(?i)\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?<svg": ("an SVG drawing", _PROGRAM),
     r"PK\x03\x04.{26}[^/]{1,80}\.npy": ("an .npz of several arrays", "np.save one"),
     r"PK\x03\x04": ("a zip archive", "unpack it"),
@@ -96,7 +96,7 @@ _FIRST = {  # how files begin that are no images for us: pattern, name, remedy
     r"\x70\0\0\0.{4}\x2a": ("a Leica .lif", _FIJI),
     r"\xd0\xcf\x11\xe0": ("an OLE file, such as .oib or .zvi", _FIJI),
     r"\x93NUMPY": ("an array of numpy", "let its name end in .npy"),
-    r"[\t\n\r -~]+\Z": ("text", "save the image as PNG, JPEG or TIFF"),
+    r"[\t\n\r -~]+\Z": ("text, not an image", "save the image as PNG, JPEG or TIFF"),
 }
 
 # %% ../../nbs/workshop/data/images.ipynb #what-it-is
@@ -1199,6 +1199,7 @@ def why_not_two(
         remedy = "saved as JPEG, or resized with interpolation? Save masks as PNG, "
         cut = values[0] / 2 + values[-1] / 2
         cut = f"{cut:.3g}" if values.dtype.kind == "f" else int(cut)
+        cut = 127 if 191 < values[-1] <= 255 else cut  # the same for all of a set
         return "is blurred", f"{remedy}resize with NEAREST; threshold={cut} mends it", found
     if len(values) > 64:
         return "does not look like a mask", _UNLIKE, found
@@ -1282,6 +1283,32 @@ def at_threshold(
         found = f"{pixels.min():g} to {pixels.max():g}"
         raise BadFile(path, "has all values on one side of the threshold", remedy, found)
     return mask
+
+# %% ../../nbs/workshop/data/images.ipynb #has-outlines
+def has_outlines(
+    path: str | Path,
+) -> bool:
+    """Tell from its head whether a file carries outlines beside its pixels.
+
+    Args:
+        path: an image file
+
+    Returns:
+        bool: True: a TIFF in which ImageJ keeps a selection or an overlay
+    """
+    if not _is_tiff(path):
+        return False
+    try:
+        with _open_pages(path) as pages:
+            kinds = pages.head.tags.get(50839)  # of ImageJ: what it keeps, by four letters
+            data = pages.tiff.filehandle
+            if kinds is None:
+                return False
+            data.seek(kinds.valueoffset)
+            start = data.read(64)
+            return any(name in start for name in (b"roi ", b"over", b" ior", b"revo"))
+    except (OSError, ValueError):
+        return False  # what is wrong is said when it is read
 
 # %% ../../nbs/workshop/data/images.ipynb #efd39ec5
 def one_channel(
