@@ -62,6 +62,13 @@ def slide(image, out=None):
     return predict_slide(thin_net(), image, out, 20)
 
 
+def one_class():
+    "A net that says of itself that it has one class."
+    net = thin_net()
+    net.num_classes = 1
+    return net
+
+
 class Breaks(nn.Module):
     "Fails when it is asked, with layers in both modes."
 
@@ -191,7 +198,7 @@ NETS = {
     "the class of a net": (type(thin_net()), "type"),
     "a function for a net": (lambda x: x, "function"),
     "a net of another library": (nn.Conv2d(1, 2, 1), "Adapter"),
-    "a net with one class": (thin_net(num_classes=1), "background|Adapter"),
+    "a net with one class": (one_class(), "background|Adapter"),
     "an average of views": (Averaged(thin_net()), "Averaged|Adapter"),
 }
 TILED = {

@@ -202,9 +202,11 @@ def _plan(files, to, write, overwrite, failed):
 # %% ../../nbs/workshop/deploy/folder.ipynb #1585f3fc
 def _answers(predictor, images, write):
     """Ask once: for each image labels, and probabilities where they will be written."""
+    dims = {image.ndim for image in images}
+    axes = "HWC"[: max(dims)] if len(dims) == 1 else None  # they are in order already
     if "probabilities" not in write:
-        return [(labels, None) for labels in predictor(images)]
-    every = predictor.probabilities(images)  # each (K, H, W)
+        return [(labels, None) for labels in predictor(images, axes)]
+    every = predictor.probabilities(images, axes)  # each (K, H, W)
     return [(_likeliest(p), p) for p in every]
 
 
@@ -239,13 +241,13 @@ def _fault(failed, file, error):
     failed.setdefault(file, said if str(file) in said else f"{file}: {said}")
 
 
-def _pages(files, failed, channels):
+def _pages(files, failed, channels, axes):
     """Yield file, stem and image of each page of each file that can be read."""
     for file in tqdm(files, "images", delay=2, leave=False):
         if file in failed:
             continue
         try:
-            pages, stack = as_images(file, channels)
+            pages, stack = as_images(file, channels, axes)
         except Exception as error:  # of any kind: one file must not cost the others
             _fault(failed, file, error)
             continue
@@ -332,10 +334,10 @@ class SomeFailed(ValueError):
         return type(self), (self.failed, self.written, self.files, self.to)
 
 # %% ../../nbs/workshop/deploy/folder.ipynb #c54be22d
-def _write_all(predictor, files, to, write, failed):
+def _write_all(predictor, files, to, write, failed, axes):
     """Predict image files and write the answers; return what was written."""
     written = []
-    pages = _pages(files, failed, predictor.model.in_channels)
+    pages = _pages(files, failed, predictor.model.in_channels, axes)
     for group in _groups(pages):
         for page, answer in _answered(predictor, group, write, failed):
             if not to.is_dir():
@@ -357,6 +359,7 @@ def predict_files(
     to: str | Path,
     overwrite: bool = False,
     write: Iterable[str] = ("mask",),
+    axes: str | None = None,
     **options: Any,
 ) -> list[Path]:
     """Predict image files, and write the answers under the names of the images.
@@ -367,6 +370,7 @@ def predict_files(
         to: the folder to write into; it is made
         overwrite: remove the old answers about these images first
         write: also labels, probabilities, overlay, polygons
+        axes: a letter per axis of each file; None: by the net
         options: for Predictor.load, such as views and device
 
     Returns:
@@ -396,7 +400,7 @@ def predict_files(
     for path in old:
         path.unlink(missing_ok=True)
     to.mkdir(parents=True, exist_ok=True)
-    written = _write_all(predictor, files, to, write, failed)
+    written = _write_all(predictor, files, to, write, failed, axes)
     if failed:
         raise SomeFailed(failed, written, files, to)
     return written

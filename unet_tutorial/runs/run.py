@@ -62,7 +62,7 @@ def _callback(saver, draw, report, asked, save_every):
 # %% ../../nbs/workshop/runs/run.ipynb #moment
 def _moment_of(training):
     """Note how far a training has come; its weights are still those of this moment."""
-    names = "epoch", "batch", "step", "losses"
+    names = "epoch", "batch", "step", "losses", "known"
     moment = {name: getattr(training, name) for name in names}
     return moment | {"random": torch.get_rng_state()}
 
