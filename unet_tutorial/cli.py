@@ -215,12 +215,12 @@ def _add_range(parser):
 def _add_channels(parser):
     text = "of each image, if not as the files say"
     parser.add_argument("--channels", type=_count, metavar="N", help=text)
-    text = "of all that a file has, the one that is taken, from 0"
-    parser.add_argument("--channel", type=_FROM_0, metavar="N", help=text)
     _add_axes(parser)
 
 
 def _add_axes(parser):
+    text = "of all that a file has, the one that is taken, from 0"
+    parser.add_argument("--channel", type=_FROM_0, metavar="N", help=text)
     text = "a letter per axis of .npy and TIFF, such as CHW"
     parser.add_argument("--axes", metavar="LETTERS", help=text)
 
@@ -508,6 +508,7 @@ def _predict(args):
 
     options = {"views": args.views, "device": pick_device(args.device)}
     options |= {"overwrite": args.overwrite, "write": args.write, "axes": args.axes}
+    options |= {} if args.channel is None else {"channel": args.channel}
     if args.range:
         options["value_range"] = args.range
     try:

@@ -241,13 +241,13 @@ def _fault(failed, file, error):
     failed.setdefault(file, said if str(file) in said else f"{file}: {said}")
 
 
-def _pages(files, failed, channels, axes):
+def _pages(files, failed, channels, axes, channel):
     """Yield file, stem and image of each page of each file that can be read."""
     for file in tqdm(files, "images", delay=2, leave=False):
         if file in failed:
             continue
         try:
-            pages, stack = as_images(file, channels, axes)
+            pages, stack = as_images(file, channels, axes, channel)
         except Exception as error:  # of any kind: one file must not cost the others
             _fault(failed, file, error)
             continue
@@ -334,10 +334,10 @@ class SomeFailed(ValueError):
         return type(self), (self.failed, self.written, self.files, self.to)
 
 # %% ../../nbs/workshop/deploy/folder.ipynb #c54be22d
-def _write_all(predictor, files, to, write, failed, axes):
+def _write_all(predictor, files, to, write, failed, axes, channel):
     """Predict image files and write the answers; return what was written."""
     written = []
-    pages = _pages(files, failed, predictor.model.in_channels, axes)
+    pages = _pages(files, failed, predictor.model.in_channels, axes, channel)
     for group in _groups(pages):
         for page, answer in _answered(predictor, group, write, failed):
             if not to.is_dir():
@@ -360,6 +360,7 @@ def predict_files(
     overwrite: bool = False,
     write: Iterable[str] = ("mask",),
     axes: str | None = None,
+    channel: int | None = None,
     **options: Any,
 ) -> list[Path]:
     """Predict image files, and write the answers under the names of the images.
@@ -371,6 +372,7 @@ def predict_files(
         overwrite: remove the old answers about these images first
         write: also labels, probabilities, overlay, polygons
         axes: a letter per axis of each file; None: by the net
+        channel: of all that a file has, the one that is taken
         options: for Predictor.load, such as views and device
 
     Returns:
@@ -400,7 +402,7 @@ def predict_files(
     for path in old:
         path.unlink(missing_ok=True)
     to.mkdir(parents=True, exist_ok=True)
-    written = _write_all(predictor, files, to, write, failed, axes)
+    written = _write_all(predictor, files, to, write, failed, axes, channel)
     if failed:
         raise SomeFailed(failed, written, files, to)
     return written
