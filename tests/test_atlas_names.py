@@ -12,11 +12,17 @@ def touch(folder, *names):
         (folder / name).write_bytes(b"x")
 
 
-RULES = [  # images, masks, the suffix that is suggested, the same in Python
-    (["road_001_0000.png", "road_002_0000.png"], ["road_001.png", "road_002.png"])
-    + (("_0000", ""),),
-    (["21_training.tif", "22_training.tif"], ["21_manual1.gif", "22_manual1.gif"])
-    + (("_training", "_manual1"),),
+RULES = [  # images, masks, the suffix that is suggested
+    (
+        ["road_001_0000.png", "road_002_0000.png"],
+        ["road_001.png", "road_002.png"],
+        ("_0000", ""),
+    ),
+    (
+        ["21_training.tif", "22_training.tif"],
+        ["21_manual1.gif", "22_manual1.gif"],
+        ("_training", "_manual1"),
+    ),
     (["1.png", "10.png"], ["1_inst.png", "10_inst.png"], "_inst"),
 ]
 

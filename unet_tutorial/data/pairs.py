@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .images import SUFFIXES, list_files, name_some
+from .images import SUFFIXES, list_files, name_some, what_it_is
 
 # %% ../../nbs/workshop/data/pairs.ipynb #d5a4c3d4
 _FORMATS = f"({'|'.join(map(re.escape, SUFFIXES))})$"
@@ -60,11 +60,13 @@ def _sort(folders, suffix):
             found[kind][folder / file] = _key(file, end)
     if not found[0] or not found[1]:
         below = " and ".join(sorted({str(folder) for folder in folders}))
+        other = next((path for path in found[2] if path.is_file()), None)
+        other = f". {other.name} {': '.join(what_it_is(other))}" if other else ""
         raise FileNotFoundError(
             f"{len(found[0])} images and {len(found[1])} masks below {below}, which "
             f"holds {name_some(p.name for part in found for p in part)}. Name the "
             "folder of the images and that of the masks, or say how masks end: "
-            "suffix='_mask'"
+            f"suffix='_mask'{other}"
         )
     return found
 
@@ -188,7 +190,7 @@ def match_names(
     Raises:
         FileNotFoundError: "... images and ... masks below ..., which holds .... Name
             the folder of the images and that of the masks, or say how masks end:
-            suffix='_mask'"
+            suffix='_mask'..."
     """
     folders = [Path(images), Path(masks or images)]
     *keys, others = _sort(folders, suffix)
