@@ -466,7 +466,8 @@ def test_a_mask_of_several_classes(tmp_path):
 def test_an_interpolated_mask_is_told_from_classes(tmp_path, size):
     soft = Image.fromarray(square() * 255).resize(size[::-1], Image.BILINEAR)
     soft.save(tmp_path / "mask.png")
-    with pytest.raises(ValueError, match=says("is blurred", "NEAREST", "threshold=127")):
+    remedy = says("is blurred", "NEAREST", "threshold=127")
+    with pytest.raises(ValueError, match=remedy):
         read_mask(tmp_path / "mask.png")
 
 

@@ -224,7 +224,7 @@ def _add_axes(parser):
     text = "a letter per axis of .npy and TIFF, such as CHW"
     parser.add_argument("--axes", metavar="LETTERS", help=text)
 
-
+# %% ../nbs/workshop/cli.ipynb #args-masks
 def _add_masks(parser):
     text = "of masks of grey values, such as JPEG: object is above, such as 127"
     parser.add_argument("--threshold", type=float, metavar="T", help=text)

@@ -64,7 +64,7 @@ def _look_at_channels(path, value_range, channels, axes, channel):
     except (OSError, ValueError) as error:
         return full, error
 
-
+# %% ../../nbs/workshop/data/check.ipynb #count-values
 def _count(image, threshold, invert, path):
     """Return the values of a mask (K,), and how many pixels have each (K,)."""
     if threshold is not None:
@@ -149,7 +149,7 @@ def _label_problems(masks, num_classes):
         if len(wrong):
             yield cause, remedy, path, name_some(wrong)
 
-
+# %% ../../nbs/workshop/data/check.ipynb #mask-problems
 def _mask_problems(masks, num_classes):
     """Yield what is wrong with the values of masks."""
     for path, (values, _) in masks.items():
@@ -192,6 +192,14 @@ def _shares(masks):
     }
 
 
+def _outline_notes(pairs):
+    """Yield the images in which ImageJ keeps outlines."""
+    for pair in pairs:
+        if has_outlines(pair.image):
+            remedy = "ImageJ's overlay or selection; as a mask, save it as one"
+            yield "carries outlines, which nothing here reads", remedy, pair.image, ""
+
+
 def _share_notes(shares, num_classes):
     """Yield what hints at masks in which object and background are exchanged."""
     if num_classes != 2 or not shares:
@@ -226,9 +234,6 @@ def _notes(looks, masks, num_classes):
         if len(modes) > 1 and image[0] == modes.most_common()[-1][0]:
             remedy = "a net takes one of both: convert these, or the others"
             yield "differs in colour from most", remedy, pair.image, image[0]
-        if has_outlines(pair.image):
-            remedy = "ImageJ's overlay or selection; as a mask, save it as one"
-            yield "carries outlines, which nothing here reads", remedy, pair.image, ""
     missing = set(range(num_classes or 0)).difference(*(v for v, _ in masks.values()))
     for path, (values, _) in masks.items():
         if not values.any():
@@ -240,6 +245,27 @@ def _notes(looks, masks, num_classes):
     if num_classes != 2 and missing:
         for path in masks:
             yield f"no mask holds {sorted(missing)}", "fewer classes?", path, ""
+
+# %% ../../nbs/workshop/data/check.ipynb #b796b46e
+_RULE = (
+    "An image and a mask belong together when their names are equal after the ending "
+    "and {} are taken off; of names that occur more than once, the sub-folders must "
+    "be equal too."
+)
+
+
+def _judge(looks, num_classes):
+    """Return problems, notes and the mean share of object of what was looked into."""
+    counts = {p.mask: got for p, _, (_, got) in looks if not isinstance(got, Exception)}
+    found = [*_file_problems(looks), *_mask_problems(counts, num_classes)]
+    if _swapped(looks):
+        cause = "images look like masks, and masks like images"
+        found = [(cause, "exchange the folders", look[0].image, "") for look in looks]
+    shares = _shares(counts)
+    notes = [*_notes(looks, counts, num_classes), *_share_notes(shares, num_classes)]
+    notes += _outline_notes(look[0] for look in looks)
+    mean = float(np.mean([*shares.values()])) if shares else None
+    return _by_cause(found), _by_cause(notes), mean
 
 # %% ../../nbs/workshop/data/check.ipynb #d2b0006b
 @dataclass
@@ -308,14 +334,7 @@ def _picture(report, pair, height):
     image = read_image(pair.image, size, report.value_range, **known)
     return overlay(composite(image), edge, alpha=1)
 
-# %% ../../nbs/workshop/data/check.ipynb #b796b46e
-_RULE = (
-    "An image and a mask belong together when their names are equal after the ending "
-    "and {} are taken off; of names that occur more than once, the sub-folders must "
-    "be equal too."
-)
-
-
+# %% ../../nbs/workshop/data/check.ipynb #check-pairs
 def check_pairs(
     images: str | Path,
     masks: str | Path | None = None,
@@ -356,20 +375,10 @@ def check_pairs(
         raise ValueError("threshold= and invert= are for num_classes=2")
     pairs, problems, notes = match_names(images, masks, suffix)
     options = value_range, (channels, axes, channel), (threshold, invert)
-    looks = _look_at(pairs, *options)
-    counts = {p.mask: got for p, _, (_, got) in looks if not isinstance(got, Exception)}
-    found = [*_file_problems(looks), *_mask_problems(counts, num_classes)]
-    if _swapped(looks):
-        cause = "images look like masks, and masks like images"
-        found = [(cause, "exchange the folders", pair.image, "") for pair in pairs]
-    problems += _by_cause(found)
-    shares = _shares(counts)
-    found = [*_notes(looks, counts, num_classes), *_share_notes(shares, num_classes)]
-    notes += _by_cause(found)
+    more, further, share = _judge(_look_at(pairs, *options), num_classes)
+    problems, notes = problems + more, notes + further
     bad = {path for problem in problems for path in problem.files}
     pairs = [pair for pair in pairs if bad.isdisjoint(pair[:2])]
     rule = _RULE.format(repr(suffix) if suffix else "words such as _mask, seg_, image_")
-    mean = float(np.mean([*shares.values()])) if shares else None
-    report = Report(pairs, problems, notes, rule, value_range, channels, axes, mean)
-    report.of_masks, report.channel = options[2], channel
-    return report
+    more = {"share": share, "of_masks": options[2], "channel": channel}
+    return Report(pairs, problems, notes, rule, value_range, channels, axes, **more)

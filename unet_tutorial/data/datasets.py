@@ -409,6 +409,17 @@ def _reader(classes, values, instances, threshold, invert):
         return functools.partial(read_mask, threshold=threshold, invert=invert)
     return functools.partial(_read_classes, values=values or range(len(classes)))
 
+
+def _readers(read, value_range, channels, axes, channel):
+    """Return what a Source must know to read images and truths."""
+    known = {"channels": channels, "axes": axes, "channel": channel}
+    size = {"channels": channels if channel is None else None, "axes": axes}
+    return {
+        "read_truth": functools.partial(_truth, read=read, **size),
+        "read_pixels": functools.partial(_pixels, value_range=value_range, **known),
+        **known,
+    }
+
 # %% ../../nbs/workshop/data/datasets.ipynb #f4516b5e
 def open_folder(
     folder: str | Path,
@@ -459,27 +470,14 @@ def open_folder(
     pairs = find_pairs(folder, masks, suffix)
     names = [group(p.image) if group else p.group or p.image.name for p in pairs]
     items = [Item(*pair[:2], name) for pair, name in zip(pairs, names, strict=True)]
-    files = [pair.image for pair in pairs]
-    channels = common_channels(files, channels, axes, channel)
-    known = {"channels": channels, "axes": axes}
-    pixels = functools.partial(
-        _pixels, value_range=value_range, **known, channel=channel
-    )
+    channels = common_channels([p.image for p in pairs], channels, axes, channel)
     return Source(
         name=Path(folder).resolve().name,
         items=items,
         classes=tuple(classes),
-        read_truth=functools.partial(
-            _truth,
-            read=read,
-            axes=axes,
-            channels=channels if channel is None else None,
-        ),
-        read_pixels=pixels,
-        channel=channel,
-        **known,
         instances=instances,
         unit="image" if len(set(names)) == len(names) else "group",
+        **_readers(read, value_range, channels, axes, channel),
     )
 
 # %% ../../nbs/workshop/data/datasets.ipynb #e47ee89a

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['SUFFIXES', 'ENDINGS', 'BadFile', 'name_some', 'what_it_is', 'open_image', 'channels_last', 'is_array', 'upright_size',
            'is_grey', 'has_channels', 'check_channels', 'common_channels', 'load_upright', 'to_bytes', 'eight_bits',
-           'read_image', 'stack_shape', 'read_page', 'read_stack', 'why_not_two', 'to_mask', 'at_threshold',
-           'has_outlines', 'one_channel', 'read_mask', 'read_labels', 'read_pixels', 'as_images', 'composite',
+           'read_image', 'stack_shape', 'read_page', 'read_stack', 'why_not_two', 'to_mask', 'one_channel',
+           'at_threshold', 'read_mask', 'has_outlines', 'read_labels', 'read_pixels', 'as_images', 'composite',
            'list_files', 'find_files', 'find_images']
 
 # %% ../../nbs/workshop/data/images.ipynb #imports
@@ -78,7 +78,7 @@ _FIJI = "open it in Fiji (Bio-Formats) and save it as TIFF"
 _PROGRAM = "save it as PNG or TIFF with a program that opens it"
 _FIRST = {  # how files begin that are no images for us: pattern, name, remedy
     r"version https://git-lfs": ("a Git LFS pointer, not the file", "git lfs pull"),
-    r"(?i)\s*<(!doctype html|html)": ("a web page, not an image", "download the file itself again"),
+    r"(?i)\s*<(!doctype html|html)": ("a web page, not an image", "download it anew"),
     r"(?i)\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?<svg": ("an SVG drawing", _PROGRAM),
     r"PK\x03\x04.{26}[^/]{1,80}\.npy": ("an .npz of several arrays", "np.save one"),
     r"PK\x03\x04": ("a zip archive", "unpack it"),
@@ -269,8 +269,9 @@ def _room(path, shape, kind):
 # %% ../../nbs/workshop/data/images.ipynb #pages-listed
 def _full_pages(tiff, count):
     """Return the numbers of the pages that are no thumbnail of another, and no mask."""
-    if not any(tiff.pages[n].subfiletype & 5 for n in {0, min(1, count - 1), count - 1}):
-        return range(count)  # so that of a long stack not every head is read
+    some = {0, min(1, count - 1), count - 1}  # of a long stack not every head is read
+    if not any(tiff.pages[n].subfiletype & 5 for n in some):
+        return range(count)
     full = [n for n in range(count) if not tiff.pages[n].subfiletype & 5]
     return full or range(count)
 
@@ -330,8 +331,7 @@ class _Pages:
         self.count, self.head = len(self.listed), tiff.pages[self.listed[0]]
         images = _unlisted(path, tiff) if self.count == 1 else 1
         self.follow = images > 1  # pages that are not listed
-        if self.follow:
-            self.count = images
+        self.count = max(self.count, images)
 
     def page(self, number):
         """Return what the file says of a page."""
@@ -1214,14 +1214,15 @@ def why_not_two(
         cut = values[0] / 2 + values[-1] / 2
         cut = f"{cut:.3g}" if values.dtype.kind == "f" else int(cut)
         cut = 127 if 191 < values[-1] <= 255 else cut  # the same for all of a set
-        return "is blurred", f"{remedy}resize with NEAREST; threshold={cut} mends it", found
+        remedy += f"resize with NEAREST; threshold={cut} mends it"
+        return "is blurred", remedy, found
     if len(values) > 64:
         return "does not look like a mask", _UNLIKE, found
     remedy = "a mask holds 0 and one other. Several classes? Set num_classes and use "
     remedy += "read_labels, or keep one: labels == 1"
     return "holds more than two values", remedy, found
 
-
+# %% ../../nbs/workshop/data/images.ipynb #to-mask
 def to_mask(
     pixels: np.ndarray,
     path: str | Path,
@@ -1261,68 +1262,17 @@ def _as_marked(image):
         if (white | black).all() and white[0] and not white.all():
             return image.convert("L").point(lambda value: value > 127)  # white is 1
         return image  # by index
-    inverted, step = (image.info.get(f"unet {key}") for key in ("inverted", "step"))
+    inverted, step = image.info.get("unet inverted"), image.info.get("unet step", 1)
     if image.mode == "1":
         return ImageChops.invert(image) if inverted else image
-    if image.mode == "L" and (inverted or (step or 1) > 1):
-        return image.point(lambda value: (255 - value if inverted else value) // (step or 1))
+    if image.mode == "L" and (inverted or step > 1):
+        return image.point(lambda seen: (255 - seen if inverted else seen) // step)
     return image
 
 
 def _are_whole(labels):
     """Tell whether numbers are whole, finite, and not beyond 32 bits."""
     return bool((labels == labels.round()).all() and abs(labels).max() < 2**31)
-
-# %% ../../nbs/workshop/data/images.ipynb #at-threshold
-def at_threshold(
-    image: Image.Image,
-    threshold: float,
-    path: str | Path,
-) -> np.ndarray:
-    """Cut a mask of grey values, such as one saved as JPEG, into 0 and 1.
-
-    Args:
-        image: a mask of grey values, of any mode
-        threshold: object is what is above it
-        path: its file, for the error
-
-    Returns:
-        np.ndarray: (H, W) uint8, 0 = background, 1 = object
-    """
-    grey = image.convert("L") if len(image.getbands()) > 1 else _as_marked(image)
-    pixels = np.asarray(grey)
-    mask = (pixels > threshold).astype(np.uint8)
-    if pixels.max() != pixels.min() and mask.max() == mask.min():
-        remedy = f"threshold={(float(pixels.min()) + float(pixels.max())) / 2:.3g} would"
-        found = f"{pixels.min():g} to {pixels.max():g}"
-        raise BadFile(path, "has all values on one side of the threshold", remedy, found)
-    return mask
-
-# %% ../../nbs/workshop/data/images.ipynb #has-outlines
-def has_outlines(
-    path: str | Path,
-) -> bool:
-    """Tell from its head whether a file carries outlines beside its pixels.
-
-    Args:
-        path: an image file
-
-    Returns:
-        bool: True: a TIFF in which ImageJ keeps a selection or an overlay
-    """
-    if not _is_tiff(path):
-        return False
-    try:
-        with _open_pages(path) as pages:
-            kinds = pages.head.tags.get(50839)  # of ImageJ: what it keeps, by four letters
-            data = pages.tiff.filehandle
-            if kinds is None:
-                return False
-            data.seek(kinds.valueoffset)
-            start = data.read(64)
-            return any(name in start for name in (b"roi ", b"over", b" ior", b"revo"))
-    except (OSError, ValueError):
-        return False  # what is wrong is said when it is read
 
 # %% ../../nbs/workshop/data/images.ipynb #efd39ec5
 def one_channel(
@@ -1356,7 +1306,33 @@ def one_channel(
     remedy = "say which colour is label 0, 1, ...: read_labels(path, colours=[...]), "
     raise BadFile(path, "is a mask in colours", remedy + "and save that as PNG", found)
 
+# %% ../../nbs/workshop/data/images.ipynb #at-threshold
+def at_threshold(
+    image: Image.Image,
+    threshold: float,
+    path: str | Path,
+) -> np.ndarray:
+    """Cut a mask of grey values, such as one saved as JPEG, into 0 and 1.
 
+    Args:
+        image: a mask of grey values, of any mode
+        threshold: object is what is above it
+        path: its file, for the error
+
+    Returns:
+        np.ndarray: (H, W) uint8, 0 = background, 1 = object
+    """
+    grey = image.convert("L") if len(image.getbands()) > 1 else _as_marked(image)
+    pixels = np.asarray(grey)
+    mask = (pixels > threshold).astype(np.uint8)
+    low, high = float(pixels.min()), float(pixels.max())
+    if low != high and mask.max() == mask.min():
+        cause = "has all values on one side of the threshold"
+        remedy = f"threshold={(low + high) / 2:.3g} would part them"
+        raise BadFile(path, cause, remedy, f"{low:g} to {high:g}")
+    return mask
+
+# %% ../../nbs/workshop/data/images.ipynb #read-mask
 def read_mask(
     path: str | Path,
     size: tuple[int, int] | None = None,
@@ -1385,6 +1361,36 @@ def read_mask(
         pixels = at_threshold(image, threshold, path)
     mask = Image.fromarray(1 - pixels if invert else pixels)
     return np.array(mask.resize(size[::-1], Image.Resampling.NEAREST) if size else mask)
+
+# %% ../../nbs/workshop/data/images.ipynb #has-outlines
+def has_outlines(
+    path: str | Path,
+) -> bool:
+    """Tell from its head whether a file carries outlines beside its pixels.
+
+    Args:
+        path: an image file
+
+    Returns:
+        bool: True: a TIFF in which ImageJ keeps a selection or an overlay
+
+    Example:
+        >>> from unet_tutorial.data.images import has_outlines
+        >>> assert has_outlines("data/outlines.tif") and not has_outlines("data/cells.png")
+    """
+    try:
+        if not _is_tiff(path):
+            return False
+        with _open_pages(path) as pages:
+            kinds = pages.head.tags.get(50839)  # of ImageJ: kinds of four letters
+            data = pages.tiff.filehandle
+            if kinds is None:
+                return False
+            data.seek(kinds.valueoffset)
+            start = data.read(64)
+            return any(name in start for name in (b"roi ", b"over", b" ior", b"revo"))
+    except (OSError, ValueError):
+        return False  # what is wrong is said when it is read
 
 # %% ../../nbs/workshop/data/images.ipynb #67153ad5
 def _labels_of(image, colours, path):
@@ -1655,7 +1661,7 @@ def _one_of(pixels, channel, path):
     count = pixels.shape[2] if pixels.ndim == 3 else 1
     if not 0 <= channel < count:
         name = path if isinstance(path, str | Path) else "the image"
-        remedy = f"channel=0 to {count - 1} would work" if count > 1 else "leave it away"
+        remedy = f"channel=0 to {count - 1} would work"
         raise BadFile(name, f"has no channel {channel}", remedy, _so_many(count))
     return pixels[..., channel] if pixels.ndim == 3 else pixels
 

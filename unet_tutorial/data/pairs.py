@@ -6,11 +6,10 @@
 __all__ = ['Pair', 'Problem', 'match_names', 'find_pairs']
 
 # %% ../../nbs/workshop/data/pairs.ipynb #9f0b5f87
-import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from itertools import product
+from itertools import product, takewhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -108,7 +107,7 @@ def _group(keys):
             alone[not images].update(dict.fromkeys(images + masks, ""))
     return sorted(pairs), *alone, double
 
-
+# %% ../../nbs/workshop/data/pairs.ipynb #guess
 def _ends(image, mask, common):
     """Return what two names have behind their common beginning."""
     return image[len(common) :], mask[len(common) :]
@@ -121,7 +120,8 @@ def _guess(images, masks):
         return "; some differ only in upper and lower case: rename those"
     rests = Counter()
     for i, m in product(sorted(left)[:20], sorted(right)[:400]):
-        common = os.path.commonprefix([i, m])
+        same = takewhile(lambda two: two[0] == two[1], zip(i, m, strict=False))
+        common = "".join(one for one, _ in same)
         if any(end and end[0] not in "_.- " for end in _ends(i, m, common)):
             common = re.sub("[_.\\- ][^_.\\- ]*$|[^_.\\- ]*$", "", common)
         if common:
@@ -148,8 +148,10 @@ def _further(pairs, lonely, idle, suffix):
         if pair and (suffix or pair.mask.stem != pair.image.stem):
             several |= {pair.mask: "", path: ""}
     pairs = [pair for pair in pairs if pair.mask not in several]
-    rest = [{path: "" for path in side if path not in several} for side in (lonely, idle)]
-    return pairs, *rest, several
+    lonely, idle = (
+        {path: "" for path in side if path not in several} for side in (lonely, idle)
+    )
+    return pairs, lonely, idle, several
 
 # %% ../../nbs/workshop/data/pairs.ipynb #9beda909
 class Problem(NamedTuple):
