@@ -65,6 +65,7 @@ times: setup ## execute notebooks, keep how long each took, and write that every
 links: setup ## write links, tables, times and the picture of the house
 	@$(PY) tools/links.py
 	@$(PY) tools/check.py --export
+	@$(PY) tools/readable.py
 
 gpu: setup ## measure this machine's GPU in 8 minutes; writes results/gpu_<card>.csv
 	@$(PY) benchmarks/gpu.py $(ARGS)

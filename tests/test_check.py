@@ -123,7 +123,7 @@ def test_files_of_every_damage(tmp_path):
     assert found == {
         "is damaged or cut off": ["1.jpg", "2.jpg", "3_mask.png"],
         "is empty": ["4.jpg"],
-        "is not an image, or its beginning is damaged": ["5_mask.png"],
+        "is a web page, not an image": ["5_mask.png"],
         "has several pages": ["6_mask.tif"],
     }
     assert [pair.image.name for pair in report.pairs] == ["0.jpg", "7.jpg", "8.jpg"]
@@ -186,7 +186,7 @@ def test_masks_saved_as_jpeg(tmp_path):
         (tmp_path / "masks" / f"{n}_mask.png").unlink()
         save(tmp_path / "masks" / f"{n}_mask.jpg", 255 * square(48, 64), quality=80)
     text = only(check(tmp_path), "blurred", "1_mask.jpg", "2_mask.jpg")
-    assert says("JPEG", "PNG", "> 127", "pixels").match(text)
+    assert says("JPEG", "PNG", "threshold=127", "pixels").match(text)
 
 
 def test_masks_resized_with_interpolation(tmp_path):

@@ -184,7 +184,7 @@ class TestUnreadable:
 
     def test_not_an_image(self, tmp_path, read):
         (tmp_path / "page.jpg").write_text("<html>Please log in</html>")
-        with pytest.raises(ValueError, match=says("page.jpg", "not an image", "PNG")):
+        with pytest.raises(ValueError, match=says("page.jpg", "web page", "download")):
             read(tmp_path / "page.jpg")
 
     @pytest.mark.parametrize("share", [0.3, 0.5, 0.9])
@@ -471,7 +471,8 @@ def test_a_mask_of_several_classes(tmp_path):
 def test_an_interpolated_mask_is_told_from_classes(tmp_path, size):
     soft = Image.fromarray(square() * 255).resize(size[::-1], Image.BILINEAR)
     soft.save(tmp_path / "mask.png")
-    with pytest.raises(ValueError, match=says("is blurred", "NEAREST", "> 127")):
+    remedy = says("is blurred", "NEAREST", "threshold=127")
+    with pytest.raises(ValueError, match=remedy):
         read_mask(tmp_path / "mask.png")
 
 

@@ -35,6 +35,9 @@ _TYPED = {
     "value_range=(low, high)": "--range LOW HIGH",
     "value_range": "--range",
     "channels=": "--channels ",
+    "channel=": "--channel ",
+    "threshold=": "--threshold ",
+    "invert=True": "--invert",
     "axes=": "--axes ",
 }
 
@@ -216,8 +219,25 @@ def _add_channels(parser):
 
 
 def _add_axes(parser):
+    text = "of all that a file has, the one that is taken, from 0"
+    parser.add_argument("--channel", type=_FROM_0, metavar="N", help=text)
     text = "a letter per axis of .npy and TIFF, such as CHW"
     parser.add_argument("--axes", metavar="LETTERS", help=text)
+
+# %% ../nbs/workshop/cli.ipynb #args-masks
+def _add_masks(parser):
+    text = "of masks of grey values, such as JPEG: object is above, such as 127"
+    parser.add_argument("--threshold", type=float, metavar="T", help=text)
+    text = "exchange object and background of masks"
+    parser.add_argument("--invert", action="store_true", default=None, help=text)
+    text = "what a mask's name has more, such as _mask; IMAGE,MASK: what each has"
+    parser.add_argument("--suffix", type=_suffix, help=text)
+
+
+def _suffix(text):
+    """Return the ending of masks, or those of images and masks."""
+    first, comma, second = text.partition(",")
+    return (first, second) if comma else text
 
 
 def _add_views(parser):
@@ -248,12 +268,12 @@ def _add_check(parser):
     add = parser.add_argument
     add("images", metavar="IMAGES", help="the folder of the images")
     add("masks", metavar="MASKS", nargs="?", help="of the masks, if it is another one")
-    add("--suffix", help="what a mask's name has more, such as _mask")
     _add_classes(parser, default=2)
     text = "the masks number objects"
     add("--instances", dest="classes", action="store_const", const=None, help=text)
     _add_range(parser)
     _add_channels(parser)
+    _add_masks(parser)
     add("--kind", choices=_KINDS[:-1], help="a known set")
     add("--picture", metavar="FILE", help="draw some pairs into a file")
     add("--overwrite", action="store_true", help="replace the picture")
@@ -291,12 +311,15 @@ def _check(args):
     from unet_tutorial.data.check import check_pairs
 
     what = args.images, args.masks, args.suffix, args.classes, args.range
-    report = check_pairs(*what, args.channels, args.axes)
+    which = args.channels, args.axes, args.channel
+    report = check_pairs(*what, *which, args.threshold, bool(args.invert))
     for problem in report.problems:
         for file, text in problem.files.items():
             print(_typed(f"problem: {problem._replace(files={file: text})}"))
     for note in report.notes:
         print(_typed(f"note: {note}"))
+    if report.share is not None:
+        print(f"objects cover {report.share:.1%} of a mask, on average")
     print(f"{len(report.pairs):,} pairs without a problem")
     if args.picture:
         _draw_pairs(report, args.picture, args.overwrite)
@@ -325,10 +348,10 @@ def _add_train(parser):
     add("--kind", choices=_KINDS, help="of data set")
     add("--data", metavar="DIR", help="the folder of the data set")
     add("--masks", metavar="DIR", help="a folder's masks, if they are elsewhere")
-    add("--suffix", help="what a mask's name has more, such as _mask")
     _add_classes(parser)
     _add_range(parser)
     _add_channels(parser)
+    _add_masks(parser)
     add("--recipe", metavar="NAME", help="modern, membranes, paper, or a .json file")
     add("--size", type=_size, metavar="HxW", help="else to 240 (slices, cells: as is)")
     add("--held-out", type=_count, metavar="N", help="cars, films... to measure on")
@@ -354,12 +377,14 @@ def _options(args):
     """Return what a folder's reader must be told, or None."""
     options = {"suffix": args.suffix, "value_range": args.range}
     options |= {"channels": args.channels, "axes": args.axes}
+    options |= {"threshold": args.threshold, "invert": args.invert}
+    options["channel"] = args.channel
     if args.masks:
         options["masks"] = os.path.abspath(args.masks)
     if args.classes:
         names = [f"class {number}" for number in range(1, args.classes)]
         options["classes"] = ["background", *names]
-    return {name: value for name, value in options.items() if value} or None
+    return {key: value for key, value in options.items() if value is not None} or None
 
 
 def _tell(training, row):
@@ -388,7 +413,8 @@ def _train(args):
         args.wrong("--kind and --data are needed, or --resume")
     kinds = (None, "folder") if goes_on else ("folder",)
     if args.kind not in kinds and _options(args):
-        own = "--masks, --suffix, --classes, --range, --channels and --axes"
+        own = "--masks, --suffix, --classes, --range, --channels, --channel, --axes, "
+        own += "--threshold and --invert"
         args.wrong(f"{own} are for --kind folder")
     from unet_tutorial.runs.distributed import is_first
     from unet_tutorial.runs.run import begin_or_resume, resume_run, train_run
@@ -482,6 +508,7 @@ def _predict(args):
 
     options = {"views": args.views, "device": pick_device(args.device)}
     options |= {"overwrite": args.overwrite, "write": args.write, "axes": args.axes}
+    options |= {} if args.channel is None else {"channel": args.channel}
     if args.range:
         options["value_range"] = args.range
     try:

@@ -14,18 +14,23 @@ from pathlib import Path
 from textwrap import fill
 
 import numpy as np
+from PIL import Image
 from tqdm.auto import tqdm
 
 from unet_tutorial.data.images import (
     BadFile,
+    at_threshold,
     composite,
     eight_bits,
     has_channels,
+    has_outlines,
     load_upright,
     name_some,
     one_channel,
     read_image,
     read_labels,
+    read_mask,
+    to_mask,
     upright_size,
     why_not_two,
 )
@@ -48,36 +53,43 @@ def _kind(image, value_range, path):
     return image.mode, image.getcolors(8) is not None
 
 
-def _look_at_channels(path, value_range, channels, axes):
+def _look_at_channels(path, value_range, channels, axes, channel):
     """Return what _look does about an image of other channels than grey or colours."""
     full = None
     try:
-        full = upright_size(path, channels, axes)
-        image = read_image(path, None, value_range, channels, axes)
+        full = upright_size(path, channels if channel is None else None, axes)
+        image = read_image(path, None, value_range, channels, axes, channel)
         kind = "L" if image.ndim == 2 else f"{image.shape[2]} channels"
         return full, (kind, len(np.unique(image)) <= 8)
     except (OSError, ValueError) as error:
         return full, error
 
-
-def _count(image, path):
+# %% ../../nbs/workshop/data/check.ipynb #count-values
+def _count(image, threshold, invert, path):
     """Return the values of a mask (K,), and how many pixels have each (K,)."""
-    image = one_channel(image, path)
+    if threshold is not None:
+        image = Image.fromarray(at_threshold(image, threshold, path))
+    elif not invert:
+        image = one_channel(image, path)
+    if invert:
+        mask = image if threshold is not None else one_channel(image, path)
+        image = Image.fromarray(1 - to_mask(np.asarray(mask), path))
     if image.mode not in ("L", "P"):
         return np.unique(1 * np.asarray(image), return_counts=True)  # False: 0
     counts = np.array(image.histogram())
     return np.flatnonzero(counts), counts[counts > 0]
 
 # %% ../../nbs/workshop/data/check.ipynb #c5ca67ae
-def _look_at(pairs, value_range, channels=None, axes=None):
+def _look_at(pairs, value_range, of_images=(None,) * 3, of_masks=(None, False)):
     """Look into all files, several at a time, under a progress bar."""
+    asked = any(option is not None for option in of_images)  # channels, axes, channel
 
     def look(pair):
-        if channels or axes or has_channels(pair.image):
-            image = _look_at_channels(pair.image, value_range, channels, axes)
+        if asked or has_channels(pair.image):
+            image = _look_at_channels(pair.image, value_range, *of_images)
         else:
             image = _look(pair.image, (1, 1), _kind, value_range)
-        return pair, image, _look(pair.mask, None, _count)
+        return pair, image, _look(pair.mask, None, _count, *of_masks)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
@@ -137,9 +149,14 @@ def _label_problems(masks, num_classes):
         if len(wrong):
             yield cause, remedy, path, name_some(wrong)
 
-
+# %% ../../nbs/workshop/data/check.ipynb #mask-problems
 def _mask_problems(masks, num_classes):
     """Yield what is wrong with the values of masks."""
+    for path, (values, _) in masks.items():
+        whole = (values == values.round()).all() and abs(values).max() < 2**31
+        if num_classes != 2 and values.dtype.kind == "f" and not whole:
+            found = name_some(values[values != values.round()])
+            yield "holds fractions, no labels", "save whole numbers", path, found
     if not any(values.any() for values, _ in masks.values()):
         for path in masks:
             yield "no mask holds an object", "draw some, or mend the export", path, ""
@@ -165,6 +182,37 @@ def _by_cause(found):
     for cause, remedy, path, text in found:
         files[cause, remedy][path] = text
     return [Problem(*key, of) for key, of in files.items()]
+
+# %% ../../nbs/workshop/data/check.ipynb #shares
+def _shares(masks):
+    """Return the share of object pixels of every mask."""
+    return {
+        path: float(counts[values != 0].sum() / counts.sum())
+        for path, (values, counts) in masks.items()
+    }
+
+
+def _outline_notes(pairs):
+    """Yield the images in which ImageJ keeps outlines."""
+    for pair in pairs:
+        if has_outlines(pair.image):
+            remedy = "ImageJ's overlay or selection; as a mask, save it as one"
+            yield "carries outlines, which nothing here reads", remedy, pair.image, ""
+
+
+def _share_notes(shares, num_classes):
+    """Yield what hints at masks in which object and background are exchanged."""
+    if num_classes != 2 or not shares:
+        return
+    usual = float(np.median([*shares.values()]))
+    for path, share in shares.items():
+        text = f"{share:.0%} object"
+        if usual > 0.5:
+            remedy = "right, if so many pixels are; else invert=True exchanges the two"
+            yield "most pixels are object", remedy, path, text
+        elif share > 0.5 and usual < 0.25 and share < 1:
+            remedy = "is it inverted? Then save it anew: 255 - mask"
+            yield f"is mostly object, others {usual:.0%}", remedy, path, text
 
 # %% ../../nbs/workshop/data/check.ipynb #65011275
 def _notes(looks, masks, num_classes):
@@ -198,6 +246,27 @@ def _notes(looks, masks, num_classes):
         for path in masks:
             yield f"no mask holds {sorted(missing)}", "fewer classes?", path, ""
 
+# %% ../../nbs/workshop/data/check.ipynb #b796b46e
+_RULE = (
+    "An image and a mask belong together when their names are equal after the ending "
+    "and {} are taken off; of names that occur more than once, the sub-folders must "
+    "be equal too."
+)
+
+
+def _judge(looks, num_classes):
+    """Return problems, notes and the mean share of object of what was looked into."""
+    counts = {p.mask: got for p, _, (_, got) in looks if not isinstance(got, Exception)}
+    found = [*_file_problems(looks), *_mask_problems(counts, num_classes)]
+    if _swapped(looks):
+        cause = "images look like masks, and masks like images"
+        found = [(cause, "exchange the folders", look[0].image, "") for look in looks]
+    shares = _shares(counts)
+    notes = [*_notes(looks, counts, num_classes), *_share_notes(shares, num_classes)]
+    notes += _outline_notes(look[0] for look in looks)
+    mean = float(np.mean([*shares.values()])) if shares else None
+    return _by_cause(found), _by_cause(notes), mean
+
 # %% ../../nbs/workshop/data/check.ipynb #d2b0006b
 @dataclass
 class Report:
@@ -211,6 +280,9 @@ class Report:
         value_range: of images of more than 8 bits
         channels: of each image; None: as the files have
         axes: a letter per axis of .npy and TIFF files
+        share: of the pixels, that are object; None: no mask is read
+        of_masks: threshold, invert
+        channel: of the images, the one that is taken
     """
 
     pairs: list[Pair]
@@ -220,9 +292,14 @@ class Report:
     value_range: tuple[float, float] | None = None
     channels: int | None = None
     axes: str | None = None
+    share: float | None = None
+    of_masks: tuple[float | None, bool] = (None, False)
+    channel: int | None = None
 
     def __str__(self) -> str:
         rows = [fill(f"{len(self.pairs):,} pairs without a problem. {self.rule}", 88)]
+        if self.share is not None:
+            rows.append(f"Objects cover {self.share:.1%} of a mask, on average.")
         for title, items in (("problem", self.problems), ("note", self.notes)):
             rows += ["", f" files  {title}" if items else f"        no {title}"]
             for item in items:
@@ -244,21 +321,20 @@ def _picture(report, pair, height):
     """Return an image of this height with the borders of its mask."""
     from unet_tutorial.show import border, overlay
 
-    full = upright_size(pair.image, report.channels, report.axes)
+    every = report.channels if report.channel is None else None
+    full = upright_size(pair.image, every, report.axes)
     size = height, max(1, round(height * full[1] / full[0]))
-    edge = border(read_labels(pair.mask, size))
-    known = {"channels": report.channels, "axes": report.axes}
+    threshold, invert = report.of_masks
+    if threshold is None and not invert:
+        edge = border(read_labels(pair.mask, size))
+    else:
+        edge = border(read_mask(pair.mask, size, threshold, invert))
+    known = {"axes": report.axes, "channel": report.channel}
+    known["channels"] = report.channels if report.channel is None else None
     image = read_image(pair.image, size, report.value_range, **known)
     return overlay(composite(image), edge, alpha=1)
 
-# %% ../../nbs/workshop/data/check.ipynb #b796b46e
-_RULE = (
-    "An image and a mask belong together when their names are equal after the ending "
-    "and {} are taken off; of names that occur more than once, the sub-folders must "
-    "be equal too."
-)
-
-
+# %% ../../nbs/workshop/data/check.ipynb #check-pairs
 def check_pairs(
     images: str | Path,
     masks: str | Path | None = None,
@@ -267,6 +343,9 @@ def check_pairs(
     value_range: tuple[float, float] | None = None,
     channels: int | None = None,
     axes: str | None = None,
+    channel: int | None = None,
+    threshold: float | None = None,
+    invert: bool = False,
 ) -> Report:
     """Look into all images and masks, and say everything that is wrong with them.
 
@@ -278,24 +357,28 @@ def check_pairs(
         value_range: of images of more than 8 bits
         channels: of each image; None: as the files have
         axes: a letter per axis of .npy and TIFF files, such as "CHW"
+        channel: of all, the one that is taken, from 0
+        threshold: of masks of grey values: object is above
+        invert: exchange object and background of masks
 
     Returns:
         Report: its `problems` is empty when all is well
+
+    Raises:
+        ValueError: "threshold= and invert= are for num_classes=2"
 
     Example:
         >>> from unet_tutorial.data.check import check_pairs
         >>> report = check_pairs(mine)
     """
+    if num_classes != 2 and (invert or threshold is not None):
+        raise ValueError("threshold= and invert= are for num_classes=2")
     pairs, problems, notes = match_names(images, masks, suffix)
-    looks = _look_at(pairs, value_range, channels, axes)
-    counts = {p.mask: got for p, _, (_, got) in looks if not isinstance(got, Exception)}
-    found = [*_file_problems(looks), *_mask_problems(counts, num_classes)]
-    if _swapped(looks):
-        cause = "images look like masks, and masks like images"
-        found = [(cause, "exchange the folders", pair.image, "") for pair in pairs]
-    problems += _by_cause(found)
-    notes += _by_cause(_notes(looks, counts, num_classes))
+    options = value_range, (channels, axes, channel), (threshold, invert)
+    more, further, share = _judge(_look_at(pairs, *options), num_classes)
+    problems, notes = problems + more, notes + further
     bad = {path for problem in problems for path in problem.files}
     pairs = [pair for pair in pairs if bad.isdisjoint(pair[:2])]
     rule = _RULE.format(repr(suffix) if suffix else "words such as _mask, seg_, image_")
-    return Report(pairs, problems, notes, rule, value_range, channels, axes)
+    more = {"share": share, "of_masks": options[2], "channel": channel}
+    return Report(pairs, problems, notes, rule, value_range, channels, axes, **more)

@@ -74,9 +74,9 @@ def find_carvana(folder: str | Path) -> list[Pair]:
     return [Pair(images[k], masks[k], k[:-3]) for k in keys]
 
 # %% ../../nbs/workshop/data/datasets.ipynb #c1c12497
-def _pixels(item, size=None, channels=3, value_range=None, axes=None):
+def _pixels(item, size=None, channels=3, value_range=None, axes=None, channel=None):
     """Read an image as (H, W, channels), or as (H, W) where one channel is expected."""
-    image = read_image(item.image, size, value_range, channels, axes)
+    image = read_image(item.image, size, value_range, channels, axes, channel)
     grey = image.ndim == 2 and channels == 3
     return np.stack([image] * 3, axis=-1) if grey else image
 
@@ -395,22 +395,36 @@ def open_nuclei(folder: str | Path) -> Source:
     )
 
 # %% ../../nbs/workshop/data/datasets.ipynb #folder-reader
-def _reader(classes, values, instances):
+def _reader(classes, values, instances, threshold, invert):
     """Return what reads a truth: objects by number, a mask, or several classes."""
+    if (threshold is not None or invert) and (instances or values or len(classes) != 2):
+        text = "threshold= and invert= are for masks of background and one object"
+        raise ValueError(f"{text}; leave them away, or instances= and values=")
     if values and len(values) != len(classes):
         counts = f"{len(values)} values for {len(classes)} classes"
         raise ValueError(f"{counts}: one for each")
     if instances:
         return read_labels
     if len(classes) == 2 and not values:
-        return read_mask
+        return functools.partial(read_mask, threshold=threshold, invert=invert)
     return functools.partial(_read_classes, values=values or range(len(classes)))
+
+
+def _readers(read, value_range, channels, axes, channel):
+    """Return what a Source must know to read images and truths."""
+    known = {"channels": channels, "axes": axes, "channel": channel}
+    size = {"channels": channels if channel is None else None, "axes": axes}
+    return {
+        "read_truth": functools.partial(_truth, read=read, **size),
+        "read_pixels": functools.partial(_pixels, value_range=value_range, **known),
+        **known,
+    }
 
 # %% ../../nbs/workshop/data/datasets.ipynb #f4516b5e
 def open_folder(
     folder: str | Path,
     masks: str | Path | None = None,
-    suffix: str | None = None,
+    suffix: str | tuple[str, str] | None = None,
     classes: tuple[str, ...] = ("background", "object"),
     values: tuple[int, ...] | None = None,
     instances: bool = False,
@@ -418,13 +432,16 @@ def open_folder(
     group: Callable[[Path], str] | None = None,
     channels: int | None = None,
     axes: str | None = None,
+    channel: int | None = None,
+    threshold: float | None = None,
+    invert: bool = False,
 ) -> Source:
     """Open images and masks of any folders, paired by their names.
 
     Args:
         folder: of the images
         masks: their folder; None: beside the images
-        suffix: what a mask's name has more, see find_pairs
+        suffix: of masks, or (images, masks)
         classes: their names
         values: of the classes in the files; None: 0, 1...
         instances: whether the masks number objects
@@ -432,11 +449,16 @@ def open_folder(
         group: what an image belongs to
         channels: of each image; None: as all of the files have
         axes: a letter per axis of .npy and TIFF files, such as "CHW"
+        channel: of all, the one that is taken, from 0
+        threshold: of masks of grey values: object is above
+        invert: exchange object and background of masks
 
     Returns:
         Source: with the name of the folder
 
     Raises:
+        ValueError: "threshold= and invert= are for masks of background and one object;
+            leave them away, or instances= and values="
         ValueError: "... values for ... classes: one for each"
 
     Example:
@@ -444,22 +466,18 @@ def open_folder(
         >>> train_folder, masks_folder = (cars_folder / name for name in ("train", "train_masks"))
         >>> mine = open_folder(train_folder, masks_folder, "_mask", group=lambda p: p.stem[:-3])
     """
-    read = _reader(classes, values, instances)
+    read = _reader(classes, values, instances, threshold, invert)
     pairs = find_pairs(folder, masks, suffix)
     names = [group(p.image) if group else p.group or p.image.name for p in pairs]
     items = [Item(*pair[:2], name) for pair, name in zip(pairs, names, strict=True)]
-    channels = common_channels([pair.image for pair in pairs], channels, axes)
-    known = {"channels": channels, "axes": axes}
-    pixels = functools.partial(_pixels, value_range=value_range, **known)
+    channels = common_channels([p.image for p in pairs], channels, axes, channel)
     return Source(
         name=Path(folder).resolve().name,
         items=items,
         classes=tuple(classes),
-        read_truth=functools.partial(_truth, read=read, **known),
-        read_pixels=pixels,
-        **known,
         instances=instances,
         unit="image" if len(set(names)) == len(names) else "group",
+        **_readers(read, value_range, channels, axes, channel),
     )
 
 # %% ../../nbs/workshop/data/datasets.ipynb #e47ee89a

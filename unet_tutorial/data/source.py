@@ -52,7 +52,8 @@ def _size(source, i):
     path = source.items[i].image
     if not path.is_file():
         return source.image(i).shape[:2]
-    return upright_size(path, source.channels, source.axes)
+    every = source.channels if source.channel is None else None
+    return upright_size(path, every, source.axes)
 
 
 def _describe(source):
@@ -81,6 +82,7 @@ class Source:
         gap: a stack: slices left unused beside a held-out block
         note: what was left out, if anything
         axes: a letter per axis of .npy and TIFF files, see images
+        channel: of all that a file has, the one that is taken
 
     Example:
         >>> from unet_tutorial.data.source import Source
@@ -105,6 +107,7 @@ class Source:
     gap: int | None = None
     note: str = ""
     axes: str | None = None
+    channel: int | None = None
 
     def __len__(self) -> int:
         return len(self.items)
