@@ -304,10 +304,12 @@ COMMANDS["check"] = Command("find what is wrong with pairs", _PAIRS, _add_check,
 
 # %% ../nbs/workshop/cli.ipynb #1cfcec39
 def _size(text):
-    """Return (H, W) of a text such as 160x240."""
+    """Return (H, W) of a text such as 160x240, or "native"."""
+    if text == "native":
+        return text
     found = re.fullmatch("([1-9][0-9]*)x([1-9][0-9]*)", text)
     if not found or min(map(int, found.groups())) < 16:
-        text = f"{text!r} is no size of at least 16x16; 160x240 would work"
+        text = f"{text!r} is no size of at least 16x16; 160x240 or native would work"
         raise argparse.ArgumentTypeError(text)
     return int(found[1]), int(found[2])
 
@@ -325,8 +327,8 @@ def _add_train(parser):
     _add_classes(parser)
     _add_range(parser)
     _add_channels(parser)
-    add("--recipe", metavar="NAME", help="modern, membranes, paper, or a .json file")
-    add("--size", type=_size, metavar="HxW", help="else to 240 (slices, cells: as is)")
+    add("--recipe", metavar="NAME", help="auto, modern, membranes, paper, or a .json file")
+    add("--size", type=_size, metavar="HxW", help="or native; else as data need")
     add("--held-out", type=_count, metavar="N", help="cars, films... to measure on")
     add("--seed", type=_FROM_0, metavar="S", help="of all that is random (0)")
     formats = ("auto", "off", "on", "bf16", "fp16")
