@@ -344,7 +344,9 @@ def plan_for(
     reasons = list(_classes_said(facts))
     chosen, reason = choose_size(facts)
     if size is not None:
-        chosen, reason = None if size == "native" else size, f"size: {size}, as asked for"
+        chosen = None if size == "native" else size
+        said = "as the images are" if chosen is None else "{} x {}".format(*chosen)
+        reason = f"size: {said}, as asked for"
     width, side, batch, net = choose_net(facts, chosen, seconds, minutes, gpu)
     steps = 60 * minutes / _seconds(seconds, width, side, batch) if minutes else 2000
     epoch = _epoch_steps(facts, chosen, side, batch, steps)

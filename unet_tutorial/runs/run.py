@@ -417,7 +417,9 @@ def _name(recipe):
 
 def _derived(source, device, asked, announce):
     """Derive a recipe and a size from the data and the machine, and say why."""
-    learn = recipes.split(SimpleNamespace(**asked), source)[0]
+    held = tuple(asked["held_out"]) if isinstance(asked["held_out"], list) else None
+    held_out = {"held_out": held or asked["held_out"], "seed": asked["seed"]}
+    learn = recipes.split(SimpleNamespace(**held_out), source)[0]
     facts, amp = planner.measure_folder(learn), asked["amp"]
     seconds = planner.time_step(facts, device, "auto" if amp is None else amp)
     gpu, size = device.type != "cpu", asked["size"]
@@ -544,6 +546,8 @@ def _agrees(plan, name, value):
         if plan.name and _name(value):
             return plan.name == _name(value)
         return read_recipe(value) == begun
+    if (name, value) == ("size", "native"):
+        return begun is None
     if name == "amp":
         return value in ("auto", begun) or (value is True and bool(begun))
     if name == "options":  # the masks may have moved
