@@ -327,7 +327,7 @@ def _add_train(parser):
     _add_classes(parser)
     _add_range(parser)
     _add_channels(parser)
-    add("--recipe", metavar="NAME", help="auto, modern, membranes, paper, or a .json file")
+    add("--recipe", metavar="NAME", help="auto, modern, membranes, paper, or a file")
     add("--size", type=_size, metavar="HxW", help="or native; else as data need")
     add("--held-out", type=_count, metavar="N", help="cars, films... to measure on")
     add("--seed", type=_FROM_0, metavar="S", help="of all that is random (0)")

@@ -212,7 +212,7 @@ def dice_ce_loss(
     labels: Tensor,
     smooth: float = 1.0,
 ) -> Tensor:
-    """Add the cross-entropy and the mean soft Dice of all classes but the background.
+    """Add the cross-entropy and the mean soft Dice of all but the background.
 
     Args:
         logits: (B, K, H, W)
@@ -235,8 +235,9 @@ def dice_ce_loss(
     Example:
         >>> from unet_tutorial.losses import dice_ce_loss
         >>> score, true = torch.randn(2, 3, 8, 9), torch.randint(3, (2, 8, 9))
-        >>> pairs = [soft_dice_loss(score.softmax(1)[:, [k]].logit(), (true == k).long()) for k in (1, 2)]
-        >>> expected = F.cross_entropy(score, true) + sum(pairs) / 2
+        >>> p = score.softmax(1)  # (2, 3, 8, 9)
+        >>> one, two = (soft_dice_loss(p[:, [k]].logit(), (true == k).long()) for k in (1, 2))
+        >>> expected = F.cross_entropy(score, true) + (one + two) / 2
         >>> assert torch.allclose(dice_ce_loss(score, true), expected, atol=1e-5)
     """
     logits, labels = _checked(logits, labels)
@@ -247,6 +248,6 @@ def dice_ce_loss(
     classes = torch.arange(1, logits.shape[1], device=labels.device)
     y = labels[:, None] == classes[:, None, None]  # (B, K - 1, H, W)
     p = logits.softmax(1)[:, 1:] * known[:, None]  # (B, K - 1, H, W)
-    wrong, there = (p - y.to(p.dtype)).abs().sum((0, 2, 3)), y.sum((0, 2, 3))  # (K - 1,)
-    dice = wrong / (p.sum((0, 2, 3)) + there + smooth)
+    wrong = (p - y.to(p.dtype)).abs().sum((0, 2, 3))  # (K - 1,)
+    dice = wrong / (p.sum((0, 2, 3)) + y.sum((0, 2, 3)) + smooth)
     return _finite(ce + dice.mean(), logits)

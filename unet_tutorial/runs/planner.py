@@ -62,7 +62,7 @@ def object_breadths(
         instances: whether they number objects
 
     Returns:
-        list[float]: of each object of at least 4 pixels, in pixels
+        list[float]: of each object, without dust, in pixels
 
     Example:
         >>> from unet_tutorial.runs.planner import object_breadths
@@ -79,7 +79,8 @@ def object_breadths(
         parts = labels if instances else ndimage.label(mask)[0]
         numbers, pixels = np.unique(parts[mask], return_counts=True)
         far = ndimage.mean(ndimage.distance_transform_edt(mask), parts, numbers)
-        found += (4 * (np.array(far) - 0.5))[pixels >= 4].tolist()
+        dust = pixels < max(4, pixels.max() / 1000)
+        found += (4 * (np.array(far) - 0.5))[~dust].tolist()
     return found
 
 # %% ../../nbs/workshop/runs/planner.ipynb #measure
@@ -284,7 +285,7 @@ def _changes(facts):
 
 def _classes_said(facts):
     """Say which classes there are, and which there are not."""
-    shares = ", ".join(f"{n}: {100 * x:.2g} %" for n, x in enumerate(facts.shares))
+    shares = ", ".join(f"{n}: {100 * x:.3g} %" for n, x in enumerate(facts.shares))
     yield f"classes: {shares} of the pixels"
     if facts.shares[0] == 0:
         yield (
@@ -294,7 +295,14 @@ def _classes_said(facts):
     for number, share in enumerate(facts.shares[1:], 1):
         if share == 0:
             text = "are the masks right, and is the number of classes (--classes)?"
-            yield f"class {number} has no pixel in the images that were looked at: {text}"
+            yield f"class {number} has no pixel in the images looked at: {text}"
+
+
+def _asked_size(size):
+    """Return a size that was asked for, and the reason."""
+    chosen = None if size == "native" else size
+    said = "as the images are" if chosen is None else "{} x {}".format(*chosen)
+    return chosen, f"size: {said}, as asked for"
 
 
 def _epoch_steps(facts, size, side, batch, steps):
@@ -302,6 +310,30 @@ def _epoch_steps(facts, size, side, batch, steps):
     high, wide = size or facts.size
     measuring = 0.3 * facts.count / 3 * high * wide / (batch * side**2)  # in steps
     return math.ceil(max(min(max(steps / 20, 20), 250), 2 * measuring))
+
+# %% ../../nbs/workshop/runs/planner.ipynb #plan-recipe
+def _recipe(width, side, batch, epoch, augment, watch):
+    """Return the recipe of these choices."""
+    return Recipe(
+        about="Derived from the data and the machine.",
+        net=Net(width, 4 if side >= 64 else 3, 1, "batch", 0.0),
+        tile=side,
+        tiles=batch * epoch,
+        batch=batch,
+        augment=augment,
+        loss="dice and cross-entropy",
+        optimizer=Optimizer("AdamW", 0.002, weight_decay=0.01),
+        schedule="cosine",
+        warmup=0.05,
+        accumulate=1,
+        clip=1.0,
+        ema=0.99,
+        amp="auto",
+        epochs=30,
+        patience=None,
+        watch=watch,
+        objects=1 / 3,
+    )
 
 # %% ../../nbs/workshop/runs/planner.ipynb #plan
 class Planned(NamedTuple):
@@ -344,44 +376,18 @@ def plan_for(
     reasons = list(_classes_said(facts))
     chosen, reason = choose_size(facts)
     if size is not None:
-        chosen = None if size == "native" else size
-        said = "as the images are" if chosen is None else "{} x {}".format(*chosen)
-        reason = f"size: {said}, as asked for"
+        chosen, reason = _asked_size(size)
     width, side, batch, net = choose_net(facts, chosen, seconds, minutes, gpu)
     steps = 60 * minutes / _seconds(seconds, width, side, batch) if minutes else 2000
     epoch = _epoch_steps(facts, chosen, side, batch, steps)
     augment, changes = _changes(facts)
-    two = len(facts.shares) == 2
-    watch = "dice" if two else "mean dice"
+    watch = "dice" if len(facts.shares) == 2 else "mean dice"
     reasons += [reason, net, f"windows: {batch} of {side} x {side} pixels in a step"]
     reasons += ["a third of them on an object, since objects are rarer than the rest"]
-    reasons += [f"changes: {changes}", f"loss: Dice and cross-entropy; best by: {watch}"]
+    reasons += [f"changes: {changes}"]
+    reasons += [f"loss: Dice and cross-entropy; the best epoch has the best {watch}"]
     recipe = _recipe(width, side, batch, epoch, augment, watch)
     return Planned(recipe, chosen, reasons)
-
-
-def _recipe(width, side, batch, epoch, augment, watch):
-    """Return the recipe of these choices."""
-    return Recipe(
-        about="Derived from the data and the machine.",
-        net=Net(width, 4 if side >= 64 else 3, 1, "batch", 0.0),
-        tile=side,
-        tiles=batch * epoch,
-        batch=batch,
-        augment=augment,
-        loss="dice and cross-entropy",
-        optimizer=Optimizer("AdamW", 0.002, weight_decay=0.01),
-        schedule="cosine",
-        warmup=0.05,
-        accumulate=1,
-        clip=1.0,
-        ema=0.99,
-        amp="auto",
-        epochs=30,
-        patience=None,
-        watch=watch,
-        objects=1 / 3,
-    )
 
 # %% ../../nbs/workshop/runs/planner.ipynb #fails
 _REMEDIES = (
@@ -429,6 +435,12 @@ def telling(
 
     Returns:
         dict[str, Callable]: the same, and the first of them tells
+
+    Example:
+        >>> from unet_tutorial.runs.planner import telling
+        >>> blind, seeing = torch.tensor([[90, 0], [10, 0]]), torch.tensor([[90, 0], [9, 1]])
+        >>> said = []
+        >>> assert telling({"dice": dice_of}, lines.classes, said.append)["dice"](blind) == 0
     """
     name, of = next(iter(metrics.items()))
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Net', 'Optimizer', 'Augment', 'Recipe', 'recipe_names', 'read_json', 'read_recipe', 'Plan', 'usual_size',
            'number_format', 'as_dict', 'plan_id', 'read_plan', 'split', 'train_loader', 'valid_loader', 'rate_factor',
-           'layout_note', 'begin_training', 'steps_per_epoch', 'criterion_for', 'mean_dice_of', 'metrics_for',
+           'layout_note', 'begin_training', 'steps_per_epoch', 'mean_dice_of', 'criterion_for', 'metrics_for',
            'notes_for', 'describe']
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #cfc28a0b
@@ -857,6 +857,28 @@ def _rate(plan, training, batches):
 
     return factor
 
+# %% ../../nbs/workshop/runs/recipes.ipynb #mean-dice
+def mean_dice_of(
+    counts: Tensor,
+) -> float:
+    """Compute the mean Dice of all classes that occur but the background.
+
+    Args:
+        counts: (K, K) from count_pixels
+
+    Returns:
+        float: 0 to 1; NaN if no class is there
+
+    Example:
+        >>> from unet_tutorial.runs.recipes import mean_dice_of
+        >>> counts = torch.tensor([[5, 0, 0, 0], [0, 3, 1, 0], [0, 0, 4, 0], [0, 0, 0, 0]])
+        >>> assert abs(mean_dice_of(counts) - (6 / 7 + 8 / 9) / 2) < 1e-9
+    """
+    right = counts.diagonal()[1:]  # (K - 1,)
+    total = (counts.sum(0) + counts.sum(1))[1:]  # (K - 1,)
+    there = total > 0
+    return (2 * right[there].double() / total[there]).mean().item()
+
 # %% ../../nbs/workshop/runs/recipes.ipynb #2febf8c4
 _LOSSES = {
     "cross-entropy": nn.CrossEntropyLoss(),
@@ -881,22 +903,6 @@ def criterion_for(
         >>> assert criterion_for(paper) is weighted_cross_entropy
     """
     return _LOSSES[recipe.loss]
-
-
-def mean_dice_of(
-    counts: Tensor,
-) -> float:
-    """Compute the mean Dice coefficient of all classes that occur but the background.
-
-    Args:
-        counts: (K, K) from count_pixels
-
-    Returns:
-        float: 0 to 1; NaN if no class is there
-    """
-    right, total = counts.diagonal()[1:], (counts.sum(0) + counts.sum(1))[1:]  # (K - 1,)
-    there = total > 0
-    return (2 * right[there].double() / total[there]).mean().item()
 
 
 def metrics_for(

@@ -241,6 +241,18 @@ def _drawing(out, plan, training, dataset, live):
     return draw
 
 # %% ../../nbs/workshop/runs/run.ipynb #otsu-note
+def _loaders(plan, source, workers, device):
+    """Return what a run learns from, and what it is measured on."""
+    train = recipes.train_loader(plan, source, workers, device)
+    return train, recipes.valid_loader(plan, source, workers, device)
+
+
+def _end(out, plan, source, training, announce):
+    """Say at the end of a run what is lost, and whether it was worth it."""
+    _say_lost(_lost(out, plan, training, end=True), training)
+    _say_whether_better(plan, source, training, announce)
+
+
 def _say_whether_better(plan, source, training, announce):
     """Say whether the net of a folder's run is better than Otsu's threshold."""
     dices = training.history.get("dice")
@@ -257,8 +269,7 @@ def _say_whether_better(plan, source, training, announce):
 def _run(out, plan, source, device, workers, save_every, live, report, announce):
     """Begin a run, or go on with one."""
     workers = pick_workers(device) if workers is None else workers
-    train = recipes.train_loader(plan, source, workers, device)
-    valid = recipes.valid_loader(plan, source, workers, device)
+    train, valid = loaders = _loaders(plan, source, workers, device)
     here = replace(plan, amp=of_first(lambda: _format_here(out, plan, device)))
     training = recipes.begin_training(here, source, len(train), device)
     _load(out / "state.safetensors", plan, training)
@@ -278,13 +289,11 @@ def _run(out, plan, source, device, workers, save_every, live, report, announce)
         saver.again = lambda: _write_plan(out, plan, here, training)
         _mend(saver, training, lost)
         callback = _callback(saver, draw, tell, asked, save_every)
-        loaders = train, valid
         _carry_out(plan, source, training, loaders, callback, saver, asked, announce)
         if saver.nets:  # of the last epoch
             saver.save(training)
     draw()
-    _say_lost(_lost(out, plan, training, end=True), training)
-    _say_whether_better(plan, source, training, announce)
+    _end(out, plan, source, training, announce)
     return training.history
 
 # %% ../../nbs/workshop/runs/run.ipynb #go-on
@@ -410,11 +419,7 @@ def _alone(out):
         of_first(lambda: stack.enter_context(locked(out)))
         yield
 
-# %% ../../nbs/workshop/runs/run.ipynb #settle
-def _name(recipe):
-    return Path(recipe).stem if isinstance(recipe, str | Path) else None
-
-
+# %% ../../nbs/workshop/runs/run.ipynb #derived
 def _derived(source, device, asked, announce):
     """Derive a recipe and a size from the data and the machine, and say why."""
     held = tuple(asked["held_out"]) if isinstance(asked["held_out"], list) else None
@@ -427,6 +432,10 @@ def _derived(source, device, asked, announce):
     if announce:
         announce("\n".join(planned.reasons))
     return planned.recipe, planned.size or "native"
+
+# %% ../../nbs/workshop/runs/run.ipynb #settle
+def _name(recipe):
+    return Path(recipe).stem if isinstance(recipe, str | Path) else None
 
 
 def _settle(recipe, data, source, device, asked, announce=None):
