@@ -1,0 +1,191 @@
+"""The first attempt on a folder of one's own, beside a threshold and a textbook loop.
+
+    python benchmarks/own.py --data DIR --minutes 6               # five sets
+    python benchmarks/own.py --sets lines spots --minutes 6       # those that are drawn
+    python benchmarks/own.py --folder MINE --minutes 6            # train/, test/ in it
+
+Nothing is tuned: `unet-tutorial train --kind folder --minutes M` and `predict`, as the
+README says, on the folder `train`; then the Dice coefficient of the foreground on the
+images in `test`, all pixels together. Beside it, in the same minutes, the loop of a
+textbook (U-Net of 32 channels with batch norm, whole images, Adam, cross-entropy), and
+Otsu's threshold, bright or dark as fits the training images better. The rows go to
+results/own.csv, with seed, device and versions.
+"""
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import own_sets
+import table
+import torch
+from PIL import Image
+from skimage.filters import threshold_otsu
+from torch import nn
+
+from unet_tutorial.metrics import count_pixels, dice_of
+from unet_tutorial.model import UNet
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+from times import processor  # noqa: E402
+
+METHODS = ("library", "textbook", "otsu")
+
+
+def read_options():
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default=os.environ.get("UNET_DATA"))
+    parser.add_argument("--sets", nargs="+", choices=own_sets.SETS)
+    parser.add_argument("--folder", type=Path, help="with train and test in it")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
+    parser.add_argument("--minutes", type=float, default=6)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--recipe", help="as for unet-tutorial train")
+    parser.add_argument("--keep", type=Path, help="where runs and masks are kept")
+    parser.add_argument("--out", type=Path, default=ROOT / "results" / "own.csv")
+    options = parser.parse_args()
+    if not options.sets and not options.folder:
+        options.sets = list(own_sets.SETS)
+    needs = [name for name in options.sets or () if name in own_sets.NEEDS_DATA]
+    if needs and options.data is None:
+        parser.error(f"{', '.join(needs)}: name their folder with --data or UNET_DATA")
+    return options
+
+
+def images_of(folder, kind):
+    """Return the files of a folder, sorted."""
+    return sorted((folder / kind).iterdir())
+
+
+def dice(masks, truths):
+    """Compute the Dice of the foreground, over all images together."""
+    counts = sum(
+        count_pixels(torch.from_numpy(np.int64(m)), torch.from_numpy(np.int64(t)), 2)
+        for m, t in zip(masks, truths, strict=True)
+    )
+    return dice_of(counts)
+
+
+def foreground(file):
+    """Read a mask of 0 and 255."""
+    return np.asarray(Image.open(file)) > 0
+
+
+def library(folder, out, options):
+    """Train and predict by the two commands of the README."""
+    unet = [sys.executable, "-m", "unet_tutorial"]
+    train, test = folder / "train", folder / "test"
+    command = [*unet, "train", "--kind", "folder", "--out", str(out / "run")]
+    command += ["--data", str(train / "images"), "--masks", str(train / "masks")]
+    command += ["--minutes", str(options.minutes), "--seed", str(options.seed)]
+    command += ["--recipe", options.recipe] if options.recipe else []
+    subprocess.run(command, check=True)
+    command = [*unet, "predict", str(out / "run"), str(test / "images")]
+    subprocess.run([*command, "--to", str(out / "masks")], check=True)
+    return [
+        foreground(out / "masks" / f"{file.stem}_mask.png")
+        for file in images_of(test, "images")
+    ]
+
+
+def tensor_of(file):
+    """Read an image as (1, C, H, W), standardised."""
+    x = torch.from_numpy(np.array(Image.open(file))).float()
+    x = x[None] if x.ndim == 2 else x.permute(2, 0, 1)
+    return ((x - x.mean()) / x.std())[None]
+
+
+def textbook(folder, out, options):
+    """Train as the first example of a textbook does, for as long."""
+    torch.manual_seed(options.seed)
+    train, test = folder / "train", folder / "test"
+    images = [tensor_of(file) for file in images_of(train, "images")]
+    labels = [torch.from_numpy(foreground(f)) for f in images_of(train, "masks")]
+    net = UNet(images[0].shape[1], 2, base_channels=32, padding=1, norm="batch")
+    optimizer, criterion = torch.optim.Adam(net.parameters()), nn.CrossEntropyLoss()
+    end, steps = time.monotonic() + 60 * options.minutes, 0
+    while time.monotonic() < end:
+        for index in torch.randperm(len(images)).tolist():
+            loss = criterion(net(images[index]), labels[index][None].long())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            steps += 1
+            if time.monotonic() >= end:
+                break
+    print(f"textbook: {steps} steps", flush=True)
+    net.eval()
+    with torch.no_grad():
+        files = images_of(test, "images")
+        return [net(tensor_of(file)).argmax(1)[0].numpy() == 1 for file in files]
+
+
+def otsu(folder, out, options):
+    """Cut at Otsu's threshold; bright or dark, as fits the training images better."""
+    train, test = folder / "train", folder / "test"
+
+    def cut(part, bright):
+        grey = [
+            np.asarray(Image.open(f).convert("L")) for f in images_of(part, "images")
+        ]
+        return [(image > threshold_otsu(image)) == bright for image in grey]
+
+    truths = [foreground(file) for file in images_of(train, "masks")]
+    bright = dice(cut(train, True), truths) >= dice(cut(train, False), truths)
+    return cut(test, bright)
+
+
+def measure(name, folder, keep, options):
+    """Give a row for each method on one set."""
+    truths = [foreground(file) for file in images_of(folder / "test", "masks")]
+    for method in options.methods:
+        out = keep / name / method
+        out.mkdir(parents=True, exist_ok=True)
+        masks = globals()[method](folder, out, options)
+        yield {
+            "set": name,
+            "method": method,
+            "dice": f"{dice(masks, truths):.3f}",
+            "train": len(images_of(folder / "train", "images")),
+            "test": len(truths),
+            "foreground": f"{np.mean([t.mean() for t in truths]):.4f}",
+            "minutes": options.minutes if method != "otsu" else "",
+            "recipe": (options.recipe or "") if method == "library" else "",
+            "seed": options.seed,
+            "device": processor(),
+            "threads": torch.get_num_threads(),
+            "python": platform.python_version(),
+            "torch": version("torch"),
+        }
+
+
+def main():
+    """Measure every set that is asked for, and write the rows after each."""
+    options, rows = read_options(), []
+    with tempfile.TemporaryDirectory() as place:
+        keep = options.keep or Path(place)
+        folders = {"mine": options.folder} if options.folder else {}
+        for name in options.sets or ():
+            folders[name] = keep / name / "data"
+            if not folders[name].exists():
+                parts = own_sets.SETS[name](options.data, options.seed)
+                for part, pairs in parts:
+                    own_sets.write_set(folders[name], part, pairs)
+        for name, folder in folders.items():
+            for row in measure(name, folder, keep, options):
+                print(*row.values(), sep=", ", flush=True)
+                rows.append(row)
+                table.write(options.out, rows)
+
+
+if __name__ == "__main__":
+    main()
