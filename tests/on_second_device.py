@@ -522,6 +522,23 @@ def test_chunks_are_answered_on_the_device_of_the_workers(padding):
 # Elastic deformation
 
 
+def test_the_transform_of_torchvision_bends_on_the_device():
+    """Its field crosses; nobody waits for the image."""
+    pytest.importorskip("torchvision")
+    from unet_tutorial.data.transforms import ElasticGrid
+
+    image = torch.rand(3, 40, 50)  # the device is no type that torchvision can wrap
+    torch.manual_seed(0)
+    here = ElasticGrid(std=4)(image)
+    moved = image.to(DEVICE)
+    torch.manual_seed(0)
+    with second_device.watch() as seen:
+        there = ElasticGrid(std=4)(moved)
+    assert there.device == DEVICE
+    assert seen.waits <= 1, seen.places
+    torch.testing.assert_close(value(there), here)
+
+
 @pytest.mark.parametrize("with_weights", [False, True])
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 def test_elastic_deformation_on_the_device(interpolation, with_weights):

@@ -200,12 +200,14 @@ def server(tmp_path):
     cells["cells"] = cells["cells"][:1]
     (tmp_path / "page.ipynb").write_text(json.dumps(cells), encoding="utf-8")
     (tmp_path / "secret.png").write_bytes(b"secret")
+    open_to_all = {"Voila": {"ip": "0.0.0.0"}}  # the user's own settings
+    (tmp_path / "voila.json").write_text(json.dumps(open_to_all), encoding="utf-8")
     port = free_port()
     command = [sys.executable, str(ROOT / "tools" / "page.py"), "page.ipynb"]
     command += ["--no-browser", f"--port={port}", "--Voila.port_retries=0"]
-    child = subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    env = dict(os.environ, JUPYTER_CONFIG_DIR=str(tmp_path))
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    child = subprocess.Popen(command, cwd=tmp_path, env=env, **quiet)
 
     def ask(path="/", method="GET", **headers):
         line = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
@@ -229,6 +231,8 @@ def test_the_real_server(server):
     port, ask = server
     status, body = ask()
     assert status == 200 and b"Segment an image" in body
+    with pytest.raises(OSError):
+        socket.create_connection(("127.0.0.2", port), 5)
     kernel = re.search(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", body)[0].decode()
     here, socket_ = f"http://127.0.0.1:{port}", f"/api/kernels/{kernel}/channels"
     web = {"Upgrade": "websocket", "Connection": "Upgrade"}

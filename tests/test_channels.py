@@ -25,6 +25,7 @@ from unet_tutorial.data.outputs import painted, write_overlay
 from unet_tutorial.deploy.folder import predict_files
 from unet_tutorial.predict import Predictor
 from unet_tutorial.runs.run import evaluate_run, train_run
+from unet_tutorial.show import plt
 from unet_tutorial.synthetic import draw_cells
 
 
@@ -120,6 +121,23 @@ def test_a_file_that_says_nothing_is_a_stack_and_asks(tmp_path):
         read_image(tmp_path / "b.npy")
     assert np.array_equal(read_image(tmp_path / "b.npy", axes="CHW"), image)
     assert np.array_equal(read_image(tmp_path / "a.tif", axes="CYX"), image)
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "packbits", None])
+def test_pages_that_pillow_decodes_are_channels_if_asked_for(tmp_path, compression):
+    image, path = noise(24, 32, 4), tmp_path / "a.tif"
+    first, *rest = [Image.fromarray(image[..., n]) for n in range(4)]
+    first.save(path, save_all=True, append_images=rest, compression=compression)
+    assert np.array_equal(read_image(path, channels=4), image)
+    assert as_images(path)[1] and as_images(path, 1)[1]  # a stack of grey images
+
+
+def test_large_channels_are_mapped_from_the_file(tmp_path):
+    path, shape = tmp_path / "a.tif", (5, 4096, 4096)
+    how = {"photometric": "minisblack", "metadata": {"axes": "CYX"}, "dtype": np.uint8}
+    tifffile.memmap(path, shape=shape, **how).flush()
+    (image,), stack = as_images(path, 5)
+    assert image.shape == (4096, 4096, 5) and isinstance(image, np.memmap) and not stack
 
 
 def test_a_cube_is_read_by_its_axes(tmp_path):
@@ -290,6 +308,7 @@ def test_the_source_and_the_check_of_a_folder(tmp_path):
     report = check_pairs(data / "images", masks, channels=5)
     assert not report.problems and len(report.pairs) == 6
     report.show()
+    plt.close()
     wrong = check_pairs(data / "images", masks, channels=4)
     assert len(wrong.problems) == 1 and len(wrong.problems[0].files) == 6
     assert says("4 channels expected of it", "5", "channels=5").match(

@@ -103,3 +103,23 @@ def test_every_public_parameter_has_a_type(module):
             ]
             assert not bare, f"{node.name}: no type for {bare}"
             assert node.returns is not None, f"{node.name}: no type of its result"
+
+
+CAUGHT = '''
+def caught(x):
+    """Return a word."""
+    try:
+        text = "the first message"
+        raise ValueError(text)
+    except ValueError:
+        text = "the second message"
+    if x:
+        raise TypeError(text)
+    return text
+'''
+
+
+def test_an_error_that_is_caught_is_none():
+    "And a message is what was assigned last."
+    (function,) = ast.parse(CAUGHT).body
+    assert docments.raised_by(function, {}) == [("TypeError", '"the second message"')]

@@ -186,9 +186,9 @@ def test_more_threads_than_cores(monkeypatch):
 @LINUX
 def test_the_quota_of_a_container_counts(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    monkeypatch.setattr(doctor.Path, "read_text", lambda _: "150000 100000\n")
+    monkeypatch.setattr(doctor.Path, "read_text", lambda *_: "150000 100000\n")
     assert doctor.usable_cores() == 1.5
-    monkeypatch.setattr(doctor.Path, "read_text", lambda _: "max 100000\n")
+    monkeypatch.setattr(doctor.Path, "read_text", lambda *_: "max 100000\n")
     assert doctor.usable_cores() == 8
 
 

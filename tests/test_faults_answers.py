@@ -23,9 +23,10 @@ from samples import names, noise, save, save_stack, thin_net
 
 from unet_tutorial.cli import main
 from unet_tutorial.data.images import as_images
-from unet_tutorial.data.outputs import write_mask
+from unet_tutorial.data.outputs import painted, write_mask
 from unet_tutorial.deploy.folder import SomeFailed, predict_files
 from unet_tutorial.predict import Predictor
+from unet_tutorial.runs import memory
 from unet_tutorial.runs.files import new_file
 from unet_tutorial.runs.weights import save_net
 
@@ -230,6 +231,7 @@ def _(folder):
 
 _KILLED = """
 import os, signal, sys
+from unet_tutorial.runs import memory
 from unet_tutorial.runs.files import new_file
 with new_file(sys.argv[1]) as part:
     part.write_text("half")
@@ -324,7 +326,7 @@ def _(folder):
     before = predict(folder, **kinds)
     before += predict(folder, "other", **kinds)
     save_stack(folder / "images" / "a.tif", noise(1, 20, 33))
-    with warned("a_003_probabilities.npy may be of an earlier call"):
+    with warned("a_003_probabilities.npy"):
         after = predict(folder, "images/a.tif", overwrite=True, **kinds)
     assert after == sorted({"a_mask.png", "a_probabilities.npy", *before})
 
@@ -334,7 +336,7 @@ def _(folder):
     save_stack(folder / "images" / "a.tif", noise(2, 20, 33))
     predict(folder)
     draw(folder, "to/a_007_mask.png")
-    with warned("a_007_mask.png may be of an earlier call"):
+    with warned("a_007_mask.png"):
         found = predict(folder, overwrite=True)
     assert found == ["a_000_mask.png", "a_001_mask.png", "a_007_mask.png"]
 
@@ -343,7 +345,7 @@ def _(folder):
 def _(folder):
     draw(folder, "images/a.png")
     predict(folder, write=["mask", "overlay"])
-    with warned("a_overlay.png may be of an earlier call"):
+    with warned("a_overlay.png"):
         predict(folder, overwrite=True)
     assert names(folder / "to") == ["a_mask.png", "a_overlay.png"]
 
@@ -569,6 +571,64 @@ def _(folder):
     assert names(folder) == ["images", "link"]
     (folder / "dir.png").mkdir()
     assert predict(folder, to="dir.png") == ["a_mask.png"]
+
+
+_LARGE_IMAGE = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+import torch
+from samples import thin_net
+from unet_tutorial.deploy.folder import predict_files
+from unet_tutorial.predict import Predictor
+torch.set_num_threads(1)
+unit = 1 if sys.platform == "darwin" else 1024
+peak = lambda: unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+net = Predictor(thin_net(padding=1, norm="batch"), torch.device("cpu"))
+net(np.zeros((600, 600), np.uint8))
+before = peak()
+[path] = predict_files(net, sys.argv[1], sys.argv[2])
+print((peak() - before) / 4200**2)
+"""
+
+
+@case("an image is large, and small as a file")
+def _(folder):
+    if os.name == "nt":
+        return
+    pixels = np.zeros((4200, 4200), np.uint8)
+    pixels[::1000] = 3
+    image = save(folder / "a.png", pixels)
+    assert image.stat().st_size < 50_000
+    ask = [sys.executable, "-c", _LARGE_IMAGE, str(image), str(folder / "to")]
+    tests = os.path.dirname(__file__)
+    paths = os.pathsep.join([os.path.dirname(tests), tests])
+    how = {"env": os.environ | {"PYTHONPATH": paths}, "text": True}
+    bytes_per_pixel = float(subprocess.check_output(ask, **how))
+    assert bytes_per_pixel < 16  # the whole image at once took 56
+
+
+@case("a caller's memory is as before after an error")
+def _(folder):
+    draw(folder, "images/a.png")
+    (folder / "images" / "b.png").write_bytes(b"no image")
+    for _ in range(2):
+        predict(folder, overwrite=True)
+        assert memory._inside == []
+
+
+@case("an overlay of more classes than there are colours")
+def _(folder):
+    labels = np.arange(200, dtype=np.uint8).reshape(10, 20)
+    picture = painted(
+        np.full(labels.shape, 128, np.uint8), labels, 1.0, num_classes=200
+    )
+    colours = np.unique(picture.reshape(-1, 3), axis=0)
+    assert len(colours) == 200
+    one = np.zeros((4, 4), np.uint8)
+    one[0] = 1
+    alone = painted(one, one, 1.0, num_classes=200)[0, 0]
+    assert (alone == picture[0, 1]).all()  # whatever else is in the image
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -154,7 +154,7 @@ ARRAYS = {
 COLOURS = {
     "a grey image for a colour net": (GREY, None, "1 channel,|np.stack"),
     "an image that could lie either way": (np.zeros((3, 3, 3)), None, "CHW|HWC"),
-    "four channels for a colour net": (np.zeros((9, 9, 4)), None, "3 channels"),
+    "four channels for a colour net": (np.zeros((9, 9, 4)), None, "an axis of 3"),
     "a tensor with its channels last": (torch.tensor(COLOUR), None, "20 channels"),
     "letters for other axes": (COLOUR, "HW", "axes='HW'"),
     "letters that mean nothing": (COLOUR, "HQC", "axes='HQC'"),

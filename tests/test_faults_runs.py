@@ -69,6 +69,7 @@ def quiet():
     "No pictures, which take longest, no bars, and warnings in a list."
     with (
         patch.object(report, "draw_run", lambda *args: b""),
+        redirect_stdout(StringIO()),
         redirect_stderr(StringIO()),
         warnings.catch_warnings(record=True) as told,
     ):
@@ -91,6 +92,11 @@ def resume(out, go=resume_run, **options):
     with quiet() as told:
         go(out, device="cpu", **options)
     return [str(warning.message) for warning in told]
+
+
+def measure(*where, **options):
+    with quiet():
+        return evaluate_run(*where, **options)
 
 
 @functools.cache
@@ -179,7 +185,8 @@ def a_resume_beside_a_running_run(folder):
             train(out, folder)
         assert child.is_alive() and before == (out / "recipe.json").read_bytes()
         child.kill()  # SIGKILL: its lock stays
-        child.join()
+        if hasattr(os, "waitid"):  # not on macOS
+            os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # a zombie
         assert (out / owner.LOCK).exists()
         with refused(Stop):  # goes on at once
             resume(out, report=_fail)
@@ -297,6 +304,14 @@ def a_folder_that_could_not_be_begun_is_not_left(folder):
     assert not (folder / "new").exists() and not (folder / "locked").exists()
 
 
+@case
+def a_folder_that_cannot_be_made(folder):
+    (folder / "file").write_text("mine")
+    with refused(OSError, "file.run cannot be written", "another would work"):
+        train(folder / "file" / "run", folder)
+    assert (folder / "file").read_text() == "mine"
+
+
 # Files that belong together
 
 
@@ -327,7 +342,7 @@ def a_net_of_another_run(folder):
         with refused(ValueError, f"{name} is of the run", "recipe.json of"):
             resume(out)
         with refused(ValueError, f"{name} is of the run", "recipe.json of"):
-            evaluate_run(out, weights=name.split(".")[0], device="cpu")
+            measure(out, weights=name.split(".")[0], device="cpu")
         (out / "state.safetensors").unlink()
         with refused(ValueError, f"{name} is of the run", "recipe.json of"):
             resume(out)
@@ -376,7 +391,7 @@ def a_run_of_an_older_version(folder):
     assert told == []
     assert load_state(out / "state.safetensors")["progress"]["epoch"] == 2
     assert len((out / "history.csv").read_text().splitlines()) == 3
-    evaluate_run(out, images, masks=masks["masks"], device="cpu")
+    measure(out, images, masks=masks["masks"], device="cpu")
 
 
 @case
@@ -426,7 +441,7 @@ def a_damaged_recipe_of_a_run(folder):
     out = run(folder / "run")
     for name, content in DAMAGE.items():
         (out / "recipe.json").write_bytes(content)
-        for call in (resume, evaluate_run):
+        for call in (resume, measure):
             with pytest.raises(ValueError) as caught:
                 call(out)
             text = str(caught.value)
@@ -521,20 +536,13 @@ def three_thousand_mutations_of_a_recipe(folder):
 
 @case
 def a_damaged_environment(folder):
-    for name, content in {**DAMAGE, "wrong": b'{"device": 3}'}.items():
-        out = run(folder / name)
-        (out / "environment.json").write_bytes(content)
-        told = resume(out)
-        damaged = name not in ("nothing in it", "wrong", "unknown keys")
-        parsed = content.startswith(b"{") and name not in (
-            "cut off",
-            "not UTF-8",
-            "twice",
-        )
-        assert fits(told, "environment.json", "written anew") == (
-            damaged and not parsed
-        )
+    out = run(folder / "run")
+    for name in ("empty", "a list", "null", "NUL bytes", "not UTF-8", "cut off"):
+        (out / "environment.json").write_bytes(DAMAGE[name])
+        assert fits(resume(out), "environment.json is damaged", "written anew"), name
         assert json.loads((out / "environment.json").read_text())["device"] == "cpu"
+    (out / "environment.json").write_text('{"device": 3}')
+    assert resume(out) == []
 
 
 @case
@@ -582,10 +590,10 @@ def a_best_net_that_is_empty_or_missing(folder):
         with refused(
             (ValueError, FileNotFoundError), f"best.safetensors {what}", "1 epoch"
         ):
-            evaluate_run(out, device="cpu")
+            measure(out, device="cpu")
         before = (out / "last.safetensors").read_bytes()
         told = resume(out)
-        assert fits(told, "best.safetensors", what, "1 epochs were kept in state")
+        assert fits(told, "best.safetensors", what, "1 epoch was kept in state")
         if (out / "best.safetensors").is_file() and (
             out / "best.safetensors"
         ).stat().st_size:
@@ -680,7 +688,7 @@ def a_run_that_failed_before_its_first_step_does_not_block(folder):
 def data_and_masks_that_have_moved_together(folder):
     train(folder / "run", folder / "here")
     (folder / "here").rename(folder / "there")
-    for call in (resume, functools.partial(evaluate_run, device="cpu")):
+    for call in (resume, functools.partial(measure, device="cpu")):
         with refused(FileNotFoundError, "here", "--masks|--data"):
             call(folder / "run")
         call(folder / "run", data=folder / "there" / "images")
@@ -694,11 +702,11 @@ def masks_that_have_moved_alone(folder):
         resume(folder / "run")
     resume(folder / "run", options={"masks": str(folder / "elsewhere")})
     where = {"masks": folder / "elsewhere", "device": "cpu"}
-    assert evaluate_run(folder / "run", **where)["loss"] > 0
+    assert measure(folder / "run", **where)["loss"] > 0
     (folder / "images").rename(folder / "photos")
     with refused(FileNotFoundError, "data of .*run were in .*images", "--data"):
-        evaluate_run(folder / "run", **where)
-    assert evaluate_run(folder / "run", folder / "photos", **where)["loss"] > 0
+        measure(folder / "run", **where)
+    assert measure(folder / "run", folder / "photos", **where)["loss"] > 0
 
 
 @case
@@ -850,6 +858,11 @@ def _workers_of(pid):
     return [int(number) for number in found.read_text().split()]
 
 
+def _is_quiet(path):
+    "Whether a file has not been written for a while: what was read ahead is used up."
+    return time.time() - path.stat().st_mtime > 0.7
+
+
 def _stuck(folder, what, number):
     "Do something to the workers of a run, and ask it to stop."
     out, log = folder / "run", folder / "log"
@@ -857,7 +870,7 @@ def _stuck(folder, what, number):
         wait_for((out / "state.safetensors").exists)
         for worker in _workers_of(child.pid):
             os.kill(worker, what)
-        time.sleep(0.3)
+        wait_for(lambda: _is_quiet(out / "state.safetensors") or not child.is_alive())
         start = time.monotonic()
         if child.is_alive():
             os.kill(child.pid, number)
@@ -880,7 +893,8 @@ def a_stopped_worker_does_not_make_ctrl_c_wait(folder):
 @case
 def a_killed_worker_ends_a_run_with_a_sentence(folder):
     if POSIX and Path("/proc/self/task").exists():
-        status, seconds, told = _stuck(folder, signal.SIGKILL, signal.SIGINT)
+        with patch.object(logbook, "_PATIENCE", 0.5):
+            status, seconds, told = _stuck(folder, signal.SIGKILL, signal.SIGINT)
         assert status in (1, 130) and seconds < 8
         assert "DataLoader worker" in told or "all is saved" in told
         load_state(folder / "run" / "state.safetensors")

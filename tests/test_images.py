@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+import subprocess
 import sys
 import unicodedata
 import zlib
@@ -297,6 +298,21 @@ def test_a_decompression_bomb(tmp_path, read):
     words = says("bomb.png", "3600000000 pixels", "MAX_IMAGE_PIXELS")
     with pytest.raises(ValueError, match=words):
         read(path)
+
+
+def test_the_environment_moves_the_limit_of_pixels(tmp_path):
+    path = save(tmp_path / "a.png", noise(20, 30))
+    line = "import sys; from unet_tutorial.data.images import read_image; "
+    line += "read_image(sys.argv[1])"
+    for limit, words in (
+        ("500", ["600 pixels", "UNET_TUTORIAL_PIXELS=600"]),
+        ("600", []),
+    ):
+        environment = os.environ | {"UNET_TUTORIAL_PIXELS": limit}
+        command = [sys.executable, "-W", "ignore", "-c", line, str(path)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == bool(words)
+        assert all(word in done.stderr for word in words)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="permissions are of POSIX")

@@ -268,6 +268,17 @@ def test_wrong_images_and_maps_get_a_sentence(make, name):
         make()(**given)
 
 
+@pytest.mark.parametrize("make", CHANGES)
+@pytest.mark.parametrize(
+    "options", [{"std": 1e4}, {"std": 1e30}, {"std": 1e300}, {"zoom": 1 - 1e-9}]
+)
+def test_amounts_beyond_reason_end_and_stay_within_the_labels(make, options):
+    changes = make(**options)
+    for _ in range(5):
+        out = changes(image=IMAGE + np.uint8(9), mask=MASK + np.uint8(3))
+        assert out["image"].shape == IMAGE.shape and (out["mask"] == 3).all()
+
+
 WINDOWS = {
     "a seed for a generator": ({"rng": 0}, "np.random.default_rng(0)"),
     "outside": ({"corner": (50, 0)}, "no pixel of an image"),

@@ -117,6 +117,7 @@ def test_places_are_folded_as_grid_sample_would(size):
     near = torch.nn.functional.grid_sample(x, _fold(places), **options)
     assert _fold(places).abs().max() <= 1
     assert torch.allclose(far, near, atol=1e-4)
+    assert torch.allclose(_fold(places + 400), _fold(places), atol=1e-4)
 
 
 @pytest.mark.parametrize("colours", [True, False])

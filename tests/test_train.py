@@ -727,6 +727,23 @@ def test_a_look_changes_no_random_number(squares):
     assert torch.equal(ends[0], ends[1]) and torch.equal(ends[0], weights_of(model))
 
 
+def test_items_with_names_of_their_own_are_no_obstacle(squares):
+    class Named(dict):
+        def __getitem__(self, name):
+            _, number = name
+            return squares[number]
+
+    names = [("item", number) for number in range(8)]
+    loaders = (
+        DataLoader(Named(), 4, sampler=names),
+        DataLoader(Named(), batch_sampler=[names[:4], names[4:]]),
+    )
+    for loader in loaders:
+        model = small_net()
+        history = fit(model, DataLoader(squares, 8), loader, LOSS, sgd(model), 1)
+        assert len(history["valid_loss"]) == 1
+
+
 def test_a_mapped_loader_tells_its_data_set_the_epoch(squares):
     told = []
     squares.set_epoch = told.append

@@ -116,6 +116,16 @@ def test_wrong_options_of_the_function_get_a_sentence(options, words):
         elastic_deform(*ramps(), **options)
 
 
+@pytest.mark.parametrize("std", [1e4, 1e30, 1e300])
+def test_a_deviation_beyond_reason_ends_and_stays_within_the_labels(std):
+    image, mask = ramps()
+    for bent in (
+        elastic_deform(image, mask % 3 + 5, std),
+        ElasticGrid(std)(image, tv_tensors.Mask(mask % 3 + 5)),
+    ):
+        assert set(bent[1].unique().tolist()) <= {5, 6, 7}
+
+
 # ElasticGrid
 
 

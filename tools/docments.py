@@ -128,12 +128,10 @@ def raised_by(
     said = RAISE.match((ast.get_docstring(function) or "").split("\n")[0])
     if said:
         return [said.groups()]
-    known = {
-        item.targets[0].id: item.value
-        for item in ast.walk(function)
-        if isinstance(item, ast.Assign) and isinstance(item.targets[0], ast.Name)
-    }
+    known = {}  # what was assigned last
     for node in in_order(function):
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            known[node.targets[0].id] = node.value
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
             name = ast.unparse(node.exc.func)
             text = template(node.exc.args[0], known) if node.exc.args else ""
@@ -151,10 +149,20 @@ def raised_by(
 def in_order(
     node,  # ast
 ):  # iterator of ast
-    "All parts of a function, the first in the text first."
+    "All parts of a function, the first in the text first; not what it catches."
+    caught = node.body if isinstance(node, ast.Try) and swallows(node) else []
     for child in ast.iter_child_nodes(node):
-        yield child
-        yield from in_order(child)
+        if child not in caught:
+            yield child
+            yield from in_order(child)
+
+
+def swallows(
+    node,  # ast.Try
+):  # bool
+    "Whether errors end here."
+    parts = [part for handler in node.handlers for part in ast.walk(handler)]
+    return bool(parts) and not any(isinstance(part, ast.Raise) for part in parts)
 
 
 # How the notebook shows it

@@ -80,6 +80,11 @@ class FewKernels(AsyncMappingKernelManager):
 class Page(Voila):
     """Voilà that answers this machine, and shows nothing but its page."""
 
+    def load_config_file(self, *arguments, **options):
+        "Read what the user has told Voilà; what is told here stands."
+        super().load_config_file(*arguments, **options)
+        self.update_config(config())
+
     def init_settings(self):
         "Let long messages in, no names of other machines, and a closed page say so."
         return super().init_settings() | {

@@ -320,7 +320,8 @@ def rand_error(
         float: 0 (the same segments) to 1; 0 if neither has two pixels together
 
     Raises:
-        ValueError: "... has ids from ... to ..."
+        ValueError: "... is ..., and a label map holds integers: of cells
+            scipy.ndimage.label(mask)[0], of membranes label(~mask)[0]"
         ValueError: "... has ids from ... to ...: 0 (no segment) to ... are allowed"
         ValueError: unless all have one shape, not empty, of dims axes
 
@@ -453,7 +454,8 @@ def cell_ious(
         dict[int, float]: for each true cell its IoU with its match, 0 without one
 
     Raises:
-        ValueError: "... has ids from ... to ..."
+        ValueError: "... is ..., and a label map holds integers: of cells
+            scipy.ndimage.label(mask)[0], of membranes label(~mask)[0]"
         ValueError: "... has ids from ... to ...: 0 (no segment) to ... are allowed"
         ValueError: unless all have one shape, not empty, of dims axes
 
@@ -487,7 +489,8 @@ def seg_score(
         float: 0 to 1 (each cell found exactly); 1 if there is no true cell
 
     Raises:
-        ValueError: "... has ids from ... to ..."
+        ValueError: "... is ..., and a label map holds integers: of cells
+            scipy.ndimage.label(mask)[0], of membranes label(~mask)[0]"
         ValueError: "... has ids from ... to ...: 0 (no segment) to ... are allowed"
         ValueError: unless all have one shape, not empty, of dims axes
 

@@ -85,8 +85,7 @@ def labels_at(
         np.ndarray: (H, W) or (N, H, W), of one byte each where that is enough
 
     Raises:
-        TypeError: "p is a ...; (K, H, W) or (N, K, H, W) with K of 2 or more would
-            work"
+        TypeError: "p is a ...; an array would work: p.cpu().numpy()"
         ValueError: "p has shape ...; (K, H, W) or (N, K, H, W) with K of 2 or more
             would work"
         ValueError: "threshold=...; a number from 0 to 1 would work"
@@ -380,7 +379,7 @@ class Averaged(nn.Module):
         return self.net
 
 # %% ../nbs/14_predict.ipynb #fill
-_LARGE = 2**26  # pixels: above that, tile by tile
+_LARGE = 2**24  # pixels: above that, tile by tile
 
 
 def _check_fits(out, size, classes):

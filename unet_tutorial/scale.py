@@ -324,10 +324,9 @@ def predict_array(
             group, one of its arrays"
         ValueError: "the image has shape ...; (H, W) or (C, H, W) would work"
         TypeError: "the image is ...; integers or floats would work"
-        TypeError: "the model is a ...; measures each tile by itself, so that tiles
-            would not fit together"
-        ValueError: "measures each tile by itself, so that tiles would not fit together;
-            (H, W) or (C, H, W) would work, channels first"
+        TypeError: "the model is a ...; a net would work; of a Predictor, its .model"
+        ValueError: "the image has C = ..., the net takes C = ...; (H, W) or (C, H, W)
+            would work, channels first"
 
     Example:
         >>> from unet_tutorial.scale import predict_array

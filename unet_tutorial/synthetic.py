@@ -9,6 +9,7 @@ __all__ = ['draw_membranes', 'draw_cells', 'draw_cars', 'write_isbi', 'write_ctc
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
+from secrets import token_hex
 
 import numpy as np
 from PIL import Image
@@ -115,8 +116,9 @@ def _write_new(path, *pages, **options):
     first.save(buffer, append_images=rest, **options)
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
-        part = path.with_name(f".{path.name}.part")
-        part.write_bytes(buffer.getvalue())
+        part = path.with_name(f".{token_hex(8)}.part")
+        with part.open("xb") as file:  # x: fails if there is a file of this name
+            file.write(buffer.getvalue())
         part.replace(path)
     elif path.read_bytes() != buffer.getvalue():
         remedy = "delete it, or write to another folder"

@@ -178,7 +178,7 @@ def usable_std(
         raise ValueError(f"{text}; larger units, such as image / 1e100, would work")
     return std if std > rounding * abs(mean) else 1e-6
 
-
+# %% ../nbs/06_tiles.ipynb #check-finite
 def check_finite(
     part: torch.Tensor | np.ndarray,
     top: int = 0,
@@ -226,13 +226,14 @@ def eval_mode(
         ...     assert not net.training
         ...     assert ask_net(net, [image[:, :100, :100]], margin=44).shape == (1, 2, 12, 12)
     """
-    modes = [(layer, layer.training) for layer in model.modules()]
-    model.eval()
+    training = [layer for layer in model.modules() if layer.training]
+    if training:
+        model.eval()
     try:
         yield
     finally:
-        for layer, training in modes:
-            layer.training = training
+        for layer in training:
+            layer.training = True
 
 
 def ask_net(
@@ -413,12 +414,12 @@ def check_image(
     Raises:
         TypeError: unless this is a net
         TypeError: "... is no image; a tensor or array would work"
-        TypeError: "the image is ...; Channels last? np.moveaxis(image, -1, 0) would
-            work"
+        TypeError: "the image is ...; floats would work: (image - mean) / std, see
+            mean_and_std"
         ValueError: "the image has shape ...; one image (C, H, W) would work:
             image[None] of a tensor (H, W), image[0] of a batch (1, C, H, W)"
-        ValueError: "its hidden pixels would be seen; image.filled(0) would work.
-            Channels last? np.moveaxis(image, -1, 0) would work"
+        ValueError: "the image has shape ..., the net takes C = .... Channels last?
+            np.moveaxis(image, -1, 0) would work"
         TypeError: "the image is a masked array: its hidden pixels would be seen;
             image.filled(0) would work"
 
@@ -498,12 +499,12 @@ def ask_tiles(
     Raises:
         TypeError: unless this is a net
         TypeError: "... is no image; a tensor or array would work"
-        TypeError: "the image is ...; Channels last? np.moveaxis(image, -1, 0) would
-            work"
+        TypeError: "the image is ...; floats would work: (image - mean) / std, see
+            mean_and_std"
         ValueError: "the image has shape ...; one image (C, H, W) would work:
             image[None] of a tensor (H, W), image[0] of a batch (1, C, H, W)"
-        ValueError: "its hidden pixels would be seen; image.filled(0) would work.
-            Channels last? np.moveaxis(image, -1, 0) would work"
+        ValueError: "the image has shape ..., the net takes C = .... Channels last?
+            np.moveaxis(image, -1, 0) would work"
         TypeError: "the image is a masked array: its hidden pixels would be seen;
             image.filled(0) would work"
     """

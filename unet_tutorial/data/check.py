@@ -69,7 +69,7 @@ def _count(image, path):
     return np.flatnonzero(counts), counts[counts > 0]
 
 # %% ../../nbs/workshop/data/check.ipynb #c5ca67ae
-def _look_at(pairs, value_range, channels, axes):
+def _look_at(pairs, value_range, channels=None, axes=None):
     """Look into all files, several at a time, under a progress bar."""
 
     def look(pair):

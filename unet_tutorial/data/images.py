@@ -650,11 +650,6 @@ def has_channels(
     Returns:
         bool: True: an array, or a TIFF of other channels than grey or three colours
 
-    Raises:
-        FileNotFoundError: "there is no file ...: check name, folder and link"
-        ValueError: "the ... channels of an array ... could be either axis;
-            axes="...CHW" or axes="...HWC" would work"
-
     Example:
         >>> from unet_tutorial.data.images import has_channels
         >>> assert not has_channels(photo) and not is_array(photo)
@@ -693,7 +688,7 @@ def check_channels(
 def _so_many(channels):
     return "1 channel" if channels == 1 else f"{channels} channels"
 
-
+# %% ../../nbs/workshop/data/images.ipynb #in-order
 def _in_order(path, array, letters, channels):
     """Order the axes of what a file holds, or say what is wrong with the file."""
     try:
@@ -1230,9 +1225,22 @@ def _as_seen(image, channels=None):
     """Return an upright image as an array (H, W) or (H, W, 3) with all its bits."""
     if image.mode in ("LA", "RGBA") and len(image.mode) == channels:
         return np.array(image)  # transparency, because it was asked for
-    if image.mode[0] not in "IF":  # those have 16 or 32 bits per pixel
-        image = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
-    return np.array(image)
+    mode = "L" if image.mode in ("1", "L", "LA") else "RGB"
+    if image.mode[0] not in "IF" and image.mode != mode:  # 16 or 32 bits per pixel
+        image = image.convert(mode)
+    return _as_array(image)
+
+
+def _as_array(image):
+    """Copy an image into an array, a band of rows at a time: it may be large."""
+    if image.height <= 1024:
+        return np.array(image)
+    first = np.array(image.crop((0, 0, image.width, 1)))
+    array = np.empty((image.height, *first.shape[1:]), first.dtype)
+    for top in range(0, image.height, 1024):
+        box = 0, top, image.width, min(top + 1024, image.height)
+        array[top : top + 1024] = image.crop(box)
+    return array
 
 # %% ../../nbs/workshop/data/images.ipynb #all-pages-mapped
 def _mapped(pages, numbers):
@@ -1319,10 +1327,13 @@ def _open_array(path):
         return np.memmap(path, kind, "r", start, shape, order)
 
 # %% ../../nbs/workshop/data/images.ipynb #read-pixels
-def _upright(image):
+def _upright(image, own=False):
     """Turn an opened image of Pillow's as its EXIF orientation says."""
     image.load()  # Pillow turns a TIFF when it loads it
-    return image if image.format == "TIFF" else ImageOps.exif_transpose(image)
+    if image.format == "TIFF":
+        return image
+    turned = ImageOps.exif_transpose(image, in_place=own)  # else a copy
+    return image if own else turned
 
 
 def _read_file(path, channels, axes):
@@ -1335,7 +1346,7 @@ def _read_file(path, channels, axes):
             return _all_pages(pages, numbers).reshape(shape), letters
     with open_image(path) as image:
         _check_no_film(image, path)
-        array = _as_seen(_upright(image), channels)
+        array = _as_seen(_upright(image, own=True), channels)
         return array, "HWC"[: array.ndim]
 
 

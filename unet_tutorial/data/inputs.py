@@ -6,6 +6,7 @@
 __all__ = ['Images', 'take_images', 'channels_first', 'check_units']
 
 # %% ../../nbs/workshop/data/inputs.ipynb #imports
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from .images import as_images
+from .images import BadFile, as_images
 
 # %% ../../nbs/workshop/data/inputs.ipynb #tensor-code
 _FIRST = {2: "HW", 3: "CHW", 4: "NCHW"}  # the axes of a tensor, by their number
@@ -68,9 +69,14 @@ def _one_or_stack(image, channels, axes):
         raise TypeError(f'axes={axes!r}; letters such as "HWC" would work')
     if torch.is_tensor(image):
         image, axes = _from_tensor(image, axes)
-    return as_images(_plain(image), channels, axes)
+    try:
+        return as_images(_plain(image), channels, axes)
+    except ValueError as error:  # whoever has a net cannot choose its channels
+        cure = f"an image with {channels} would work"
+        text = re.sub("channels=[0-9]+ would read it", cure, str(error))
+        raise (BadFile if isinstance(error, BadFile) else ValueError)(text) from None
 
-
+# %% ../../nbs/workshop/data/inputs.ipynb #take-images
 def take_images(
     image: Images,
     channels: int,
@@ -89,9 +95,9 @@ def take_images(
     Raises:
         TypeError: "axes=...; letters such as "HWC" would work"
         TypeError: "the image is ..., ..., on ...; a dense tensor of numbers would work"
-        TypeError: "the image is a masked array: its rows differ in length; a rectangle
-            of numbers would work"
-        TypeError: "...: its rows differ in length; a rectangle of numbers would work"
+        TypeError: "the image is a masked array: its hidden pixels would be seen;
+            image.filled(0) would work"
+        TypeError: "...: a list of images would work: list(...)"
         ValueError: "the image is a list: its rows differ in length; a rectangle of
             numbers would work"
         ValueError: "a list of images holds a stack of ...; ask about it by itself"

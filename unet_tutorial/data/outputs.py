@@ -187,6 +187,14 @@ def write_probabilities(
             Image.fromarray(grey).save(file, format="png")
     return Path(path)
 
+# %% ../../nbs/workshop/data/outputs.ipynb #painted-many
+def _painted_many(image, labels, opacity):
+    """Paint with the colours of write_mask, one for each of up to 256 classes."""
+    plain = 255 * overlay(image, np.zeros(labels.shape, bool))  # (H, W, 3)
+    paint = np.reshape(_palette(), (256, 3))[labels.astype(np.int64) % 256]
+    mixed = np.where(labels[..., None] > 0, opacity * (paint - plain), 0) + plain
+    return np.round(mixed).astype(np.uint8)
+
 # %% ../../nbs/workshop/data/outputs.ipynb #44507ba7
 def painted(
     image: np.ndarray,
@@ -213,12 +221,14 @@ def painted(
     image = composite(image)
     if image.dtype != np.uint8:
         image = image.astype(float)  # show would take whole numbers for labels
+    if (num_classes or 0) > 22:  # more than overlay has colours
+        return _painted_many(image, labels, opacity)
     two = labels.max() <= 1 if num_classes is None else num_classes <= 2
     kind = bool if two else np.int32  # orange; a colour for each label
     picture = overlay(image, labels.astype(kind), alpha=opacity)  # (H, W, 3), 0 to 1
     return np.round(255 * picture).astype(np.uint8)
 
-
+# %% ../../nbs/workshop/data/outputs.ipynb #write-overlay
 def write_overlay(
     path: str | Path,
     image: np.ndarray,

@@ -268,8 +268,8 @@ def change_pair(
         tuple[np.ndarray, ...]: image and maps, changed
 
     Raises:
-        ValueError: "... takes tensors: give ... of one size, as a dictionary or a
-            tuple"
+        ValueError: "... takes tensors: it would leave arrays as they are; see
+            data.transforms.ForArrays"
         ValueError: "the transform returned ...: give ... of one size, as a dictionary
             or a tuple"
     """

@@ -91,9 +91,7 @@ class ElasticDeform(A.DualTransform):
             raise ValueError(f"image is {img.dtype}: give uint8, or floats without NaN")
         return _warp_array(img, field, True)
 
-    def apply_to_mask(
-        self, mask: np.ndarray, field: torch.Tensor, **params: Any
-    ) -> np.ndarray:
+    def apply_to_mask(self, mask: np.ndarray, field: Any, **params: Any) -> np.ndarray:
         return _warp_array(mask, field, mask.dtype.kind == "f")
 
 # %% ../../nbs/workshop/data/pipelines.ipynb #7f0aa9d2-b

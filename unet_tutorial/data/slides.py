@@ -177,7 +177,7 @@ def predict_blended(
             share = down[:, None] * right  # (h, w)
             total[:, top : top + high, left : left + wide] += logits * share
             weight[top : top + high, left : left + wide] += share
-    return total / weight
+    return total.div_(weight)
 
 # %% ../../nbs/workshop/data/slides.ipynb #bands
 _BAND, _MARGIN = 1024, 128  # rows of a band; rows around it, thrown away
@@ -195,6 +195,7 @@ def _ask_bands(model, image, mean, std, tile):
         band = Standardised(rows, mean, std, first)
         logits = predict_blended(model, band, tile, overlap)  # (K, h, W)
         yield top, 0, logits[:, top - first :][:, :height]
+        del logits  # before the next band needs as much
 
 # %% ../../nbs/workshop/data/slides.ipynb #slide-code
 def _check_slide(image):
@@ -268,8 +269,8 @@ def predict_slide(
 
     Raises:
         TypeError: "the slide is a ...; an array or a memmap would work"
-        ValueError: "the slide has shape ...; an array of integers or floats, without a
-            mask, would work"
+        ValueError: "the slide has shape ...; (H, W) or (C, H, W) with at least one
+            pixel would work"
         TypeError: "the slide is a ... of ...; an array of integers or floats, without a
             mask, would work"
         ValueError: "standardise=...; slide_mean_and_std(image) would work"
@@ -299,5 +300,6 @@ def predict_slide(
         height, width = answer.shape[-2:]
         place = out[..., top : top + height, left : left + width]
         place[...] = answer.cpu().numpy()
+        del logits, answer  # before the next part needs as much
         _release(out)
     return out

@@ -88,6 +88,8 @@ def _inside(matrix, starts, size, corner, given):  # pairs: first row, first col
 
 def _fold(places):
     """Mirror places that are outside of -1 to 1 until none is."""
+    if places.abs().max() > 99:  # far out: two mirrors at a time, all at once
+        places = torch.remainder(places.nan_to_num() + 1, 4) - 1
     while places.abs().max() > 1:
         places = 2 * places.clamp(-1, 1) - places
     return places

@@ -195,8 +195,8 @@ def _plan(files, to, write, overwrite, failed):
         raise FileExistsError(f"{old[0]} is there: overwrite=True replaces it")
     _check_old(old, files)
     if stay and overwrite:
-        text = "may be of an earlier call and stay as they are"
-        warnings.warn(f"{name_some(stay)} {text}", stacklevel=4)
+        text = "not written this time, so perhaps of an earlier call"
+        warnings.warn(f"{text}: {name_some(stay)}", stacklevel=4)
     return old
 
 # %% ../../nbs/workshop/deploy/folder.ipynb #1585f3fc
@@ -378,8 +378,8 @@ def predict_files(
         NotADirectoryError: "... ; the name of a folder would work"
         ValueError: "... ends like a file, and answers are written into a folder: ...
             would work"
-        ValueError: "... and ... the name of its answer has ... bytes; ... would work"
-        FileExistsError: "... and ..., which has to be written, are one name"
+        ValueError: "... and ... would be written under one name"
+        FileExistsError: "... is there: overwrite=True replaces it"
 
     Example:
         >>> from unet_tutorial.deploy.folder import predict_files

@@ -135,22 +135,25 @@ class Desk:
         self.predictor, self.to, self.most = predictor, Path(to), most
         self.free, self.turn, self.image = Lock(), turn, None
 
-    def open(self, name: str, image: Any) -> str:
+    def open(
+        self,
+        name: str,
+        image: Any,
+    ) -> str:
         """Take an image, of a stack the first, and ask; return what can be said.
 
-        Returns:
-            str: an array, a PIL image, or a file's bytes
+        Args:
+            name: of the file
+            image: an array, a PIL image, or the bytes of a file
 
-        Raises:
-            ValueError: "it has it is not an image; PNG, JPEG and TIFF would work"
-            ValueError: "it is not an image; PNG, JPEG and TIFF would work"
-            ValueError: "it has ... x ... pixels; this page takes it is not an image;
-                PNG, JPEG and TIFF would work"
+        Returns:
+            str: what can be said of it
         """
         name = _shown(name)
         try:
             with _in_turn(self.free, self.turn):
-                image = as_images(_decode(image, *self.most))[0][0]
+                channels = self.predictor.model.in_channels
+                image = as_images(_decode(image, *self.most), channels)[0][0]
                 self.p = self.predictor.probabilities(image)  # (K, H, W)
                 self.name, self.image = name, image
         except Exception as error:  # a page has no other place for it
@@ -158,19 +161,11 @@ class Desk:
         return f"{name}: {' x '.join(map(str, image.shape[:2]))} pixels"
 
     def png(self, threshold: float, opacity: float) -> bytes:
-        """Draw the image and its mask, at most about 800 pixels wide or high.
-
-        Returns:
-            bytes: both 0 to 1
-        """
+        """Draw image and mask, at most about 800 pixels wide; both numbers 0 to 1."""
         return _drawn(self.image, labels_at(self.p, threshold), opacity)
 
     def save(self, threshold: float, overwrite: bool = False) -> str:
-        """Write the mask at full size.
-
-        Returns:
-            str: what can be said
-        """
+        """Write the mask at full size; return what can be said."""
         return _written(self, threshold, overwrite)
 
 # %% ../../nbs/workshop/deploy/live.ipynb #cc856313

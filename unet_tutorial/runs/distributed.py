@@ -123,8 +123,8 @@ def own_device(
         torch.device: on CUDA the card with the number that torchrun gave
 
     Raises:
-        ValueError: "torch joins processes on CPUs and CUDA; ... is one card for several
-            processes; device='cuda' would work"
+        ValueError: "torch joins processes on CPUs and CUDA; ... takes one process only;
+            device='cpu' would work"
         ValueError: "... is one card for several processes; device='cuda' would work:
             then each takes its own"
 

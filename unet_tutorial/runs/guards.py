@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset
 
 # %% ../../nbs/workshop/runs/guards.ipynb #mapped-loader
 class MappedLoader:
@@ -253,9 +253,10 @@ def _first_of(loader):  # -> a batch, or None where none can be had without a lo
         return None if batch is None else loader.function(batch)
     if isinstance(loader, list | tuple):
         return loader[0] if loader else None
-    if not isinstance(loader, DataLoader) or loader.batch_sampler is None:
+    batches = getattr(loader, "batch_sampler", None)
+    if not isinstance(loader, DataLoader) or type(batches) is not BatchSampler:
         return None
-    with suppress(KeyError, IndexError):  # a data set whose items have other numbers
+    with suppress(KeyError, IndexError, TypeError):  # its items have other numbers
         return loader.collate_fn([loader.dataset[0]])
     return None
 
@@ -540,10 +541,9 @@ def check_logits(
         logits: what a net gave
 
     Raises:
-        TypeError: "the net gives ... ; but each class needs one, the background too:
-            UNet(num_classes=2)"
-        ValueError: "the net gives shape ...; but each class needs one, the background
-            too: UNet(num_classes=2)"
+        TypeError: "the net gives ... ; ..."
+        ValueError: "the net gives shape ...; logits (B, K, h, w) would work: a score
+            per pixel for each class"
         ValueError: "the net gives one score per pixel, but each class needs one, the
             background too: UNet(num_classes=2)"
 
@@ -658,7 +658,8 @@ def check_step(
         clip: the longest gradient, above 0
 
     Raises:
-        TypeError: "the optimizer is ...; AdamW(model.parameters()) would work"
+        TypeError: "the optimizer is ...; torch.optim.AdamW(model.parameters()) would
+            work"
         ValueError: "the optimizer holds no weight of this model:
             AdamW(model.parameters()) would work"
         TypeError: "... is ...; torch.optim.lr_scheduler.StepLR(optimizer, 10) would
@@ -709,7 +710,7 @@ def check_schedules(
             work"
         ValueError: "... belongs to another optimizer: ...
             torch.optim.lr_scheduler.StepLR(optimizer, 10) would work"
-        ValueError: "scheduler ends after ... . Or did you mean epoch_scheduler?"
+        ValueError: "scheduler ends after ... of ... steps; ..."
 
     Example:
         >>> from unet_tutorial.runs.guards import check_schedules

@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
@@ -283,7 +283,7 @@ class Stopped(KeyboardInterrupt):
     def __init__(
         self,
         text: str,
-        asked: list[int] = (),
+        asked: Sequence[int] = (),
     ):
         super().__init__(text)
         self.number = asked[0] if asked else signal.SIGINT

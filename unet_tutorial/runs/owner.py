@@ -142,8 +142,14 @@ def locked(
     own = {"pid": pid, "host": platform.node(), "born": _born(pid)}
     own["since"] = time.strftime("%Y-%m-%d %H:%M:%S")
     path, is_new = folder / LOCK, not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
-    _take(path, own)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _take(path, own)
+    except OSError as error:
+        if error.strerror is None:  # a sentence of ours
+            raise
+        text = f"{folder} cannot be written ({error.strerror}); another would work"
+        raise type(error)(text) from error
     try:
         yield
     finally:

@@ -355,7 +355,7 @@ def read_recipe(
 
     Raises:
         ValueError: "recipe is ...; names and values would work"
-        ValueError: "... is ...; ... lacks ... and has unknown ..."
+        ValueError: "... is ...; names and values would work, such as those of ..."
         ValueError: "... lacks ... and has unknown ...; these keys would work: ..."
         ValueError: "there is no recipe ...; ..., or the path of a .json file would
             work"
@@ -526,7 +526,7 @@ def read_plan(
     Raises:
         FileNotFoundError: "... is not the folder of a run: no recipe.json"
         ValueError: "recipe is ...; names and values would work"
-        ValueError: "... is ...; ... lacks ... and has unknown ..."
+        ValueError: "... is ...; names and values would work, such as those of ..."
         ValueError: "... lacks ... and has unknown ...; these keys would work: ..."
         ValueError: "... is not the plan of a run: ..."
         ValueError: "... was changed after the run began; a run goes on as it was begun:
@@ -928,7 +928,7 @@ def notes_for(
     net, options = plan.recipe.net, plan.options or {}
     notes = {"kind": plan.kind, "size": plan.size, "recipe": plan.name}
     notes |= {"classes": list(source.classes), "normalisation": "image"}
-    notes |= {name: options.get(name) for name in ("value_range", "axes")}
+    notes["value_range"] = options.get("value_range")
     if plan.id:
         notes["run"] = plan.id
     if net.padding == 0:

@@ -204,10 +204,15 @@ def _lost(out, plan, training, end=False):
     return lost_nets(out, plan.id, epochs, training.history, end)
 
 
+def _kept_epochs(number):
+    were = "epoch was" if number == 1 else "epochs were"
+    return f"{number} {were} kept in state.safetensors"
+
+
 def _say_lost(lost, training):
     """Warn of nets that are lost."""
     for text in lost.values():
-        kept = f"{training.epoch} epochs were kept in state.safetensors"
+        kept = _kept_epochs(training.epoch)
         warnings.warn(f"{text}; it is lost ({kept})", stacklevel=3)
 
 
@@ -590,8 +595,8 @@ def resume_run(
         ValueError: "the run was begun with an open source: give it as data="
         FileNotFoundError: "the masks of ... were in ...: masks= (--masks DIR) says
             where they are now"
-        FileNotFoundError: "the data of ... were in ...: ...: masks= (--masks DIR) says
-            where they are now"
+        FileNotFoundError: "the data of ... were in ...: data= (--data DIR) says where
+            they are now"
         ValueError: "... is empty: if it is removed, the run begins anew"
 
     Example:
@@ -655,7 +660,7 @@ def _kept(run):
     epochs = load_state(path)["progress"]["epoch"] if path.is_file() else 0
     if not epochs:
         return "an epoch must be done first"
-    return f"{epochs} epochs were kept in state.safetensors, perhaps not this net"
+    return f"{_kept_epochs(epochs)}, but perhaps not this net"
 
 
 def _net_of(run, weights, plan, source):
@@ -701,8 +706,8 @@ def evaluate_run(
         ValueError: "the run was begun with an open source: give it as data="
         FileNotFoundError: "the masks of ... were in ...: masks= (--masks DIR) says
             where they are now"
-        FileNotFoundError: "the data of ... were in ...: ...: masks= (--masks DIR) says
-            where they are now"
+        FileNotFoundError: "the data of ... were in ...: data= (--data DIR) says where
+            they are now"
         FileNotFoundError: "... is missing: ..."
         ValueError: "... is empty: ..."
 

@@ -105,9 +105,8 @@ _Net = TypeVar("_Net", bound="Changeable")
 
 
 def _copy(net: _Net, **switches: int) -> _Net:
-    """Copy a net without its gradients, with other switches."""
+    """Copy a net with other switches; deepcopy leaves gradients behind."""
     new = deepcopy(net)
-    new.zero_grad()
     for name, value in switches.items():
         setattr(new, name, value)
     check_switches(new)

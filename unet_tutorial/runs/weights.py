@@ -534,7 +534,8 @@ def find_net(
         Path: the file
 
     Raises:
-        FileNotFoundError: "there is no ...; an epoch must be done first"
+        FileNotFoundError: "there is no ...; a .safetensors file, a run's folder or a
+            shipped net (...) would work"
         FileNotFoundError: "... holds no ..., but ...; an epoch must be done first"
 
     Example:
