@@ -50,7 +50,7 @@ def _reach(first, last, depth, bilinear):
 def halo_of(
     model: UNet,
 ) -> int | None:
-    """Return what must be cut from each side of an answer so that tiles fit together.
+    """Return what must be cut from each side of a tile's answer, so that tiles fit.
 
     Args:
         model: padded or not
@@ -71,9 +71,9 @@ def halo_of(
         smallest = nearest_valid_sizes(1, model.depth)[1]
         return output_size(smallest, model.depth) % step // 2
     bilinear = model.upsampling == "bilinear"
-    ends = [(x, *_reach(x, x, model.depth, bilinear)) for x in range(step)]
-    widest = max(max(x - first, last - x) for x, first, last in ends)
-    return -(-widest // step) * step
+    first, last = _reach(0, step - 1, model.depth, bilinear)
+    beyond = max(-first, last - (step - 1))
+    return -(-beyond // step) * step
 
 # %% ../../nbs/workshop/deploy/package.ipynb #sizes-code
 def _sides(model, size):
@@ -99,18 +99,16 @@ def _concrete(side):
 # %% ../../nbs/workshop/deploy/package.ipynb #steps-code
 def _before(notes):
     """Return the steps from the image of a user to the input of the net."""
-    steps, grey = [], notes.get("value_range")
-    if grey:
-        low, high = map(float, grey)
-        gain = 255 / (high - low)
-        steps += [{"id": "clip", "kwargs": {"min": low, "max": high}}]
-        steps += [{"id": "scale_linear", "kwargs": {"gain": gain, "offset": -low * gain}}]
+    low, high = map(float, notes.get("value_range") or (0, 255))
+    clip = [{"id": "clip", "kwargs": {"min": low, "max": high}}]
+    clip = clip if notes.get("value_range") else []
     fixed = notes.get("normalisation") or "image"
     if fixed == "image":
         kwargs = {"axes": ["channel", "y", "x"], "eps": 1e-6}
-        return [*steps, {"id": "zero_mean_unit_variance", "kwargs": kwargs}]
-    kwargs = {"mean": float(fixed[0]), "std": float(fixed[1])}
-    return [*steps, {"id": "fixed_zero_mean_unit_variance", "kwargs": kwargs}]
+        return [*clip, {"id": "zero_mean_unit_variance", "kwargs": kwargs}]
+    unit = (high - low) / 255  # the two numbers are those of 8 bits
+    kwargs = {"mean": low + unit * float(fixed[0]), "std": unit * float(fixed[1])}
+    return [*clip, {"id": "fixed_zero_mean_unit_variance", "kwargs": kwargs}]
 
 
 _AFTER = [{"id": "softmax", "kwargs": {"axis": "channel"}}]
@@ -122,8 +120,6 @@ def _applied(steps, x):
         name, kwargs = step["id"], step["kwargs"]
         if name == "clip":
             x = np.clip(x, kwargs["min"], kwargs["max"])
-        elif name == "scale_linear":
-            x = x * kwargs["gain"] + kwargs["offset"]
         elif name == "zero_mean_unit_variance":
             wide = x.astype(np.float64)
             mean = wide.mean(axis=(1, 2, 3), keepdims=True)
@@ -174,14 +170,18 @@ def _input(model, notes):
     return {
         "id": "image",
         "description": "grey values as the file has them",
-        "axes": [{"type": "batch"}, {"type": "channel", "channel_names": names}, *space],
+        "axes": [
+            {"type": "batch"},
+            {"type": "channel", "channel_names": names},
+            *space,
+        ],
         "data": {"type": "float32"},
         "preprocessing": _before(notes),
         "test_tensor": {"source": "test_input.npy"},
         "sample_tensor": {"source": "sample_input.tif"},
     }
 
-
+# %% ../../nbs/workshop/deploy/package.ipynb #output-code
 def _output(model, notes):
     """Describe the answer."""
     resized = bool(notes.get("size")) and model.padding
@@ -195,7 +195,11 @@ def _output(model, notes):
     return {
         "id": "probabilities",
         "description": "how likely each class is, 0 to 1",
-        "axes": [{"type": "batch"}, {"type": "channel", "channel_names": names}, *space],
+        "axes": [
+            {"type": "batch"},
+            {"type": "channel", "channel_names": names},
+            *space,
+        ],
         "data": {"type": "float32", "range": [0.0, 1.0]},
         "postprocessing": _AFTER,
         "test_tensor": {"source": "test_output.npy"},
@@ -391,8 +395,9 @@ def _test_image(model, notes, image):
     return read_window(x, 0, 0, rows, columns)[None].astype(np.float32)
 
 # %% ../../nbs/workshop/deploy/package.ipynb #zip-code
-def _zip(folder, names, to, overwrite):
-    """Write files of a folder into one zip, whole or not at all."""
+def _zip(folder, to, overwrite):
+    """Write the files of a folder into one zip, whole or not at all."""
+    names = sorted(path.name for path in folder.iterdir())
     with new_file(to, overwrite) as part, ZipFile(part, "w", ZIP_DEFLATED) as archive:
         for name in names:
             entry = ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
@@ -411,6 +416,18 @@ def _sealed(value, folder):
         data = (folder / value["source"]).read_bytes()
         value["sha256"] = hashlib.sha256(data).hexdigest()
     return value
+
+# %% ../../nbs/workshop/deploy/package.ipynb #others-code
+def _write_others(model, notes, described, x, answer, folder):
+    """Write all that is not weights; the description comes last, with checksums."""
+    for kind, array in {"input": x, "output": answer}.items():
+        np.save(folder / f"test_{kind}.npy", array)
+        imwrite(folder / f"sample_{kind}.tif", array[0], photometric="minisblack")
+    (folder / "cover.png").write_bytes(_as_png(x, answer))
+    page = _readme(described["name"], model, notes)
+    (folder / "README.md").write_text(page, "utf-8")
+    text = "\n".join(_yaml(_sealed(described, folder))) + "\n"
+    (folder / "rdf.yaml").write_text(text, "utf-8")
 
 # %% ../../nbs/workshop/deploy/package.ipynb #check-about
 _NAME = re.compile(r"[A-Za-z0-9_+\- ()]{5,128}")
@@ -487,12 +504,6 @@ def package_net(
         folder, described = Path(place), _describe(model, notes, about)
         described["weights"] = _write_weights(model, folder)
         _check_weights(folder, ready, answer, to)
-        for kind, array in {"input": x, "output": answer}.items():
-            np.save(folder / f"test_{kind}.npy", array)
-            imwrite(folder / f"sample_{kind}.tif", array[0], photometric="minisblack")
-        (folder / "cover.png").write_bytes(_as_png(x, answer))
-        (folder / "README.md").write_text(_readme(about["name"], model, notes), "utf-8")
-        text = "\n".join(_yaml(_sealed(described, folder))) + "\n"
-        (folder / "rdf.yaml").write_text(text, "utf-8")
-        _zip(folder, sorted(path.name for path in folder.iterdir()), to, overwrite)
+        _write_others(model, notes, described, x, answer, folder)
+        _zip(folder, to, overwrite)
     return to
