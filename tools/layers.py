@@ -22,7 +22,7 @@ LAYERS = {
     "learning": "metrics train gpu predict",
     "runs": "runs.distributed runs.engine runs.checkpoint runs.owner runs.recipes "
     "runs.planner runs.report runs.results runs.logbook runs.run",
-    "deploy": "deploy.folder deploy.live deploy.export",
+    "deploy": "deploy.folder deploy.live deploy.export deploy.package",
     "further": "scale",  # on the road; its notebook is in part IV
     "top": "doctor cli",
 }

@@ -9,15 +9,16 @@ __all__ = ['Pair', 'Problem', 'match_names', 'find_pairs']
 import re
 import unicodedata
 from collections import Counter, defaultdict
+from itertools import product, takewhile
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from .images import list_files, name_some
+from .images import SUFFIXES, list_files, name_some, what_it_is
 
 # %% ../../nbs/workshop/data/pairs.ipynb #d5a4c3d4
-_FORMATS = r"\.(png|jpe?g|jfif|tiff?|gif|bmp|webp|pgm|ppm|jp2|npy)$"
+_FORMATS = f"({'|'.join(map(re.escape, SUFFIXES))})$"
 _DRAWN = (".json", ".geojson", ".roi", ".zip")  # see annotations
 _MASKS = "masks?|labels?|segs?|segmentations?|segmentationclass|annotations?|gts?|truth"
 _IS_MASK, _WORD = (
@@ -33,10 +34,10 @@ def _key(file, end):
     return name, "/".join(_WORD.sub("", part) for part in file.parent.parts).strip("/")
 
 
-def _is_mask(file, end):
+def _is_mask(file, own, end):
     """Tell a mask from an image where both are below one folder."""
     if end is not None:
-        return file.stem.endswith(end)
+        return file.stem.endswith(end) if end else not file.stem.endswith(own)
     return any(_IS_MASK.search(part) for part in (file.stem, *file.parent.parts))
 
 # %% ../../nbs/workshop/data/pairs.ipynb #63a5c98a
@@ -48,7 +49,7 @@ def _sort(folders, suffix):
     for side, folder in enumerate(folders[: len(set(real))]):
         other = real[1 - side] if real[side] in real[1 - side].parents else None
         for file in list_files(folder):
-            kind = side if real[0] != real[1] else int(_is_mask(file, ends[1]))
+            kind = side if real[0] != real[1] else int(_is_mask(file, *ends))
             end = ends[kind]
             if other in (real[side] / file).parents:
                 continue  # it belongs to the other side
@@ -61,11 +62,13 @@ def _sort(folders, suffix):
         drawn = [p for p in found[2] if p.suffix.lower() in _DRAWN]
         hint = "; unet-tutorial masks makes masks of annotations" if drawn else ""
         below = " and ".join(sorted({str(folder) for folder in folders}))
+        other = next((path for path in found[2] if path.is_file()), None)
+        other = f". {other.name} {': '.join(what_it_is(other))}" if other else ""
         raise FileNotFoundError(
             f"{len(found[0])} images and {len(found[1])} masks below {below}, which "
             f"holds {name_some(p.name for part in found for p in part)}. Name the "
             "folder of the images and that of the masks, or say how masks end: "
-            f"suffix='_mask'{hint}"
+            f"suffix='_mask'{hint}{other}"
         )
     return found
 
@@ -107,13 +110,51 @@ def _group(keys):
             alone[not images].update(dict.fromkeys(images + masks, ""))
     return sorted(pairs), *alone, double
 
+# %% ../../nbs/workshop/data/pairs.ipynb #guess
+def _ends(image, mask, common):
+    """Return what two names have behind their common beginning."""
+    return image[len(common) :], mask[len(common) :]
+
 
 def _guess(images, masks):
     """Say what might bring together the images and masks that are left over."""
-    names = [(i.stem, m.stem) for i in list(images)[:20] for m in masks]
-    rests = [m.removeprefix(i) for i, m in names if re.match(re.escape(i) + "[_.-]", m)]
-    rests = Counter(rests)
-    return f"; or is it suffix={rests.most_common(1)[0][0]!r}?" if rests else ""
+    left, right = ({p.stem for p in side} for side in (images, masks))
+    if {name.lower() for name in left} & {name.lower() for name in right}:
+        return "; some differ only in upper and lower case: rename those"
+    rests = Counter()
+    for i, m in product(sorted(left)[:20], sorted(right)[:400]):
+        same = takewhile(lambda two: two[0] == two[1], zip(i, m, strict=False))
+        common = "".join(one for one, _ in same)
+        if any(end and end[0] not in "_.- " for end in _ends(i, m, common)):
+            common = re.sub("[_.\\- ][^_.\\- ]*$|[^_.\\- ]*$", "", common)
+        if common:
+            rests[_ends(i, m, common)] += 1
+    if not rests:
+        return ""
+    (own, end), count = rests.most_common(1)[0]
+    found = sum(i.removesuffix(own) + end in right for i in left if i.endswith(own))
+    if own and count < 2 and found < len(left):
+        return ""  # one pair alone may be chance
+    return f"; or is it suffix={(own, end) if own else end!r}?"
+
+# %% ../../nbs/workshop/data/pairs.ipynb #further
+_MERGE = "merge them into one file: np.maximum.reduce([first, second])"
+
+
+def _further(pairs, lonely, idle, suffix):
+    """Leave out the pairs that have further, numbered masks; return these, too."""
+    own = {(pair.mask.parent, pair.mask.stem): pair for pair in pairs}
+    several = {}
+    for path in [*lonely, *idle]:  # in one folder `a_mask_1` looks like an image
+        found = re.fullmatch(r"(.+?)[ _.-]?[(]?[0-9]{1,3}[)]?", path.stem)
+        pair = own.get((path.parent, found[1])) if found else None
+        if pair and (suffix or pair.mask.stem != pair.image.stem):
+            several |= {pair.mask: "", path: ""}
+    pairs = [pair for pair in pairs if pair.mask not in several]
+    lonely, idle = (
+        {path: "" for path in side if path not in several} for side in (lonely, idle)
+    )
+    return pairs, lonely, idle, several
 
 # %% ../../nbs/workshop/data/pairs.ipynb #9beda909
 class Problem(NamedTuple):
@@ -159,6 +200,7 @@ def match_names(
     folders = [Path(images), Path(masks or images)]
     *keys, others = _sort(folders, suffix)
     pairs, lonely, idle, double = _group(keys)
+    pairs, lonely, idle, further = _further(pairs, lonely, idle, suffix)
     marked = [
         bool(_IS_MASK.search(folder.name))
         or np.mean([bool(_IS_MASK.search(path.stem)) for path in side]) > 0.5
@@ -173,6 +215,7 @@ def match_names(
         Problem("no mask of that name", f"add it, {rest}", lonely),
         Problem("no image of that name", f"add it, {rest}", idle),
         Problem("several of one name", f"keep one image and one mask, {rest}", double),
+        Problem("several masks of one image", _MERGE, further),
     ]
     notes = [Problem("neither image nor mask", "left out", dict.fromkeys(others, ""))]
     return pairs, [p for p in problems if p.files], [n for n in notes if n.files]

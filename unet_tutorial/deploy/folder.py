@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
+from ..data import annotations
 from unet_tutorial.data.images import (
     ENDINGS,
     SUFFIXES,
@@ -37,7 +38,7 @@ from ..runs.files import LONGEST, name_key
 from ..runs.memory import keep_memory
 
 # %% ../../nbs/workshop/deploy/folder.ipynb #check-kinds
-_FILES = (*SUFFIXES, ".geojson")
+_FILES = (*SUFFIXES, ".geojson", ".json", ".zip", ".csv")
 
 
 def _check_kinds(to, write):
@@ -45,6 +46,8 @@ def _check_kinds(to, write):
     if not write or (unknown := set(write) - set(ENDINGS)):
         kinds, wrong = ", ".join(ENDINGS), name_some(unknown if write else [])
         raise ValueError(f"{wrong} cannot be written; {kinds} would work")
+    if "rois" in write:
+        annotations.import_roifile()
     if to.is_dir():
         return
     if os.path.lexists(to):
@@ -213,10 +216,17 @@ def _likeliest(p):
         labels[top : top + 256] = p[:, top : top + 256].argmax(0)
     return labels
 
+# %% ../../nbs/workshop/deploy/folder.ipynb #write-one
+def _names(predictor):
+    """Return a name for each class, also of a net that knows none."""
+    count = predictor.model.num_classes
+    numbered = [f"class {n}" for n in range(1, count)] if count > 2 else ["object"]
+    return predictor.classes or ["background", *numbered]
 
-def _write(kind, path, predictor, image, labels, p, source):
+
+def _write(kind, path, predictor, image, labels, p, file):
     """Write one answer about one image."""
-    classes = predictor.model.num_classes
+    classes, source, names = predictor.model.num_classes, file.name, _names(predictor)
     if kind == "mask":
         write_mask(path, labels, num_classes=classes, source=source)
     elif kind == "labels":
@@ -225,6 +235,13 @@ def _write(kind, path, predictor, image, labels, p, source):
         write_probabilities(path, p)
     elif kind == "overlay":
         write_overlay(path, image, labels, num_classes=classes, source=source)
+    elif kind == "coco":
+        annotations.write_coco(path, labels, classes=names, source=source)
+    elif kind == "rois":
+        annotations.write_rois(path, labels, classes=names, source=source)
+    elif kind == "table":
+        known = {"classes": names, "pixel": annotations.pixel_size(file)}
+        annotations.write_table(path, labels, image, **known, source=source)
     else:
         write_polygons(path, labels, classes=predictor.classes, source=source)
 
@@ -237,13 +254,13 @@ def _fault(failed, file, error):
     failed.setdefault(file, said if str(file) in said else f"{file}: {said}")
 
 
-def _pages(files, failed, channels, axes):
+def _pages(files, failed, channels, axes, channel):
     """Yield file, stem and image of each page of each file that can be read."""
     for file in tqdm(files, "images", delay=2, leave=False):
         if file in failed:
             continue
         try:
-            pages, stack = as_images(file, channels, axes)
+            pages, stack = as_images(file, channels, axes, channel)
         except Exception as error:  # of any kind: one file must not cost the others
             _fault(failed, file, error)
             continue
@@ -289,7 +306,7 @@ def _written(predictor, page, answer, to, write):
     file, stem, image = page
     paths = [to / (stem + ENDINGS[kind]) for kind in write]
     for kind, path in zip(write, paths, strict=True):
-        _write(kind, path, predictor, image, *answer, file.name)
+        _write(kind, path, predictor, image, *answer, file)
     return paths
 
 
@@ -330,10 +347,10 @@ class SomeFailed(ValueError):
         return type(self), (self.failed, self.written, self.files, self.to)
 
 # %% ../../nbs/workshop/deploy/folder.ipynb #c54be22d
-def _write_all(predictor, files, to, write, failed, axes):
+def _write_all(predictor, files, to, write, failed, axes, channel):
     """Predict image files and write the answers; return what was written."""
     written = []
-    pages = _pages(files, failed, predictor.model.in_channels, axes)
+    pages = _pages(files, failed, predictor.model.in_channels, axes, channel)
     for group in _groups(pages):
         for page, answer in _answered(predictor, group, write, failed):
             if not to.is_dir():
@@ -356,6 +373,7 @@ def predict_files(
     overwrite: bool = False,
     write: Iterable[str] = ("mask",),
     axes: str | None = None,
+    channel: int | None = None,
     **options: Any,
 ) -> list[Path]:
     """Predict image files, and write the answers under the names of the images.
@@ -365,8 +383,9 @@ def predict_files(
         images: files, folders, and patterns
         to: the folder to write into; it is made
         overwrite: remove the old answers about these images first
-        write: also labels, probabilities, overlay, polygons
+        write: any of images.ENDINGS: labels, polygons, ...
         axes: a letter per axis of each file; None: by the net
+        channel: of all that a file has, the one that is taken
         options: for Predictor.load, such as views and device
 
     Returns:
@@ -396,7 +415,7 @@ def predict_files(
     for path in old:
         path.unlink(missing_ok=True)
     to.mkdir(parents=True, exist_ok=True)
-    written = _write_all(predictor, files, to, write, failed, axes)
+    written = _write_all(predictor, files, to, write, failed, axes, channel)
     if failed:
         raise SomeFailed(failed, written, files, to)
     return written

@@ -102,7 +102,6 @@ def _set_state(training, state):
     vars(training).update(progress)
     _set_random(training.device, state["random"])
 
-
 # %% ../../nbs/workshop/runs/engine.ipynb #beginning
 def _begin(training, sync_batch_norm):
     """Give a training what it has before its first batch."""

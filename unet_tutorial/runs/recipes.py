@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['Net', 'Optimizer', 'Augment', 'Recipe', 'recipe_names', 'read_json', 'read_recipe', 'Plan', 'usual_size',
            'number_format', 'as_dict', 'plan_id', 'read_plan', 'split', 'train_loader', 'valid_loader', 'rate_factor',
-           'layout_note', 'begin_training', 'steps_per_epoch', 'criterion_for', 'metrics_for', 'notes_for', 'describe']
+           'layout_note', 'begin_training', 'steps_per_epoch', 'mean_dice_of', 'criterion_for', 'metrics_for',
+           'notes_for', 'describe']
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #cfc28a0b
 import hashlib
@@ -21,7 +22,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
@@ -32,7 +33,7 @@ from ..data.photos import ImagePairs
 from ..data.source import Source
 from ..data.tissue import TissueChanges
 from ..gpu import amp_type, layout_rule, pick_device, pick_layout
-from ..losses import dice_bce_loss, weighted_cross_entropy
+from ..losses import dice_ce_loss, weighted_cross_entropy
 from ..metrics import dice_of, iou_of, pixel_error_of
 from ..model import UNet
 from .distributed import DealtSampler, dealt_batches, world_size
@@ -230,6 +231,7 @@ class Recipe:
         epochs: how long, if nothing else is asked for
         patience: epochs without a better one, then stop; None: go on
         watch: of what is measured: the number that defines the best epoch
+        objects: share of windows on an object; None: 0
     """
 
     about: str
@@ -249,6 +251,7 @@ class Recipe:
     epochs: _Count
     patience: _Count | None
     watch: str
+    objects: _Part | None = None
 
     def __post_init__(self):
         _check_values(self)
@@ -654,6 +657,7 @@ def _training_set(plan, source):
         count=recipe.tiles,
         pipeline=pipeline,
         seed=plan.seed,
+        objects=recipe.objects or 0.0,
         as_bytes=True,
     )
 
@@ -853,11 +857,33 @@ def _rate(plan, training, batches):
 
     return factor
 
+# %% ../../nbs/workshop/runs/recipes.ipynb #mean-dice
+def mean_dice_of(
+    counts: Tensor,
+) -> float:
+    """Compute the mean Dice of all classes that occur but the background.
+
+    Args:
+        counts: (K, K) from count_pixels
+
+    Returns:
+        float: 0 to 1; NaN if no class is there
+
+    Example:
+        >>> from unet_tutorial.runs.recipes import mean_dice_of
+        >>> counts = torch.tensor([[5, 0, 0, 0], [0, 3, 1, 0], [0, 0, 4, 0], [0, 0, 0, 0]])
+        >>> assert abs(mean_dice_of(counts) - (6 / 7 + 8 / 9) / 2) < 1e-9
+    """
+    right = counts.diagonal()[1:]  # (K - 1,)
+    total = (counts.sum(0) + counts.sum(1))[1:]  # (K - 1,)
+    there = total > 0
+    return (2 * right[there].double() / total[there]).mean().item()
+
 # %% ../../nbs/workshop/runs/recipes.ipynb #2febf8c4
 _LOSSES = {
     "cross-entropy": nn.CrossEntropyLoss(),
     "weighted cross-entropy": weighted_cross_entropy,
-    "dice and cross-entropy": dice_bce_loss,
+    "dice and cross-entropy": dice_ce_loss,  # two classes: dice_bce_loss
 }
 
 
@@ -881,11 +907,13 @@ def criterion_for(
 
 def metrics_for(
     classes: tuple[str, ...],
+    watch: str = "pixel error",
 ) -> dict[str, Callable]:
     """Return what is measured for these classes.
 
     Args:
         classes: names, the background first
+        watch: what a recipe watches
 
     Returns:
         dict[str, Callable]: name -> function of (K, K) counts
@@ -895,6 +923,8 @@ def metrics_for(
         >>> print(list(metrics_for(slices.classes)), list(metrics_for(("sky", "sea", "sand"))))
     """
     found = {"pixel error": pixel_error_of}
+    if watch == "mean dice":
+        found[watch] = mean_dice_of
     if len(classes) == 2:
         return found | {"dice": dice_of, "iou": iou_of}
 

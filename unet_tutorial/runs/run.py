@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ from ..data.datasets import open_source
 from ..data.loader import end_workers, pick_workers
 from ..data.source import Source
 from ..gpu import amp_type, pick_device
-from . import distributed, logbook, recipes
+from . import distributed, logbook, planner, recipes
 from . import report as pictures
 from .checkpoint import load_state
 from .distributed import is_first, joined, of_first, own_device
@@ -239,12 +240,36 @@ def _drawing(out, plan, training, dataset, live):
 
     return draw
 
+# %% ../../nbs/workshop/runs/run.ipynb #otsu-note
+def _loaders(plan, source, workers, device):
+    """Return what a run learns from, and what it is measured on."""
+    train = recipes.train_loader(plan, source, workers, device)
+    return train, recipes.valid_loader(plan, source, workers, device)
+
+
+def _end(out, plan, source, training, announce):
+    """Say at the end of a run what is lost, and whether it was worth it."""
+    _say_lost(_lost(out, plan, training, end=True), training)
+    _say_whether_better(plan, source, training, announce)
+
+
+def _say_whether_better(plan, source, training, announce):
+    """Say whether the net of a folder's run is better than Otsu's threshold."""
+    dices = training.history.get("dice")
+    if not (announce and dices and plan.kind == "folder"):
+        return
+    try:
+        otsu = planner.dice_of_otsu(*recipes.split(plan, source), plan.size)
+        best = dices[(training.best_epoch or 1) - 1]
+        announce(planner.otsu_note(best, otsu))
+    except (OSError, ValueError) as error:  # no comparison is worth a run
+        warnings.warn(f"not compared with a threshold: {error}", stacklevel=3)
+
 # %% ../../nbs/workshop/runs/run.ipynb #c092cf5c
 def _run(out, plan, source, device, workers, save_every, live, report, announce):
     """Begin a run, or go on with one."""
     workers = pick_workers(device) if workers is None else workers
-    train = recipes.train_loader(plan, source, workers, device)
-    valid = recipes.valid_loader(plan, source, workers, device)
+    train, valid = loaders = _loaders(plan, source, workers, device)
     here = replace(plan, amp=of_first(lambda: _format_here(out, plan, device)))
     training = recipes.begin_training(here, source, len(train), device)
     _load(out / "state.safetensors", plan, training)
@@ -264,23 +289,26 @@ def _run(out, plan, source, device, workers, save_every, live, report, announce)
         saver.again = lambda: _write_plan(out, plan, here, training)
         _mend(saver, training, lost)
         callback = _callback(saver, draw, tell, asked, save_every)
-        _carry_out(plan, source, training, train, valid, callback, saver, asked)
+        _carry_out(plan, source, training, loaders, callback, saver, asked, announce)
         if saver.nets:  # of the last epoch
             saver.save(training)
     draw()
-    _say_lost(_lost(out, plan, training, end=True), training)
+    _end(out, plan, source, training, announce)
     return training.history
 
 # %% ../../nbs/workshop/runs/run.ipynb #go-on
-def _go_on(plan, source, training, train, valid, callback):
+def _go_on(plan, source, training, train, valid, callback, announce=None):
     """Call the loop with what the plan says."""
+    metrics = recipes.metrics_for(source.classes, plan.recipe.watch)
+    if announce:
+        metrics = planner.telling(metrics, source.classes, announce)
     go_on(
         training,
         train,
         valid,
         recipes.criterion_for(plan.recipe),
         epochs=plan.epochs or math.inf,
-        metrics=recipes.metrics_for(source.classes),
+        metrics=metrics,
         minutes=plan.minutes or math.inf,
         steps=plan.steps or math.inf,
         patience=plan.recipe.patience or math.inf,
@@ -289,11 +317,11 @@ def _go_on(plan, source, training, train, valid, callback):
     )
 
 # %% ../../nbs/workshop/runs/run.ipynb #carry-out
-def _carry_out(plan, source, training, train, valid, callback, saver, asked):
+def _carry_out(plan, source, training, loaders, callback, saver, asked, announce):
     """Call the loop, and save what it has done if it ends while it waits for data."""
     saver.moment = _moment_of(training)
     try:
-        _go_on(plan, source, training, train, valid, callback)
+        _go_on(plan, source, training, *loaders, callback, announce)
     except (logbook.Stuck, BrokenPipeError, RuntimeError) as error:
         if not _is_from_outside(error):
             raise
@@ -304,8 +332,8 @@ def _carry_out(plan, source, training, train, valid, callback, saver, asked):
             raise _farewell(saver.out, training, asked) from None
         raise
     finally:
-        end_workers(train)
-        end_workers(valid)
+        for loader in loaders:
+            end_workers(loader)
 
 # %% ../../nbs/workshop/runs/run.ipynb #follow
 def _follow(plan, source, training, train, valid):
@@ -391,20 +419,38 @@ def _one_writer(out):
         of_first(lambda: stack.enter_context(locked(out)))
         yield
 
+# %% ../../nbs/workshop/runs/run.ipynb #derived
+def _derived(source, device, asked, announce):
+    """Derive a recipe and a size from the data and the machine, and say why."""
+    held = tuple(asked["held_out"]) if isinstance(asked["held_out"], list) else None
+    held_out = {"held_out": held or asked["held_out"], "seed": asked["seed"]}
+    learn = recipes.split(SimpleNamespace(**held_out), source)[0]
+    facts, amp = planner.measure_folder(learn), asked["amp"]
+    seconds = planner.time_step(facts, device, "auto" if amp is None else amp)
+    gpu, size = device.type != "cpu", asked["size"]
+    planned = planner.plan_for(facts, seconds, asked["minutes"], gpu, size)
+    if announce:
+        announce("\n".join(planned.reasons))
+    return planned.recipe, planned.size or "native"
+
 # %% ../../nbs/workshop/runs/run.ipynb #settle
 def _name(recipe):
     return Path(recipe).stem if isinstance(recipe, str | Path) else None
 
 
-def _settle(recipe, data, source, device, asked):
+def _settle(recipe, data, source, device, asked, announce=None):
     """Return the plan of a new run, with its size, its format and its length."""
-    values, asked = read_recipe(recipe), dict(asked)
+    asked = dict(asked)
+    if recipe == "auto":
+        values, asked["size"] = _derived(source, device, asked, announce)
+    else:
+        values = read_recipe(recipe)
     if asked["amp"] is None:
         asked["amp"] = values.amp
     if all(asked[name] is None for name in ("epochs", "steps", "minutes")):
         asked["epochs"] = values.epochs
     size = asked.pop("size") or recipes.usual_size(asked["kind"], source)
-    held_out = asked.pop("held_out")
+    size, held_out = None if size == "native" else size, asked.pop("held_out")
     plan = Plan(
         recipe=values,
         name=_name(recipe),
@@ -420,12 +466,13 @@ def _settle(recipe, data, source, device, asked):
 # %% ../../nbs/workshop/runs/run.ipynb #begin
 def _begin(recipe, data, out, device, asked, settings):
     """Settle the plan of a new run, and carry it out."""
-    recipe = recipe or ("membranes" if asked["kind"] == "isbi" else "modern")
+    usual = {"isbi": "membranes", "folder": "auto"}
+    recipe, tell = recipe or usual.get(asked["kind"], "modern"), settings["announce"]
     device = own_device(pick_device(device))
     with joined(device):
         of_first(lambda: _check_new(out))
         source = _open(asked["kind"], data, asked["options"])
-        plan = of_first(lambda: _settle(recipe, data, source, device, asked))
+        plan = of_first(lambda: _settle(recipe, data, source, device, asked, tell))
         with _one_writer(out):
             of_first(lambda: _check_new(out))  # perhaps another was faster
             return _run(out, plan, source, device, **settings)
@@ -436,7 +483,7 @@ def train_run(
     data: str | Path | Source,
     out: str | Path,
     recipe: str | Path | dict | Recipe | None = None,
-    size: tuple[int, int] | None = None,
+    size: tuple[int, int] | str | None = None,
     epochs: int | None = None,
     steps: int | None = None,
     minutes: float | None = None,
@@ -459,7 +506,7 @@ def train_run(
         data: its folder, or an open source
         out: the folder to write; nothing may be in it
         recipe: name, file; None: by the kind
-        size: (H, W) to resize to; None: by the kind
+        size: (H, W), "native"; None: by the kind
         epochs: how long: one of the three;
         steps: or so many steps of the optimizer;
         minutes: or so long; None of them: as the recipe says
@@ -508,6 +555,8 @@ def _agrees(plan, name, value):
         if plan.name and _name(value):
             return plan.name == _name(value)
         return read_recipe(value) == begun
+    if (name, value) == ("size", "native"):
+        return begun is None
     if name == "amp":
         return value in ("auto", begun) or (value is True and bool(begun))
     if name == "options":  # the masks may have moved
@@ -558,8 +607,9 @@ def _reopen(run, data, options):
     if plan.kind != "folder" and "masks" in (options or {}):
         raise ValueError(f"masks= is for kind folder; {run} was begun with {plan.kind}")
     source = _open(plan.kind, *_found(run, plan, data, options or {}))
-    size = plan.size or recipes.usual_size(plan.kind, source)
-    return replace(plan, size=size), source
+    if plan.size is None and plan.id is None:  # an older version left it open
+        plan = replace(plan, size=recipes.usual_size(plan.kind, source))
+    return plan, source
 
 # %% ../../nbs/workshop/runs/run.ipynb #8d4b25be
 def resume_run(
@@ -724,7 +774,7 @@ def evaluate_run(
             wrap(model) if wrap else model,
             recipes.valid_loader(plan, source, device=device),
             recipes.criterion_for(plan.recipe),
-            metrics=recipes.metrics_for(source.classes),
+            metrics=recipes.metrics_for(source.classes, plan.recipe.watch),
             device=device,
             amp=amp_type(amp, device),
             add=distributed.add_sums,
