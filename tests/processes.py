@@ -194,6 +194,7 @@ def lost(folder):
 def _child(work, log):
     "Work alone in a group of processes, in one thread; what is printed is in a file."
     os.setpgid(0, 0)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup, around the tests, ignores it
     with open(log, "ab", 0) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)

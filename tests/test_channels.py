@@ -23,8 +23,10 @@ from unet_tutorial.data.images import (
 )
 from unet_tutorial.data.outputs import painted, write_overlay
 from unet_tutorial.deploy.folder import predict_files
+from unet_tutorial.model import UNet
 from unet_tutorial.predict import Predictor
 from unet_tutorial.runs.run import evaluate_run, train_run
+from unet_tutorial.runs.weights import save_net
 from unet_tutorial.show import plt
 from unet_tutorial.synthetic import draw_cells
 
@@ -364,3 +366,14 @@ def test_an_overlay_of_five_channels(tmp_path):
     labels = np.eye(24, 32, dtype=np.uint8)
     path = write_overlay(tmp_path / "a.png", noise(24, 32, 5), labels)
     assert Image.open(path).size == (32, 24)
+
+
+def test_predict_takes_the_axes_of_a_file(tmp_path):
+    "What shape alone leaves open is said with --axes, as in training."
+    net = UNet(2, base_channels=2, depth=1, padding=1)
+    save_net(tmp_path / "net.safetensors", net)
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).random((2, 24, 2)))
+    line = f"predict {tmp_path}/net.safetensors {tmp_path}/a.npy --to {tmp_path}/out"
+    assert main(line.split()) == 1  # two axes of two
+    assert main([*line.split(), "--axes", "HWC"]) == 0
+    assert Image.open(tmp_path / "out" / "a_mask.png").size == (24, 2)

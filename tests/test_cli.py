@@ -20,7 +20,7 @@ from unet_tutorial.cli import COMMANDS, Command, build_parser, main
 from unet_tutorial.data import check, download
 from unet_tutorial.data.pairs import Problem
 from unet_tutorial.predict import Averaged
-from unet_tutorial.runs import report
+from unet_tutorial.runs import guards, report
 from unet_tutorial.runs.checkpoint import load_state
 from unet_tutorial.runs.recipes import Net, as_dict, read_recipe
 
@@ -429,7 +429,8 @@ def test_a_folder_from_the_first_command_to_the_last(tmp_path, capsys):
 
 def test_the_walk_from_the_command_to_the_loop_is_short(tmp_path, monkeypatch):
     "From what was typed to the folder, the net, an item and the loop: 8 modules."
-    monkeypatch.setattr(report, "draw_run", lambda *args: b"")  # leads aside
+    monkeypatch.setattr(report, "draw_run", lambda *args: b"")  # leads aside, as does
+    monkeypatch.setattr(guards, "first_checked", lambda batches, *args: batches)
     carvana(tmp_path / "cars", ["a_01", "b_01", "c_01", "d_01"])
     places = {"open_folder", "begin_training", "__getitem__", "train_one_epoch"}
     seen = {}
@@ -494,13 +495,15 @@ def test_predict(monkeypatch, capsys):
     module(monkeypatch, "gpu", pick_device=lambda name: f"device {name}")
     assert main("predict run a.png b/* --to c".split()) == 0
     arguments, options = asked.pop()
-    assert arguments == ("run", ["a.png", "b/*"], "c", False, ["mask"])
-    assert options == {"views": 1, "device": "device auto"}
+    assert arguments == ("run", ["a.png", "b/*"], "c")
+    assert (options.pop("overwrite"), options.pop("write")) == (False, ["mask"])
+    assert options == {"views": 1, "device": "device auto", "axes": None}
     assert capsys.readouterr().out == "2 files written to c\n"
     line = "predict n.safetensors a --to c --overwrite --views 8 --write mask polygons"
     assert main(line.split()) == 0
     arguments, options = asked.pop()
-    assert arguments[3:] == (True, ["mask", "polygons"]) and options["views"] == 8
+    assert options["write"] == ["mask", "polygons"]
+    assert options["overwrite"] and options["views"] == 8
 
 
 def test_export(monkeypatch, capsys):

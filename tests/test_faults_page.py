@@ -78,6 +78,8 @@ def two_at_once(folder):
     asked, go = threading.Event(), threading.Event()
 
     class Slow:
+        model = NET.model
+
         def probabilities(self, image):
             asked.set()
             go.wait(5)
@@ -99,6 +101,8 @@ def two_pages(folder):
     asked, go = threading.Event(), threading.Event()
 
     class Slow:
+        model = NET.model
+
         def probabilities(self, image):
             asked.set()
             go.wait(5)
@@ -132,6 +136,8 @@ def no_memory(folder):
     "An error without words gets some."
 
     class Poor:
+        model = NET.model
+
         def probabilities(self, image):
             raise MemoryError
 

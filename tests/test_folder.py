@@ -95,7 +95,11 @@ def test_probabilities_are_asked_for_once(run, predictor, monkeypatch):
     asked = []
     monkeypatch.setattr(Predictor, "__call__", None)
     ask = Predictor.probabilities
-    watched = lambda self, image: asked.append(1) or ask(self, image)  # noqa: E731
+
+    def watched(self, image, axes=None):
+        asked.append(1)
+        return ask(self, image, axes)
+
     monkeypatch.setattr(Predictor, "probabilities", watched)
     predict_files(predictor, run / "images", run / "to", write=ALL)
     assert len(asked) == 1  # both images at once

@@ -383,7 +383,9 @@ def test_a_stack_in_a_list_is_refused():
 
 def test_one_class_is_refused_by_name():
     with pytest.raises(ValueError, match="background"):
-        predictor(num_classes=1)(picture(32, 32))
+        net = thin()
+        net.num_classes = 1
+        Predictor(net)(picture(32, 32))
 
 
 def test_what_is_no_image_is_refused():

@@ -216,6 +216,10 @@ def _add_range(parser):
 def _add_channels(parser):
     text = "of each image, if not as the files say"
     parser.add_argument("--channels", type=_count, metavar="N", help=text)
+    _add_axes(parser)
+
+
+def _add_axes(parser):
     text = "a letter per axis of .npy and TIFF, such as CHW"
     parser.add_argument("--axes", metavar="LETTERS", help=text)
 
@@ -501,6 +505,7 @@ def _add_predict(parser):
     add("--write", nargs="+", choices=_ANSWERS, default=["mask"], help="what (mask)")
     _add_views(parser)
     _add_range(parser)
+    _add_axes(parser)
     add("--overwrite", action="store_true", help="replace files that are there")
     _add_device(parser)
 
@@ -510,12 +515,11 @@ def _predict(args):
     from unet_tutorial.gpu import pick_device
 
     options = {"views": args.views, "device": pick_device(args.device)}
+    options |= {"overwrite": args.overwrite, "write": args.write, "axes": args.axes}
     if args.range:
         options["value_range"] = args.range
     try:
-        done = predict_files(
-            args.net, args.images, args.to, args.overwrite, args.write, **options
-        )
+        done = predict_files(args.net, args.images, args.to, **options)
     except SomeFailed as error:
         return _tell_failed(error)
     print(f"{_files(done)} written to {args.to}")

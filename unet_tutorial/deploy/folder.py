@@ -77,10 +77,8 @@ def _check_names(files, write, failed):
                 text += "; predict them into two folders"
                 raise ValueError(f"{first} and {file} {text}")
             if (length := len(os.fsencode(stem)) + more) > LONGEST:
-                text = (
-                    f"the name of its answer has {length} bytes; {LONGEST} would work"
-                )
-                _fault(failed, file, ValueError(text))
+                text = f"the name of its answer has {length} bytes"
+                _fault(failed, file, ValueError(f"{text}; {LONGEST} would work"))
 
 # %% ../../nbs/workshop/deploy/folder.ipynb #answers-there
 def _answers_there(to, write):
@@ -157,10 +155,8 @@ def _check_old(old, files):
             raise FileExistsError(f"{path} {text}")
         kept = path.suffix != ".npy" and source_of(path) is None
         if kept and path.parent.resolve() in homes:
-            text = (
-                "lies beside its image and was not written by predict. Is it the truth?"
-            )
-            raise FileExistsError(f"{path} {text} Another folder would work")
+            text = "is beside its image and was not written by predict. Is it the"
+            raise FileExistsError(f"{path} {text} truth? Another folder would work")
 
 
 def _stat(path):
@@ -205,9 +201,11 @@ def _plan(files, to, write, overwrite, failed):
 # %% ../../nbs/workshop/deploy/folder.ipynb #1585f3fc
 def _answers(predictor, images, write):
     """Ask once: for each image labels, and probabilities where they will be written."""
+    dims = {image.ndim for image in images}
+    axes = "HWC"[: max(dims)] if len(dims) == 1 else None  # they are in order already
     if "probabilities" not in write:
-        return [(labels, None) for labels in predictor(images)]
-    every = predictor.probabilities(images)  # each (K, H, W)
+        return [(labels, None) for labels in predictor(images, axes)]
+    every = predictor.probabilities(images, axes)  # each (K, H, W)
     return [(_likeliest(p), p) for p in every]
 
 
@@ -256,13 +254,13 @@ def _fault(failed, file, error):
     failed.setdefault(file, said if str(file) in said else f"{file}: {said}")
 
 
-def _pages(files, failed, channels):
+def _pages(files, failed, channels, axes):
     """Yield file, stem and image of each page of each file that can be read."""
     for file in tqdm(files, "images", delay=2, leave=False):
         if file in failed:
             continue
         try:
-            pages, stack = as_images(file, channels)
+            pages, stack = as_images(file, channels, axes)
         except Exception as error:  # of any kind: one file must not cost the others
             _fault(failed, file, error)
             continue
@@ -349,10 +347,10 @@ class SomeFailed(ValueError):
         return type(self), (self.failed, self.written, self.files, self.to)
 
 # %% ../../nbs/workshop/deploy/folder.ipynb #c54be22d
-def _write_all(predictor, files, to, write, failed):
+def _write_all(predictor, files, to, write, failed, axes):
     """Predict image files and write the answers; return what was written."""
     written = []
-    pages = _pages(files, failed, predictor.model.in_channels)
+    pages = _pages(files, failed, predictor.model.in_channels, axes)
     for group in _groups(pages):
         for page, answer in _answered(predictor, group, write, failed):
             if not to.is_dir():
@@ -374,6 +372,7 @@ def predict_files(
     to: str | Path,
     overwrite: bool = False,
     write: Iterable[str] = ("mask",),
+    axes: str | None = None,
     **options: Any,
 ) -> list[Path]:
     """Predict image files, and write the answers under the names of the images.
@@ -384,6 +383,7 @@ def predict_files(
         to: the folder to write into; it is made
         overwrite: remove the old answers about these images first
         write: any of images.ENDINGS: labels, polygons, ...
+        axes: a letter per axis of each file; None: by the net
         options: for Predictor.load, such as views and device
 
     Returns:
@@ -413,7 +413,7 @@ def predict_files(
     for path in old:
         path.unlink(missing_ok=True)
     to.mkdir(parents=True, exist_ok=True)
-    written = _write_all(predictor, files, to, write, failed)
+    written = _write_all(predictor, files, to, write, failed, axes)
     if failed:
         raise SomeFailed(failed, written, files, to)
     return written
