@@ -482,6 +482,13 @@ def test_no_object_vanishes(tmp_path):
     assert objects(tmp_path, content, classes=CLASSES).max() == 1  # nothing is lost
 
 
+def test_what_is_covered_by_its_own_class_is_not_lost(tmp_path):
+    boxes = [("cell", 2, 6), ("cell", 2, 4), ("debris", 4, 6)]
+    kinds = [shape(name, [[x, 1], [x2, 4]], "rectangle") for name, x, x2 in boxes]
+    labels = objects(tmp_path, labelme(*kinds), classes=CLASSES)
+    assert labels[2].tolist() == [0, 0, 1, 1, 2, 2, 0, 0, 0]
+
+
 @pytest.mark.parametrize(
     ("content", "size", "words"),
     [
