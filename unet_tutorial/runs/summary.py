@@ -187,7 +187,7 @@ def _checksums(run, source):
                 digest.update(hashlib.sha256(path.read_bytes()).digest())
     return [*rows, (f"the data ({len(seen)} files, in order)", digest.hexdigest())]
 
-
+# %% ../../nbs/workshop/runs/summary.ipynb #history-code
 def _history(run):
     """Return the columns of history.csv."""
     with (run / "history.csv").open(encoding="utf-8", newline="") as file:
