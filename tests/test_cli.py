@@ -25,7 +25,7 @@ from unet_tutorial.runs.checkpoint import load_state
 from unet_tutorial.runs.recipes import Net, as_dict, read_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
-NAMES = "get check masks train evaluate predict export package doctor".split()
+NAMES = "get check masks train evaluate predict report export package doctor".split()
 
 
 def child(code_or_module, *arguments, **options):
@@ -112,6 +112,7 @@ def test_the_version(capsys):
         ("predict run a.png --to b --write film", ["film", "overlay"]),
         ("export run", ["--to"]),
         ("package run", ["--to"]),
+        ("report", ["RUN"]),
         ("doctor --fast", ["--fast"]),
     ],
 )

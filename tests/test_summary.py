@@ -1,0 +1,172 @@
+"""One page says how a run was done and how good it is, and no more than is known."""
+
+import base64
+import hashlib
+import re
+from dataclasses import replace
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+from samples import says
+
+from unet_tutorial.cli import main
+from unet_tutorial.data.crops import read_example
+from unet_tutorial.data.datasets import open_source
+from unet_tutorial.metrics import dice, iou
+from unet_tutorial.predict import Predictor
+from unet_tutorial.runs.recipes import read_plan, read_recipe, split
+from unet_tutorial.runs.run import train_run
+from unet_tutorial.runs.summary import bootstrap_interval, report_run
+
+
+def folder_of_discs(home, count=8, classes=2, scale=1):
+    "Bright discs on noise, with their masks."
+    rng = np.random.default_rng(0)
+    for name in ("images", "masks"):
+        (home / name).mkdir(parents=True)
+    rows, columns = np.mgrid[:48, :64]
+    for number in range(count):
+        truth = np.zeros((48, 64), np.uint8)
+        for label in range(1, classes):
+            y, x = rng.integers(12, 36), rng.integers(14, 50)
+            truth[(rows - y) ** 2 + (columns - x) ** 2 < 80] = label
+        grey = rng.integers(0, 60, truth.shape) + 150 * (truth > 0)
+        image = (grey * scale).astype(np.uint8 if scale == 1 else np.uint16)
+        Image.fromarray(image).save(home / f"images/a|{number}<b>.png")
+        Image.fromarray(truth).save(home / f"masks/a|{number}<b>.png")
+    return home
+
+
+def trained(home, classes=2, scale=1, **more):
+    "A short run on such a folder."
+    folder_of_discs(home, classes=classes, scale=scale)
+    recipe = read_recipe("modern")
+    recipe = replace(recipe, net=replace(recipe.net, base_channels=4, depth=2))
+    names = ["background", *(f"class {n}" for n in range(1, classes))]
+    options = {"masks": str(home / "masks"), "classes": names}
+    if scale > 1:
+        options["value_range"] = [0, 255 * scale]
+    asked = {"epochs": 3, "size": (48, 64), "device": "cpu", "options": options}
+    train_run("folder", home / "images", home / "run", recipe, **asked | more)
+    return home / "run"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("discs"))
+
+
+@pytest.fixture(scope="module")
+def page(run, tmp_path_factory):
+    to = tmp_path_factory.mktemp("report")
+    path = report_run(run, to, device="cpu")
+    return path.read_text("utf-8"), path.with_name("report.md").read_text("utf-8")
+
+
+def test_each_held_out_image_is_measured_at_the_chosen_threshold(run, page):
+    plan = read_plan(run)
+    source = open_source("folder", plan.data, **plan.options)
+    learn, check = split(plan, source)
+    predictor = Predictor.load(run, "cpu")
+
+    def score(part, threshold, measure=dice):
+        found = []
+        for index in range(len(part)):
+            image, truth = read_example(part, index)
+            pred = predictor.probabilities(image)[1] > threshold
+            found.append(measure(pred, truth == 1))
+        return found
+
+    chosen = float(re.search(r"threshold of ([0-9.]+) was chosen", page[1])[1])
+    best = max(np.mean(score(learn, t / 20)) for t in range(1, 20))
+    assert np.isclose(np.mean(score(learn, chosen)), best)
+    dices, ious = score(check, chosen), score(check, chosen, iou)
+    for item, a, b in zip(check.items, dices, ious, strict=True):
+        name = item.image.name.replace("|", "\\|")
+        assert f"| {name} | {a:.3f} | {b:.3f} |" in page[1]
+    assert f"| Dice | {np.mean(dices):.3f} |" in page[1]
+
+
+def test_the_page_needs_no_other_file_and_runs_nothing(page):
+    assert not re.search(r"<script|src=\"(?!data:)|href=|@import|url\(", page[0])
+    assert "color-scheme: light dark" in page[0]
+    assert "a|0<b>" not in page[0]  # names are escaped
+    pictures = re.findall(r"data:image/png;base64,([^\"]+)", page[0])
+    for data in pictures:
+        assert Image.open(BytesIO(base64.b64decode(data))).format == "PNG"
+    assert len(pictures) == 2 + 1  # two held-out images, and the curves
+
+
+def test_checksums_versions_and_split_are_those_of_the_run(run, page):
+    for name in ("best.safetensors", "recipe.json", "history.csv"):
+        found = hashlib.sha256((run / name).read_bytes()).hexdigest()
+        assert f"| {name} | {found} |" in page[1] and found in page[0]
+    import torch
+
+    assert f"| torch | {torch.__version__.partition('+')[0]}" in page[1]
+    assert "| trained on | 6 |" in page[1] and "| held out | 2 |" in page[1]
+
+
+def test_the_paragraph_says_what_was_done(page):
+    text = page[1].partition("## Methods")[2].partition("##")[0]
+    for words in (
+        "depth 2 with 4 channels",
+        "batch normalisation",
+        "6 images",
+        "2 images were",
+        "48 x 64",
+        "cross-entropy",
+        "AdamW",
+        "3 epochs",
+        "seed 0",
+        "pixel error",
+    ):
+        assert words in text, words
+    assert "too few images" in page[1]  # for an interval
+
+
+def test_more_classes_have_no_threshold_and_deep_images_work(tmp_path):
+    run = trained(tmp_path, classes=3, scale=100)
+    path = report_run(run, device="cpu")
+    assert path == run / "report.html"
+    text = path.with_name("report.md").read_text("utf-8")
+    assert "threshold of" not in text and "| Dice | " in text
+
+
+def test_it_says_where_data_are_looked_for_and_replaces_nothing(run, tmp_path, capsys):
+    moved = tmp_path / "moved"
+    with pytest.raises(FileNotFoundError, match=says("nowhere", "--data DIR")):
+        report_run(run, moved, data=tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match="not the folder of a run"):
+        report_run(tmp_path)
+    line = f"report {run} --to {moved} --device cpu"
+    assert main(line.split()) == 0
+    assert capsys.readouterr().out == f"{moved / 'report.html'} is ready\n"
+    assert main(line.split()) == 1
+    assert "--overwrite replaces it" in capsys.readouterr().err
+    before = (moved / "report.html").read_bytes()
+    assert main([*line.split(), "--overwrite"]) == 0
+    assert (moved / "report.html").read_bytes() == before  # the same each time
+
+
+def test_the_interval_of_a_mean():
+    values = np.random.default_rng(1).normal(0.8, 0.1, 400).tolist()
+    low, high = bootstrap_interval(values)
+    half = 1.96 * np.std(values) / 20
+    assert np.isclose((high - low) / 2, half, rtol=0.15)
+    assert low < np.mean(values) < high
+    assert bootstrap_interval(values) == bootstrap_interval(values)
+    assert bootstrap_interval(values[:2]) is None
+    assert bootstrap_interval([0.5] * 5) == (0.5, 0.5)
+
+
+def test_images_of_one_group_are_drawn_together():
+    """Sixteen views of a car are not sixteen cars."""
+    cars = np.random.default_rng(0).normal(0.8, 0.1, 6)
+    values, groups = np.repeat(cars, 16).tolist(), [f"{n // 16}" for n in range(96)]
+    low, high = bootstrap_interval(values, groups)
+    alone = bootstrap_interval(values)
+    assert high - low > 2.5 * (alone[1] - alone[0])
+    assert np.allclose((low, high), bootstrap_interval(cars.tolist()))
