@@ -561,6 +561,31 @@ _NETS = """runs/cars photos --to masks
 net.safetensors a.png b.png --to out --write overlay"""
 COMMANDS["predict"] = Command("write masks", _NETS, _add_predict, _predict)
 
+# %% ../nbs/workshop/cli.ipynb #report-command
+def _add_report(parser):
+    add = parser.add_argument
+    add("run_folder", metavar="RUN", help="the folder of a run")
+    add("--to", metavar="DIR", help="the folder to write into (that of the run)")
+    add("--data", metavar="DIR", help="where the data are now")
+    add("--masks", metavar="DIR", help="where a folder's masks are now")
+    add("--overwrite", action="store_true", help="replace a report")
+    _add_device(parser)
+
+
+def _report(args):
+    from unet_tutorial.gpu import pick_device
+    from unet_tutorial.runs.summary import report_run
+
+    names = "to", "data", "masks", "overwrite"
+    options = {name: getattr(args, name) for name in names}
+    options["device"] = str(pick_device(args.device))
+    print(f"{report_run(args.run_folder, **options)} is ready")
+    return 0
+
+
+_RUN = "runs/cars\nruns/cars --to pages --overwrite"
+COMMANDS["report"] = Command("write a page about a run", _RUN, _add_report, _report)
+
 # %% ../nbs/workshop/cli.ipynb #ad58e875
 def _add_export(parser):
     add = parser.add_argument
