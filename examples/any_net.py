@@ -38,6 +38,7 @@ image = (pixels - pixels.mean()) / pixels.std()  # (150, 150)
 for kind in (Foreign, InADict):
     torch.manual_seed(0)
     net = kind().double()
+    # An output pixel depends on less than 12 input pixels on each side.
     ask = Adapter(net, in_channels=1, num_classes=2, margin=12, multiple=4)
     whole = predict_tiled(ask, image, output_tile=152)  # one tile: the whole image
     tiled = predict_tiled(ask, image, output_tile=40)  # 16 of them

@@ -28,6 +28,6 @@ optimizer.step()
 now = net.state_dict()
 moved = {name for name in now if not torch.equal(now[name], weights[name])}
 parts = {name.split(".")[0] for name in moved}
-assert parts == {"expansive", "last"}  # the running means of the frozen part, too
-assert all(w.requires_grad for w in net.frozen().parameters())  # thawed
+assert parts == {"expansive", "last"}  # not even running means moved in the frozen part
+assert all(w.requires_grad for w in net.frozen().parameters())  # thawed again
 print(f"{tuple(images.shape)} -> {tuple(logits.shape)}; learned: {sorted(parts)}")

@@ -26,8 +26,8 @@ def main(folder: Path) -> None:
         cells, labels = draw_cells(96, seed=number)  # (96, 96), 0 is background
         channels = rng.integers(0, 30, (5, 96, 96), dtype=np.uint8)
         channels[0] = cells
-        channels[4] = np.where(labels > 0, 180, 20)  # the one that tells
-        metadata = {"axes": "CYX"}  # so says ImageJ, too
+        channels[4] = np.where(labels > 0, 180, 20)  # shows what is cell
+        metadata = {"axes": "CYX"}  # as ImageJ writes it
         imwrite(images / f"{number}.tif", channels, imagej=True, metadata=metadata)
         Image.fromarray(np.uint8(255 * (labels > 0))).save(masks / f"{number}.png")
 
@@ -40,8 +40,16 @@ def main(folder: Path) -> None:
     fast = replace(modern.optimizer, lr=0.01)
     recipe = replace(modern, net=small, optimizer=fast, tile=96)
     options = {"masks": str(masks.resolve())}
-    how = {"size": (96, 96), "steps": 30, "device": "cpu", "options": options}
-    train_run("folder", images, folder / "run", recipe, **how)
+    train_run(
+        "folder",
+        images,
+        folder / "run",
+        recipe,
+        size=(96, 96),
+        steps=30,
+        device="cpu",
+        options=options,
+    )
 
     answers = folder / "answers"
     predictor = Predictor.load(folder / "run", "cpu")

@@ -1,5 +1,6 @@
 """The names that most people import, each used once: draw, train, save, predict."""
 
+import tempfile
 from pathlib import Path
 
 import torch
@@ -53,7 +54,5 @@ def main(folder: Path) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    import tempfile
-
     with tempfile.TemporaryDirectory() as name:
         print(f"loss after two epochs: {main(Path(name))['loss']:.2f}")

@@ -40,3 +40,11 @@ def test_example_is_short(
     assert lines[0].startswith('"""')
     assert len([line for line in lines if line.strip()]) <= 60
     assert max(map(len, lines)) <= 88
+
+
+def test_the_readme_names_every_example():
+    "Its table says in a sentence what each one shows."
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert EXAMPLES
+    for path in EXAMPLES:
+        assert f"| [`{path.name}`](examples/{path.name}) | " in text, path.name

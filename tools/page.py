@@ -81,7 +81,7 @@ class Page(Voila):
     """Voilà that answers this machine, and shows nothing but its page."""
 
     def load_config_file(self, *arguments, **options):
-        "Read what the user has told Voilà; what is told here stands."
+        "Read what the user has told Voilà; what is told here counts."
         super().load_config_file(*arguments, **options)
         self.update_config(config())
 

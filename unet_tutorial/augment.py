@@ -215,7 +215,7 @@ def elastic_deform(
     maps = {"label": label} | ({} if weights is None else {"weights": weights})
     _check_kinds(image, maps)
     _check_shapes(image, maps)
-    given = image, *maps.values()  # perhaps tv_tensors, which come back as such
+    given = image, *maps.values()  # perhaps tv_tensors
     x, *rest = (y.as_subclass(Tensor) for y in given)
     x = x if x.dim() == 4 else x[None]  # (B, C, H, W)
     size, shape = image.shape[-2:], label.shape

@@ -73,12 +73,6 @@ def count_pixels(
     return counts[:-1].reshape(num_classes, num_classes)
 
 # %% ../nbs/11_metrics.ipynb #084b7fcd
-def _check_counts(counts):
-    if not isinstance(counts, Tensor) or counts.ndim != 2:
-        text = "count_pixels(pred, true, num_classes) would work"
-        raise ValueError(f"a {type(counts).__name__} is no table of counts; {text}")
-
-
 def pixel_error_of(
     counts: Tensor,
 ) -> float:
@@ -169,6 +163,12 @@ def dice_of(
     (_, wrong), (missed, right) = _two_classes(counts)
     total = 2 * right + wrong + missed
     return 2 * right / total if total else 1.0
+
+
+def _check_counts(counts):
+    if not isinstance(counts, Tensor) or counts.ndim != 2:
+        text = "count_pixels(pred, true, num_classes) would work"
+        raise ValueError(f"a {type(counts).__name__} is no table of counts; {text}")
 
 # %% ../nbs/11_metrics.ipynb #e59eb647
 def _as_array(values):

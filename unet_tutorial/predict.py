@@ -499,7 +499,7 @@ class Notes:
 
     Example:
         >>> from unet_tutorial.predict import Notes
-        >>> assert _checked(Notes(tile=180), net) == Notes(tile=180, views=1)
+        >>> camera = Notes(value_range=(0, 4095))  # of 12 bits
     """
 
     size: tuple[int, int] | None = None
@@ -509,57 +509,6 @@ class Notes:
     value_range: tuple[float, float] | None = None
     views: int = 1
     num_classes: int | None = None
-
-
-_IN_FILE = ("size", "normalisation", "classes", "tile", "value_range")
-
-
-def _checked(notes, model):
-    """Return notes; raise an error where they and the net do not fit together."""
-    for given in (len(notes.classes) if notes.classes else None, notes.num_classes):
-        if given is not None and given != model.num_classes:
-            raise ValueError(
-                f"the net has {model.num_classes} classes, {given} were asked for; "
-                f"UNet(num_classes={given}) would have to be trained"
-            )
-    return notes
-
-# %% ../nbs/14_predict.ipynb #notes-check
-def _noted(notes):
-    """Return Notes of what was given; refuse a name or a value that cannot be one."""
-    names = list(Notes.__dataclass_fields__)
-    if unknown := [name for name in notes if name not in names]:
-        text = f"{', '.join(unknown)} is no option of Predictor"
-        raise TypeError(f"{text}; device, amp, {', '.join(names)} would work")
-    notes = Notes(**notes)
-    check_units(notes.size, notes.normalisation, notes.value_range)
-    _check_views(notes.views)
-    for name in ("tile", "num_classes"):
-        value = getattr(notes, name)
-        if isinstance(value, str | bool | float) or (value is not None and value < 1):
-            raise ValueError(f"{name}={value!r}; a positive integer would work")
-    if not isinstance(notes.classes, list | tuple | None):
-        raise ValueError(f"classes={notes.classes!r}; a list of names would work")
-    return notes
-
-# %% ../nbs/14_predict.ipynb #read-notes
-def _asked(model):
-    """Return the net that a predictor copies; refuse what is none, or is unknown."""
-    if not isinstance(model, nn.Module):
-        text = "Predictor.load opens a file"
-        raise TypeError(f"a {type(model).__name__} is no UNet; {text}")
-    return unwrapped(known_net(model))
-
-
-def _read(path, options):
-    """Return a net from its file, and its notes with the options before them."""
-    _noted({name: value for name, value in options.items() if name != "amp"})
-    if not isinstance(path, str | Path):
-        text = "a file or a folder would work; of a net itself, Predictor(net)"
-        raise TypeError(f"the path is a {type(path).__name__}; {text}")
-    model, found = load_net(find_net(path))
-    found = {name: found[name] for name in _IN_FILE if name in found}
-    return model, {**found, **options}
 
 # %% ../nbs/14_predict.ipynb #c8d65a96
 def _cut(image, value_range):
@@ -627,6 +576,57 @@ def _each(model, notes, image, axes, as_labels):
     if kind == "list":
         return answers
     return np.stack(answers) if kind == "stack" else answers[0]
+
+# %% ../nbs/14_predict.ipynb #notes-check
+def _checked(notes, model):
+    """Return notes; raise an error where they and the net do not fit together."""
+    for given in (len(notes.classes) if notes.classes else None, notes.num_classes):
+        if given is not None and given != model.num_classes:
+            raise ValueError(
+                f"the net has {model.num_classes} classes, {given} were asked for; "
+                f"UNet(num_classes={given}) would have to be trained"
+            )
+    return notes
+
+
+def _noted(notes):
+    """Return Notes of what was given; refuse a name or a value that cannot be one."""
+    names = list(Notes.__dataclass_fields__)
+    if unknown := [name for name in notes if name not in names]:
+        text = f"{', '.join(unknown)} is no option of Predictor"
+        raise TypeError(f"{text}; device, amp, {', '.join(names)} would work")
+    notes = Notes(**notes)
+    check_units(notes.size, notes.normalisation, notes.value_range)
+    _check_views(notes.views)
+    for name in ("tile", "num_classes"):
+        value = getattr(notes, name)
+        if isinstance(value, str | bool | float) or (value is not None and value < 1):
+            raise ValueError(f"{name}={value!r}; a positive integer would work")
+    if not isinstance(notes.classes, list | tuple | None):
+        raise ValueError(f"classes={notes.classes!r}; a list of names would work")
+    return notes
+
+# %% ../nbs/14_predict.ipynb #read-notes
+_IN_FILE = ("size", "normalisation", "classes", "tile", "value_range")
+
+
+def _asked(model):
+    """Return the net that a predictor copies; refuse what is none, or is unknown."""
+    if not isinstance(model, nn.Module):
+        text = "Predictor.load opens a file"
+        raise TypeError(f"a {type(model).__name__} is no UNet; {text}")
+    return unwrapped(known_net(model))
+
+
+def _read(path, options):
+    """Return a net from its file, and its notes with the options before them."""
+    _noted({name: value for name, value in options.items() if name != "amp"})
+    if not isinstance(path, str | Path):
+        text = "a file or a folder would work; of a net itself, Predictor(net)"
+        raise TypeError(f"the path is a {type(path).__name__}; {text}")
+    model, found = load_net(find_net(path))
+    found = {name: found[name] for name in _IN_FILE if name in found}
+    return model, {**found, **options}
 
 # %% ../nbs/14_predict.ipynb #6f740e10
 class Predictor:

@@ -86,7 +86,7 @@ def _check_skip(skip: Tensor, x: Tensor) -> None:
 
 def _crop_equally(skip: Tensor, x: Tensor) -> Tensor:
     """Cut the same from each side of a skip, down to the size of x."""
-    if not torch.jit.is_tracing():  # a trace keeps no question, and warns of each
+    if not torch.jit.is_tracing():  # a trace drops the check, with a warning
         _check_skip(skip, x)
     rows, columns = skip.shape[-2], skip.shape[-1]
     top, left = (rows - x.shape[-2]) // 2, (columns - x.shape[-1]) // 2

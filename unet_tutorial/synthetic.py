@@ -140,7 +140,7 @@ def write_isbi(
         size: side, or height and width, in pixels
 
     Returns:
-        Path: Path, the folder
+        Path: the folder
 
     Raises:
         ValueError: "... is ...; it must be at least 1"
@@ -178,7 +178,7 @@ def write_ctc(
         size: side, or height and width, in pixels
 
     Returns:
-        Path: Path, the folder
+        Path: the folder
 
     Raises:
         ValueError: "... is ...; it must be at least 1"
@@ -215,7 +215,7 @@ def write_carvana(
         size: height and width in pixels
 
     Returns:
-        Path: Path, the folder
+        Path: the folder
 
     Raises:
         ValueError: "... is ...; it must be at least 1"

@@ -144,7 +144,7 @@ def mean_and_std(
     """
     pixels = image.cpu().double().numpy() if torch.is_tensor(image) else image
     check_finite(pixels)
-    with np.errstate(over="ignore"):  # said by usable_std
+    with np.errstate(over="ignore"):  # usable_std says it better
         mean = np.mean(pixels, dtype=np.float64)
         std = np.std(pixels, dtype=np.float64)
     return float(mean), usable_std(float(mean), float(std))
@@ -155,12 +155,12 @@ def usable_std(
     std: float,
     rounding: float = 1e-12,
 ) -> float:
-    """Return the deviation of an image, in whatever units it is.
+    """Return a deviation that an image can be divided by, in whatever units it is.
 
     Args:
         mean: of all pixels
         std: their deviation
-        rounding: how far it may be wrong, as a share of the mean
+        rounding: up to this share of the mean it is only rounding
 
     Returns:
         float: to divide by; of a constant image 1e-6, not 0
@@ -340,7 +340,7 @@ def fact(
 
 
 class TileRules(NamedTuple):
-    """What tiles must know of a net.
+    """What must be known of a net to place its tiles.
 
     Args:
         margin: pixels that it loses on each side

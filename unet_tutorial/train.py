@@ -74,7 +74,7 @@ def check_labels(
 
     Example:
         >>> from unet_tutorial.train import check_labels
-        >>> for wrong in (torch.zeros(4, 140, 140).long(), y[:, None], 255 * y):
+        >>> for wrong in (torch.zeros(4, 140, 140).long(), y[:, None], y.float(), 255 * y):
         ...     try:
         ...         check_labels(wrong, logits)
         ...     except ValueError as error:
@@ -180,8 +180,8 @@ def _take_step(step, loss):
     step.optimizer.zero_grad()
 
 # %% ../nbs/12_train.ipynb #progress
-def _progress(loader, what, model, criterion):
-    """Give the batches, after a look at the first, and show how many were given."""
+def _checked_batches(loader, what, model, criterion):
+    """Give the batches, the first after a look at it, and show the progress."""
     batches = guards.first_checked(iter(loader), model, criterion)
     if os.environ.get("RANK", "0") != "0":
         return batches  # of several processes only the first shows a bar
@@ -222,6 +222,8 @@ def known_pixels(
 
 def _mean_over_pixels(losses, known):
     """Weigh the loss of each batch by the number of its known pixels."""
+    if not losses:
+        raise ValueError(guards.NO_BATCH)
     losses, known = (x.tolist() for x in _to_host(losses, known))
     total = sum(loss * pixels for loss, pixels in zip(losses, known, strict=True))
     return total / sum(known) if any(known) else math.nan
@@ -257,7 +259,7 @@ def train_one_epoch(
     guards.check_arguments(loader, criterion)
     model.train()
     losses, known = [], []
-    for batch in _progress(loader, "train", model, criterion):
+    for batch in _checked_batches(loader, "train", model, criterion):
         images, labels, *weights = to_device(batch, device)
         with step.precision():
             logits = model(images)  # (B, K, h, w)
@@ -266,17 +268,9 @@ def train_one_epoch(
         step(loss)  # backward, clip, optimizer, scheduler, zero_grad
         losses.append(loss.detach())
         known.append(known_pixels(labels))
-    if not losses:
-        raise ValueError(guards.NO_BATCH)
     return _mean_over_pixels(losses, known)  # the one time the CPU waits for the GPU
 
 # %% ../nbs/12_train.ipynb #eval-mode
-def _computed(objects, device):
-    """Return the numbers of metrics that count by themselves, still on the device."""
-    numbers = [metric.compute() for metric in objects.values()]
-    return [torch.as_tensor(x, dtype=torch.float32, device=device) for x in numbers]
-
-
 def _sums(losses, tables, numbers):  # -> (loss times known pixels, (K, K) counts), ...
     """Add up the batches; on the CPU, where the numbers are exact."""
     for loss in losses:
@@ -311,10 +305,15 @@ def per_pixel(
     return total / known
 
 # %% ../nbs/12_train.ipynb #eval-row
-def _row(losses, tables, metrics, add, device):  # metrics: functions, objects
+def _computed(objects, device):
+    """Return the numbers of metrics that count by themselves, still on the device."""
+    numbers = [metric.compute() for metric in objects.values()]
+    return [torch.as_tensor(x, dtype=torch.float32, device=device) for x in numbers]
+
+
+def _row(losses, tables, functions, objects, add, device):
     """Compute what was measured from the batches; here the CPU waits for the GPU."""
-    functions, objects = metrics
-    sums, numbers = None, []
+    sums, numbers = None, []  # of a process whose part is empty
     if losses:
         sums, numbers = _sums(losses, tables, _computed(objects, device))
     sums = add(sums) if add else sums
@@ -342,7 +341,7 @@ def evaluate(
         model: gives logits (B, K, h, w); afterwards in the mode it was in
         loader: of images (B, C, H, W), labels (B, h, w), maybe weights
         criterion: a mean over pixels: loss(logits, labels[, weights])
-        metrics: functions of counts, or objects
+        metrics: functions of counts, or torchmetrics
         device: to move the model to; None: its own
         amp: see precision
         add: add(sums) of several processes; None: there is one
@@ -364,18 +363,19 @@ def evaluate(
     """
     guards.check_arguments(loader, criterion, metrics)
     device = guards.device_of(guards.moved(model, device))
-    losses, tables, parts = [], [], guards.split_metrics(metrics, device)
+    functions, objects = guards.split_metrics(metrics, device)
+    losses, tables = [], []
     with eval_mode(model):
-        for batch in _progress(loader, "evaluate", model, criterion):
+        for batch in _checked_batches(loader, "evaluate", model, criterion):
             images, labels, *weights = to_device(batch, device)
             with precision(device, amp):
                 logits = model(images)  # (B, K, h, w)
             check_labels(batch[1], logits)
             losses.append(criterion(logits.float(), labels, *weights))
-            predicted = logits.max(1).indices  # argmax, which a CPU is slow at
+            predicted = logits.max(1).indices  # on a CPU faster than argmax
             tables.append(count_pixels(predicted, labels, logits.shape[1]))
-            guards.update_metrics(parts[1], predicted, labels)
-    return _row(losses, tables, parts, add, device)
+            guards.update_metrics(objects, predicted, labels)
+    return _row(losses, tables, functions, objects, add, device)
 
 # %% ../nbs/12_train.ipynb #until
 def set_epoch(
@@ -457,13 +457,13 @@ def _waited(history, watch):  # -> epochs since the best one
 
 # %% ../nbs/12_train.ipynb #record
 class _Record:
-    """What was measured; and the best weights, which the net has in the end."""
+    """What was measured, and the best weights so far, which the net gets at the end."""
 
     def __init__(self, model, watch, patience, scheduler, keep, callback):
         guards.check_number("patience", patience, 1)
         guards.check_callback(callback)
-        smaller = watched({watch: 1}, watch) > 0
-        guards.check_plateau(scheduler, watch, smaller)
+        smaller_is_better = watched({watch: 1}, watch) == 1
+        guards.check_plateau(scheduler, watch, smaller_is_better)
         self.model, self.watch, self.patience = model, watch, patience
         self.scheduler, self.callback = scheduler, callback
         self.keep = math.isfinite(patience) if keep is None else keep
@@ -562,17 +562,17 @@ def fit(
         criterion: a mean over pixels: loss(logits, labels[, weights])
         optimizer: of the model's parameters
         epochs: how often to go through train_loader
-        metrics: functions of counts, or objects
+        metrics: functions of counts, or torchmetrics
         scheduler: moves after each step of the optimizer
         device: to move the model to; None: its own
         amp: see precision
         clip: the longest gradient; None: any length
         minutes: stop after this time
         patience: stop after so many epochs without a better one
-        watch: better: smaller for ...loss, ...error; None: a loss
+        watch: what decides; None: valid_loss, without it train_loss
         callback: callback(epoch, row) after each epoch, from 1
         epoch_scheduler: moves after each epoch
-        restore_best: end with the best weights; None: with patience
+        restore_best: end with the best weights; None: if patience
 
     Returns:
         dict[str, list[float]]: "train_loss", "valid_loss", metrics: a value per epoch

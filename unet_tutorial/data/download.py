@@ -37,6 +37,7 @@ from urllib.request import (
 from tqdm.auto import tqdm
 
 from .. import __version__
+from ..runs.files import LONGEST, name_key
 
 # %% ../../nbs/workshop/data/download.ipynb #cf71bc8c
 DataSet = namedtuple("DataSet", "url terms holds limit sha256", defaults=[None])
@@ -446,7 +447,8 @@ def _fault_of_name(name):
     odd = any(part[-1] in " ." or _DEVICE.fullmatch(part) for part in parts)
     if hidden or odd or re.search(r'[\\:<>"|?*]', name):
         return "is no name for every system"
-    if max(len(part.encode()) for part in parts) > 255 or len(name.encode()) > 1000:
+    longest = max(len(part.encode()) for part in parts)
+    if longest > LONGEST or len(name.encode()) > 1000:
         return "is too long a name"
     return None
 
@@ -460,19 +462,13 @@ def _fault_of_entry(entry):
     return None if entry.compress_type in (0, 8) else "is packed by an unusual method"
 
 # %% ../../nbs/workshop/data/download.ipynb #clash
-def _strictest(name):
-    """Return a name as the strictest file system compares it."""
-    name = unicodedata.normalize("NFD", name).casefold()
-    return unicodedata.normalize("NFC", name)
-
-
 def _fault_of_pair(name, known):
     """Return what is wrong with a name beside those before it; add it to them."""
     parts = name.removesuffix("/").split("/")
     for end in range(1, len(parts) + 1):
         path, last = "/".join(parts[:end]), end == len(parts)
         new = (path, "file" if last and not name.endswith("/") else "folder")
-        old = known.setdefault(_strictest(path), new)
+        old = known.setdefault(name_key(path), new)
         if old[1] != new[1]:
             return f"meets a {old[1]} of the same name, {old[0]!r}"
         if old[0] != path:

@@ -71,7 +71,7 @@ def _one_or_stack(image, channels, axes):
         image, axes = _from_tensor(image, axes)
     try:
         return as_images(_plain(image), channels, axes)
-    except ValueError as error:  # whoever has a net cannot choose its channels
+    except ValueError as error:  # the channels of a net cannot be chosen
         cure = f"an image with {channels} would work"
         text = re.sub("channels=[0-9]+ would read it", cure, str(error))
         raise (BadFile if isinstance(error, BadFile) else ValueError)(text) from None
@@ -82,7 +82,7 @@ def take_images(
     channels: int,
     axes: str | None = None,
 ) -> tuple[list[np.ndarray], str]:
-    """Take whatever holds images for a list of arrays.
+    """Turn whatever holds images into a list of arrays.
 
     Args:
         image: of one image or of a stack; or a list of images

@@ -246,8 +246,8 @@ def _check_guard(workers, context):
 def _calm(then, worker_id):
     """Prepare a worker process, then do what the caller wants done in it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process sees to Ctrl-C
-    with suppress(AttributeError, OSError):  # and to a terminal that is closed; only
-        os.setpgid(0, 0)  # Windows has no such groups
+    with suppress(AttributeError, OSError):  # Windows has no groups of processes
+        os.setpgid(0, 0)  # so that a terminal that is closed does not end it either
     _no_opencv_threads()
     if then is not None:
         then(worker_id)

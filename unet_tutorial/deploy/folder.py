@@ -74,10 +74,8 @@ def _check_names(files, write, failed):
                 text += "; predict them into two folders"
                 raise ValueError(f"{first} and {file} {text}")
             if (length := len(os.fsencode(stem)) + more) > LONGEST:
-                text = (
-                    f"the name of its answer has {length} bytes; {LONGEST} would work"
-                )
-                _fault(failed, file, ValueError(text))
+                text = f"the name of its answer has {length} bytes"
+                _fault(failed, file, ValueError(f"{text}; {LONGEST} would work"))
 
 # %% ../../nbs/workshop/deploy/folder.ipynb #answers-there
 def _answers_there(to, write):
@@ -154,10 +152,8 @@ def _check_old(old, files):
             raise FileExistsError(f"{path} {text}")
         kept = path.suffix != ".npy" and source_of(path) is None
         if kept and path.parent.resolve() in homes:
-            text = (
-                "lies beside its image and was not written by predict. Is it the truth?"
-            )
-            raise FileExistsError(f"{path} {text} Another folder would work")
+            text = "is beside its image and was not written by predict. Is it the"
+            raise FileExistsError(f"{path} {text} truth? Another folder would work")
 
 
 def _stat(path):

@@ -50,10 +50,11 @@ _FORMATS = "BMP GIF JPEG MPO PNG PPM TIFF WEBP".split()  # no programs, such as 
 _MORE = "and `unet-tutorial predict` takes any number"
 
 
-def _decode(data, most_bytes, most_pixels):
+def _decode(data, most):
     """Open the bytes of an image file, its head first; all else is an image already."""
     if not isinstance(data, bytes):
         return data
+    most_bytes, most_pixels = most
     if len(data) > most_bytes:
         text = f"{len(data):,} bytes; this page takes {most_bytes:,}, {_MORE}"
         raise ValueError(f"it has {text}")
@@ -87,6 +88,19 @@ def _in_turn(free, file):
             yield
     finally:
         free.release()
+
+# %% ../../nbs/workshop/deploy/live.ipynb #f398b163
+def _opened(desk, name, image):
+    """Let a desk ask about an image, and return what can be said of it."""
+    try:
+        with _in_turn(desk.free, desk.turn):
+            channels = desk.predictor.model.in_channels
+            image = as_images(_decode(image, desk.most), channels)[0][0]
+            desk.p = desk.predictor.probabilities(image)  # (K, H, W)
+            desk.name, desk.image = name, image
+    except Exception as error:  # a page has no other place for it
+        return f"{name}: {str(error) or 'there is not enough memory for it'}"
+    return f"{name}: {' x '.join(map(str, image.shape[:2]))} pixels"
 
 # %% ../../nbs/workshop/deploy/live.ipynb #drawn
 def _drawn(image, labels, opacity):
@@ -149,16 +163,7 @@ class Desk:
         Returns:
             str: what can be said of it
         """
-        name = _shown(name)
-        try:
-            with _in_turn(self.free, self.turn):
-                channels = self.predictor.model.in_channels
-                image = as_images(_decode(image, *self.most), channels)[0][0]
-                self.p = self.predictor.probabilities(image)  # (K, H, W)
-                self.name, self.image = name, image
-        except Exception as error:  # a page has no other place for it
-            return f"{name}: {str(error) or 'there is not enough memory for it'}"
-        return f"{name}: {' x '.join(map(str, image.shape[:2]))} pixels"
+        return _opened(self, _shown(name), image)
 
     def png(self, threshold: float, opacity: float) -> bytes:
         """Draw image and mask, at most about 800 pixels wide; both numbers 0 to 1."""
@@ -176,8 +181,9 @@ def _slider(name):
     return w.FloatSlider(description=name, min=0, max=1, step=0.01, value=0.5)
 
 
-def _invite(most_bytes, most_pixels):
+def _invite(most):
     """Say what the page waits for."""
+    most_bytes, most_pixels = most
     size = f"{most_bytes / 2**20:.0f} MiB and {most_pixels / 1e6:.0f} million pixels"
     return f"drop an image on the button, of at most {size}"
 
@@ -218,7 +224,7 @@ def live(
     desk, upload = Desk(predictor, to, turn=turn), w.FileUpload(accept="image/*")
     threshold, opacity = _slider("threshold"), _slider("opacity")
     button, replace = w.Button(description="save"), w.Checkbox(description="replace")
-    picture, says = w.Image(), w.Label(_invite(*desk.most))
+    picture, says = w.Image(), w.Label(_invite(desk.most))
 
     def draw(_=None):
         if desk.image is not None:

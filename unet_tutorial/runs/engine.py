@@ -98,14 +98,9 @@ def _set_state(training, state):
             part.load_state_dict(deepcopy(state[name]))
     _lay_out(training.optimizer)
     progress = deepcopy(state["progress"])
-    progress.setdefault("known", [1] * len(progress["losses"]))  # by 0.1.0 and before
+    progress.setdefault("known", [1] * len(progress["losses"]))  # of an older version
     vars(training).update(progress)
     _set_random(training.device, state["random"])
-
-
-def _check_accumulate(accumulate):
-    if accumulate < 1:
-        raise ValueError(f"accumulate is {accumulate}; 1 (no sum) would work")
 
 # %% ../../nbs/workshop/runs/engine.ipynb #beginning
 def _begin(training, sync_batch_norm):
@@ -134,9 +129,6 @@ class Training(Step):
         ema: decay of the averaged weights, such as 0.99; 0: none
         sync_batch_norm: over the batch of all processes
 
-    Raises:
-        ValueError: "accumulate is ...; 1 (no sum) would work"
-
     Example:
         >>> from unet_tutorial.runs.engine import Training
         >>> net = UNet(base_channels=4, depth=2, padding=1, norm="batch")
@@ -156,7 +148,7 @@ class Training(Step):
         ema: float = 0.0,
         sync_batch_norm: bool = False,
     ):
-        _check_accumulate(accumulate)
+        guards.check_number("accumulate", accumulate, 1, whole=True)
         device = pick_device(device)
         dtype = amp_type(amp, device)
         super().__init__(model.to(device), optimizer, scheduler, clip, dtype)

@@ -247,7 +247,7 @@ class _Begun:
         return begun
 
 # %% ../../nbs/workshop/runs/guards.ipynb #held-out-looked
-def _first_of(loader):  # -> a batch, or None where none can be had without a loss
+def _first_of(loader):  # -> a batch, or None where that would take it away
     if isinstance(loader, MappedLoader):
         batch = _first_of(loader.loader)
         return None if batch is None else loader.function(batch)
@@ -344,7 +344,7 @@ def update_metrics(
     predicted: Tensor,
     labels: Tensor,
 ) -> None:
-    """Tell metric objects of a batch.
+    """Give a batch to metric objects.
 
     Args:
         objects: name -> an object with update
@@ -373,7 +373,7 @@ def split_metrics(
     metrics: Mapping[str, Callable] | None,
     device: torch.device | str,
 ) -> tuple[dict, dict]:
-    """Part the functions of counts from the objects that count by themselves.
+    """Separate the functions of counts from the objects that count by themselves.
 
     Args:
         metrics: functions of (K, K) counts, or objects
@@ -567,14 +567,14 @@ def check_loss(
     loss: Tensor,
     learns: bool = True,
 ) -> None:
-    """Raise a TypeError unless a loss is one number that torch can derive.
+    """Raise a TypeError unless a loss is one number that torch can differentiate.
 
     Args:
         loss: what a criterion gave
-        learns: whether gradients are to come of it
+        learns: whether it needs gradients
 
     Raises:
-        TypeError: unless a loss is one number that torch can derive
+        TypeError: unless a loss is one number that torch can differentiate
 
     Example:
         >>> from unet_tutorial.runs.guards import check_loss

@@ -295,14 +295,11 @@ class Stuck(BaseException):
 
 def _signals():
     """Return the signals that ask a run to stop."""
-    names = [name for name in _ASK if hasattr(signal, name)]
-    numbers = [getattr(signal, name) for name in names]
+    names = "SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"  # the last one on Windows
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
     hangup = getattr(signal, "SIGHUP", None)
     deaf = hangup and signal.getsignal(hangup) == signal.SIG_IGN  # nohup
     return [number for number in numbers if not (deaf and number == hangup)]
-
-
-_ASK = "SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"  # the last one on Windows
 
 # %% ../../nbs/workshop/runs/logbook.ipynb #look
 _PATIENCE = 5  # seconds after a signal

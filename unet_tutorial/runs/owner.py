@@ -202,11 +202,16 @@ def check_mark(
 
     Raises:
         ValueError: if a file cannot be read, or is of another run
+
+    Example:
+        >>> from unet_tutorial.runs.owner import check_mark
+        >>> state, mark = run / "state.safetensors", {"run": "a1b2", "step": 6, "epoch": 2}
+        >>> assert check_mark(state, "a1b2") == mark
     """
     mark = mark_of(path)
     if mark.get("run") != own:
-        given = f"{path} is of the run {mark.get('run') or 'of an older version'}"
-        text = f"{given}, but recipe.json of {own or 'one of an older version'}"
+        given = f"{path} is of the run {mark.get('run') or '(of an older version)'}"
+        text = f"{given}, recipe.json of the run {own or '(of an older version)'}"
         raise ValueError(f"{text}; put each into the folder of its own run")
     return mark
 

@@ -378,7 +378,7 @@ def read_recipe(
 # %% ../../nbs/workshop/runs/recipes.ipynb #plan
 @dataclass(frozen=True)
 class Plan:
-    """A run: a recipe, and all that was asked for besides.
+    """A run: a recipe, and everything else that was asked for.
 
     Args:
         recipe: the way to train

@@ -98,7 +98,7 @@ def _silent(asked):
     return callback
 
 # %% ../../nbs/workshop/runs/run.ipynb #load
-def _check_alone(net, plan):
+def _warn_of_no_state(net, plan):
     """Look at a net that is there without a state, before it is replaced."""
     try:
         mark_of(net)
@@ -120,7 +120,7 @@ def _load(path, plan, training):
             check_mark(path, plan.id)
             return load_state(path, into=training)
         for name in ("best.safetensors", "last.safetensors"):
-            _check_alone(path.with_name(name), plan)
+            _warn_of_no_state(path.with_name(name), plan)
         return None
 
     state = of_first(read)
@@ -385,7 +385,7 @@ def _check_new(out):
 
 
 @contextmanager
-def _alone(out):
+def _one_writer(out):
     """Keep other runs out of a folder; the first process does so for all."""
     with ExitStack() as stack:
         of_first(lambda: stack.enter_context(locked(out)))
@@ -426,7 +426,7 @@ def _begin(recipe, data, out, device, asked, settings):
         of_first(lambda: _check_new(out))
         source = _open(asked["kind"], data, asked["options"])
         plan = of_first(lambda: _settle(recipe, data, source, device, asked))
-        with _alone(out):
+        with _one_writer(out):
             of_first(lambda: _check_new(out))  # perhaps another was faster
             return _run(out, plan, source, device, **settings)
 
@@ -612,7 +612,7 @@ def resume_run(
     with joined(device):
         of_first(lambda: _check_asked(out, read_plan(out), asked))
         plan, source = _reopen(out, data, asked.get("options"))
-        with _alone(out):
+        with _one_writer(out):
             return _run(out, plan, source, device, **settings)
 
 # %% ../../nbs/workshop/runs/run.ipynb #again
