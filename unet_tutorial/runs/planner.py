@@ -154,7 +154,8 @@ def measure_folder(
     )
 
 # %% ../../nbs/workshop/runs/planner.ipynb #size
-_BROAD = 64  # pixels: what is broader may be shrunk to it
+_WINDOW = 80  # pixels: what is broader is hardly seen in a window of 128,
+_BROAD = 40  # and may be shrunk to this
 
 
 def _shape_differs(facts):
@@ -183,7 +184,7 @@ def choose_size(
     small, usual = facts.breadths
     about = f"objects are {usual:.0f} pixels broad, a tenth below {small:.0f}"
     scale = max(_BROAD / usual, 8 / small, 256 / max(facts.size))
-    if scale > 0.8 or _shape_differs(facts):
+    if usual < _WINDOW or scale > 0.8 or _shape_differs(facts):
         return None, f"size: as the images are; {about}"
     size = tuple(max(16, round(scale * n / 16) * 16) for n in facts.size)
     now = size[0] / facts.size[0]
