@@ -324,3 +324,10 @@ def test_a_run_says_that_one_class_is_predicted(tmp_path, quick, monkeypatch):
     said = [text for text in told if "is called 'background'" in text]
     assert len(said) == len(history["dice"]) == 2 and "--size native" in said[0]
     assert "NOT better" in told[-1]
+
+
+@pytest.mark.parametrize(("breadth", "shrunk"), [(70.0, False), (88.0, True)])
+def test_what_a_window_holds_is_not_shrunk(breadth, shrunk):
+    cars = photo(size=(319, 479), least=(319, 479), most=(319, 479))
+    size, _ = choose_size(replace(cars, breadths=(breadth, breadth)))
+    assert size == ((176, 256) if shrunk else None)

@@ -19,11 +19,18 @@ from scipy import ndimage
 from torch import Tensor
 
 from ..data.source import Source
-from ..gpu import amp_type, pick_device
+from ..gpu import amp_type, pick_device, pick_layout
 from ..losses import dice_ce_loss
 from ..metrics import count_pixels, dice_of
 from ..model import UNet
-from .recipes import Augment, Net, Optimizer, Recipe
+from unet_tutorial.runs.recipes import (
+    Augment,
+    Net,
+    Optimizer,
+    Recipe,
+    number_format,
+)
+from ..train import precision
 
 # %% ../../nbs/workshop/runs/planner.ipynb #facts
 @dataclass(frozen=True)
@@ -147,6 +154,10 @@ def measure_folder(
     )
 
 # %% ../../nbs/workshop/runs/planner.ipynb #size
+_WINDOW = 80  # pixels: what is broader is hardly seen in a window of 128,
+_BROAD = 40  # and may be shrunk to this
+
+
 def _shape_differs(facts):
     """Tell whether one size for all images would stretch some by more than two."""
     (low, narrow), (high, wide) = facts.least, facts.most
@@ -172,8 +183,8 @@ def choose_size(
         return None, "size: as the images are; no object was found to measure"
     small, usual = facts.breadths
     about = f"objects are {usual:.0f} pixels broad, a tenth below {small:.0f}"
-    scale = max(64 / usual, 8 / small, 256 / max(facts.size))
-    if scale > 0.8 or _shape_differs(facts):
+    scale = max(_BROAD / usual, 8 / small, 256 / max(facts.size))
+    if usual < _WINDOW or scale > 0.8 or _shape_differs(facts):
         return None, f"size: as the images are; {about}"
     size = tuple(max(16, round(scale * n / 16) * 16) for n in facts.size)
     now = size[0] / facts.size[0]
@@ -258,13 +269,13 @@ def time_step(
     with torch.random.fork_rng(devices=[]):
         classes = len(facts.shares)
         net = UNet(facts.channels, classes, 16, 4, padding=1, norm="batch", dropout=0.0)
-        optimizer = torch.optim.AdamW(net.to(device).parameters())
+        form = pick_layout(device, number_format(amp, device))
+        optimizer = torch.optim.AdamW(net.to(device, memory_format=form).parameters())
         x = torch.rand(4, facts.channels, 128, 128, device=device)
         labels, took = (x[:, 0] > 0.5).long(), []
         for _ in range(5):
             began = time.perf_counter()
-            bits = amp_type(amp, device)
-            with torch.autocast(device.type, bits, enabled=bits is not None):
+            with precision(device, amp_type(amp, device)):
                 logits = net(x)
             dice_ce_loss(logits.float(), labels).backward()
             optimizer.step()
