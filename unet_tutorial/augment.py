@@ -14,12 +14,32 @@ from torch import Tensor
 
 # %% ../nbs/09_augment.ipynb #784c47db
 def control_displacements(
-    std: float = 10.0,  # standard deviation in pixels
-    grid: int = 3,  # points along one side
-    batch: int = 1,  # B, the number of images
-    generator: torch.Generator | None = None,  # None: torch's global one, on the CPU
-) -> Tensor:  # (B, 2, grid, grid) pixels, down and to the right; where the generator is
-    """Draw the random displacements at the points of the coarse grid."""
+    std: float = 10.0,
+    grid: int = 3,
+    batch: int = 1,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Draw the random displacements at the points of the coarse grid.
+
+    Args:
+        std: standard deviation in pixels
+        grid: points along one side
+        batch: B, the number of images
+        generator: None: torch's global one, on the CPU
+
+    Returns:
+        Tensor: (B, 2, grid, grid) pixels, down and to the right; where the generator is
+
+    Raises:
+        ValueError: unless deviation and grid make sense
+        ValueError: "generator is ...: give a torch.Generator,
+            torch.Generator().manual_seed(0)"
+
+    Example:
+        >>> from unet_tutorial.augment import control_displacements
+        >>> seeded = torch.Generator().manual_seed(0)
+        >>> many = control_displacements(batch=1000, generator=seeded)  # (1000, 2, 3, 3)
+    """
     check_grid(std, grid)
     device = _device_of(generator)
     draws = [
@@ -30,18 +50,44 @@ def control_displacements(
 
 
 def displacement_field(
-    control: Tensor,  # (B, 2, grid, grid) pixels
-    size: tuple[int, int],  # (H, W) of the image
-) -> Tensor:  # (B, 2, H, W) pixels
-    """Spread the displacements of the coarse grid over all pixels, bicubically."""
+    control: Tensor,
+    size: tuple[int, int],
+) -> Tensor:
+    """Spread the displacements of the coarse grid over all pixels, bicubically.
+
+    Args:
+        control: (B, 2, grid, grid) pixels
+        size: (H, W) of the image
+
+    Returns:
+        Tensor: (B, 2, H, W) pixels
+
+    Example:
+        >>> from unet_tutorial.augment import displacement_field
+        >>> seeded = torch.Generator().manual_seed(0)
+        >>> many = control_displacements(batch=1000, generator=seeded)  # (1000, 2, 3, 3)
+        >>> fields = displacement_field(many, (65, 65))  # (1000, 2, 65, 65)
+    """
     return F.interpolate(control, size, mode="bicubic", align_corners=True)
 
 # %% ../nbs/09_augment.ipynb #check-grid
 def check_grid(
-    std: float,  # standard deviation in pixels, 0 or more
-    grid: int,  # points along one side, from 2
+    std: float,
+    grid: int,
 ) -> None:
-    """Raise a ValueError unless deviation and grid make sense."""
+    """Raise a ValueError unless deviation and grid make sense.
+
+    Args:
+        std: standard deviation in pixels, 0 or more
+        grid: points along one side, from 2
+
+    Raises:
+        ValueError: unless deviation and grid make sense
+
+    Example:
+        >>> from unet_tutorial.augment import check_grid
+        >>> check_grid(std=10.0, grid=3)
+    """
     if not isinstance(std, Real) or not 0 <= std < float("inf"):
         raise ValueError(f"std={std!r}: give pixels, 0 or more; the paper has 10.0")
     if not isinstance(grid, Integral) or grid < 2:
@@ -59,11 +105,30 @@ def _device_of(generator):
 
 # %% ../nbs/09_augment.ipynb #1398f944
 def warp(
-    x: Tensor,  # (B, C, H, W), integers or booleans: labels; floats: an image
-    field: Tensor,  # (B, 2, H, W) pixels, down and to the right
-    interpolation: str = "bilinear",  # or "bicubic", for floats
-) -> Tensor:  # (B, C, H, W) of the same type
-    """Let each pixel fetch its value from its place plus its displacement."""
+    x: Tensor,
+    field: Tensor,
+    interpolation: str = "bilinear",
+) -> Tensor:
+    """Let each pixel fetch its value from its place plus its displacement.
+
+    Args:
+        x: (B, C, H, W), integers or booleans: labels; floats: an image
+        field: (B, 2, H, W) pixels, down and to the right
+        interpolation: or "bicubic", for floats
+
+    Returns:
+        Tensor: (B, C, H, W) of the same type
+
+    Raises:
+        ValueError: unless a tensor can be warped by a field
+
+    Example:
+        >>> from unet_tutorial.augment import warp
+        >>> pixels, cells = draw_cells(size=257, seed=3)
+        >>> control = 2 * many[19:20]  # (1, 2, 3, 3)
+        >>> field = displacement_field(control, (257, 257))  # (1, 2, 257, 257)
+        >>> bent = warp(torch.tensor(pixels)[None, None] / 255, field)[0, 0]  # (257, 257)
+    """
     _check_warp(x, field)
     height, width = x.shape[-2:]
     work = torch.float64 if x.dtype == torch.float64 else torch.float32
@@ -116,15 +181,37 @@ def _check_kinds(image, maps):
 
 # %% ../nbs/09_augment.ipynb #12b2e5a7
 def elastic_deform(
-    image: Tensor,  # (C, H, W) or (B, C, H, W), floats
-    label: Tensor,  # (H, W) or (B, H, W), integers or booleans
-    std: float = 10.0,  # of the displacements at the grid points, in pixels
-    grid: int = 3,  # points along one side
-    generator: torch.Generator | None = None,  # None: torch's global one, on the CPU
-    weights: Tensor | None = None,  # a weight map, floats of the label's shape
-    interpolation: str = "bilinear",  # of the image; or "bicubic"
-) -> tuple[Tensor, ...]:  # image and label, and weights if they were given
-    """Bend image, label map and weight map by one random field for each image."""
+    image: Tensor,
+    label: Tensor,
+    std: float = 10.0,
+    grid: int = 3,
+    generator: torch.Generator | None = None,
+    weights: Tensor | None = None,
+    interpolation: str = "bilinear",
+) -> tuple[Tensor, ...]:
+    """Bend image, label map and weight map by one random field for each image.
+
+    Args:
+        image: (C, H, W) or (B, C, H, W), floats
+        label: (H, W) or (B, H, W), integers or booleans
+        std: of the displacements at the grid points, in pixels
+        grid: points along one side
+        generator: None: torch's global one, on the CPU
+        weights: a weight map, floats of the label's shape
+        interpolation: of the image; or "bicubic"
+
+    Returns:
+        tuple[Tensor, ...]: image and label, and weights if they were given
+
+    Raises:
+        ValueError: unless an image and its maps hold what can be bent
+        ValueError: unless an image and its maps have sizes that fit
+
+    Example:
+        >>> from unet_tutorial.augment import elastic_deform
+        >>> image, label = torch.tensor(pixels)[None] / 255, torch.tensor(cells)
+        >>> bent = elastic_deform(image, label, generator=seeded.manual_seed(5))
+    """
     maps = {"label": label} | ({} if weights is None else {"weights": weights})
     _check_kinds(image, maps)
     _check_shapes(image, maps)

@@ -28,15 +28,31 @@ def _norm(name: str | None, channels: int) -> nn.Module:
 
 # %% ../nbs/03_blocks.ipynb #03a8fda1
 class DoubleConv(nn.Module):
-    """Two 3x3 convolutions, each followed by a ReLU (two blue arrows of Figure 1)."""
+    """Two 3x3 convolutions, each followed by a ReLU (two blue arrows of Figure 1).
+
+    Args:
+        in_channels: channels of the feature map that comes in
+        out_channels: channels that both convolutions give
+        padding: 0: the paper, H -> H - 4; 1: H stays
+        norm: None: the paper; "batch", "instance"
+        residual: False: the paper; True: the input is added at the end
+
+    Raises:
+        ValueError: "padding is ...; 0 (the paper) or 1 would work"
+        ValueError: "norm is ...; None (the paper), "batch" or "instance" would work"
+
+    Example:
+        >>> from unet_tutorial.blocks import DoubleConv
+        >>> first = DoubleConv(1, 64)
+    """
 
     def __init__(
         self,
-        in_channels: int,  # channels of the feature map that comes in
-        out_channels: int,  # channels that both convolutions give
-        padding: int = 0,  # 0: the paper, H -> H - 4; 1: H stays
-        norm: str | None = None,  # None: the paper; "batch", "instance"
-        residual: bool = False,  # False: the paper; True: the input is added at the end
+        in_channels: int,
+        out_channels: int,
+        padding: int = 0,
+        norm: str | None = None,
+        residual: bool = False,
     ):
         super().__init__()
         _check_switches(padding, norm)
@@ -60,9 +76,20 @@ class DoubleConv(nn.Module):
 
 # %% ../nbs/03_blocks.ipynb #e85f6629
 def incoming_nodes(
-    layer: nn.Conv2d | nn.ConvTranspose2d,  # stride 1, or an up-convolution 2x2
-) -> int:  # N of section 3: how many products are summed into one number
-    """Count the incoming nodes of one neuron of a layer."""
+    layer: nn.Conv2d | nn.ConvTranspose2d,
+) -> int:
+    """Count the incoming nodes of one neuron of a layer.
+
+    Args:
+        layer: stride 1, or an up-convolution 2x2
+
+    Returns:
+        int: N of section 3: how many products are summed into one number
+
+    Example:
+        >>> from unet_tutorial.blocks import incoming_nodes
+        >>> assert incoming_nodes(nn.Conv2d(64, 64, 3)) == 576  # the paper's example
+    """
     if isinstance(layer, nn.ConvTranspose2d):
         return layer.in_channels  # windows side by side: one weight per channel
     height, width = layer.kernel_size
@@ -70,10 +97,20 @@ def incoming_nodes(
 
 # %% ../nbs/03_blocks.ipynb #0c2ebcc9
 def init_weights(
-    model: nn.Module,  # changed in place
-    generator: torch.Generator | None = None,  # for the same weights each time
+    model: nn.Module,
+    generator: torch.Generator | None = None,
 ) -> None:
-    """Draw weights from a Gaussian of deviation sqrt(2 / N), and set biases to 0."""
+    """Draw weights from a Gaussian of deviation sqrt(2 / N), and set biases to 0.
+
+    Args:
+        model: changed in place
+        generator: for the same weights each time
+
+    Example:
+        >>> from unet_tutorial.blocks import init_weights
+        >>> block = DoubleConv(64, 128)
+        >>> init_weights(block)
+    """
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
             std = (2 / incoming_nodes(layer)) ** 0.5  # section 3

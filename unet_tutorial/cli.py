@@ -62,12 +62,23 @@ EXITS = """exit status:
 
 # %% ../nbs/workshop/cli.ipynb #e73b326d
 class Command(NamedTuple):
-    """A command: its help, and two functions."""
+    """A command: its help, and two functions.
 
-    about: str  # what it does, in one line
-    examples: str  # what is typed after its name, one example per line
-    add: Callable  # add(parser) adds its arguments
-    run: Callable  # run(args) does it and returns the exit status
+    Args:
+        about: what it does, in one line
+        examples: what is typed after its name, one example per line
+        add: add(parser) adds its arguments
+        run: run(args) does it and returns the exit status
+
+    Example:
+        >>> from unet_tutorial.cli import Command
+        >>> COMMANDS["hello"] = Command("say hello", "Ada", add_hello, lambda args: args.name)
+    """
+
+    about: str
+    examples: str
+    add: Callable
+    run: Callable
 
 
 COMMANDS = {}
@@ -75,7 +86,12 @@ _LAYOUT = {"formatter_class": argparse.RawDescriptionHelpFormatter}
 
 # %% ../nbs/workshop/cli.ipynb #build-parser
 def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands."""
+    """Return the parser of all commands.
+
+    Example:
+        >>> from unet_tutorial.cli import build_parser
+        >>> args = build_parser().parse_args(["hello", "Ada"])
+    """
     both = argparse.ArgumentParser(add_help=False)
     text, unless = "show where an error comes from", argparse.SUPPRESS
     both.add_argument("--debug", action="store_true", default=unless, help=text)
@@ -136,9 +152,16 @@ def _run(arguments):
 
 # %% ../nbs/workshop/cli.ipynb #639798e8
 def main(
-    arguments: list[str] | None = None,  # None: those that were typed
-) -> int:  # the exit status, see EXITS
-    """Do what was typed, and say in one line what went wrong."""
+    arguments: list[str] | None = None,
+) -> int:
+    """Do what was typed, and say in one line what went wrong.
+
+    Args:
+        arguments: None: those that were typed
+
+    Returns:
+        int: the exit status, see EXITS
+    """
     with suppress(Exception):  # in a notebook the output is no file
         sys.stdout.reconfigure(errors="backslashreplace")  # names can hold anything
         faulthandler.enable()

@@ -30,15 +30,30 @@ import torch
 
 # %% ../nbs/workshop/doctor.ipynb #9ced82fd
 class Child(NamedTuple):
-    """How a child process ended, and what it wrote."""
+    """How a child process ended, and what it wrote.
 
-    code: int | None  # exit code; below 0: killed by that signal; None: too slow
-    out: str  # what it wrote to stdout
-    err: str  # and to stderr: the tracebacks
+    Args:
+        code: exit code; below 0: killed by that signal; None: too slow
+        out: what it wrote to stdout
+        err: and to stderr: the tracebacks
+
+    Example:
+        >>> from unet_tutorial.doctor import Child
+        >>> well, failed = run_child("-c", "print('well')"), run_child("-c", "1 / 0")
+        >>> assert well == Child(0, well.out, "") and well.out.split() == ["well"]
+    """
+
+    code: int | None
+    out: str
+    err: str
 
     @property
-    def ended(self) -> str:  # empty: well; else "SIGSEGV", "ImportError: ..." and so on
-        """Say how the child failed."""
+    def ended(self) -> str:
+        """Say how the child failed.
+
+        Returns:
+            str: empty: well; else "SIGSEGV", "ImportError: ..." and so on
+        """
         if self.code is None or "Timeout (" in self.err:
             return "no end"
         if self.code & 0xFFFFFFFF == 0xC0000005:
@@ -49,8 +64,12 @@ class Child(NamedTuple):
         return lines[-1] if self.code else ""
 
     @property
-    def stack(self) -> list[str]:  # such as "train.py, line 16 in <module>"
-        """List the Python lines that were running, the caller first."""
+    def stack(self) -> list[str]:
+        """List the Python lines that were running, the caller first.
+
+        Returns:
+            list[str]: such as "train.py, line 16 in <module>"
+        """
         *_, last = self.err.split("(most recent call ")
         found = re.findall(r'File "(.+?)", line (\d+),? in (\S+)', last)
         found = [(re.split(r"[/\\]", file)[-1], *rest) for file, *rest in found]
@@ -59,10 +78,22 @@ class Child(NamedTuple):
 
 # %% ../nbs/workshop/doctor.ipynb #a89a97cb
 def run_child(
-    *arguments: str | Path,  # of Python: a script and its options, or "-c", program
-    seconds: float = 60,  # stop it after this time
-) -> Child:  # how it ended
-    """Run Python in a process of its own, and watch how it ends."""
+    *arguments: str | Path,
+    seconds: float = 60,
+) -> Child:
+    """Run Python in a process of its own, and watch how it ends.
+
+    Args:
+        arguments: of Python: a script and its options, or "-c", program
+        seconds: stop it after this time
+
+    Returns:
+        Child: how it ended
+
+    Example:
+        >>> from unet_tutorial.doctor import run_child
+        >>> well, failed = run_child("-c", "print('well')"), run_child("-c", "1 / 0")
+    """
     command = [sys.executable, "-X", "faulthandler", *map(str, arguments)]
     path = os.pathsep.join(filter(None, sys.path))
     env = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": path}
@@ -82,18 +113,36 @@ def run_child(
 
 # %% ../nbs/workshop/doctor.ipynb #123802b7
 class Check(NamedTuple):
-    """What one look at the machine has found."""
+    """What one look at the machine has found.
 
-    name: str  # of what was looked at
-    verdict: str  # "fine", "warning" or "wrong"
-    seen: str  # such as "64 MB free of 64 MB"
-    remedy: str = ""  # empty when all is fine
+    Args:
+        name: of what was looked at
+        verdict: "fine", "warning" or "wrong"
+        seen: such as "64 MB free of 64 MB"
+        remedy: empty when all is fine
+    """
+
+    name: str
+    verdict: str
+    seen: str
+    remedy: str = ""
 
 
 def without_names(
-    text: str,  # any
-) -> str:  # with ~ and "user" instead of them
-    """Take the names of the user and of the home folder out of a text."""
+    text: str,
+) -> str:
+    """Take the names of the user and of the home folder out of a text.
+
+    Args:
+        text: any
+
+    Returns:
+        str: with ~ and "user" instead of them
+
+    Example:
+        >>> from unet_tutorial.doctor import without_names
+        >>> assert without_names(str(Path.home())) == "~"
+    """
     for home in {str(Path.home()), os.path.realpath(Path.home())} - {os.sep}:
         text = text.replace(home, "~")
     with suppress(Exception):  # there are users without a name
@@ -103,20 +152,45 @@ def without_names(
 
 
 def judge(
-    name: str,  # of what was looked at
-    seen: str,  # what was found
-    wrong: str = "",  # the remedy, if it is wrong
-    warning: str = "",  # the remedy, if it may go wrong
-) -> Check:  # without the names of user and home folder
-    """Return a check; the remedies decide what it says."""
+    name: str,
+    seen: str,
+    wrong: str = "",
+    warning: str = "",
+) -> Check:
+    """Return a check; the remedies decide what it says.
+
+    Args:
+        name: of what was looked at
+        seen: what was found
+        wrong: the remedy, if it is wrong
+        warning: the remedy, if it may go wrong
+
+    Returns:
+        Check: without the names of user and home folder
+
+    Example:
+        >>> from unet_tutorial.doctor import judge
+        >>> check = judge("disk", f"{Path.home() / 'runs'} is full", wrong="delete old runs")
+    """
     verdict = "wrong" if wrong else "warning" if warning else "fine"
     return Check(name, verdict, without_names(seen), without_names(wrong or warning))
 
 # %% ../nbs/workshop/doctor.ipynb #3d14e974
 def check_memory(
-    megabytes: int = 256,  # how much is tried
-) -> Check:  # of what was written and read back
-    """Check that what is written to memory comes back."""
+    megabytes: int = 256,
+) -> Check:
+    """Check that what is written to memory comes back.
+
+    Args:
+        megabytes: how much is tried
+
+    Returns:
+        Check: of what was written and read back
+
+    Example:
+        >>> from unet_tutorial.doctor import check_memory
+        >>> print(check_memory(64).seen)
+    """
     block = np.random.default_rng(0).integers(0, 256, 2**24, dtype=np.uint8)  # 16 MB
     copies = [np.copy(block) for _ in range(megabytes // 16)]
     bad = sum(int((block != copy).sum()) for copy in copies)
@@ -130,8 +204,16 @@ def _version(package):  # "" if it is not installed
     return ""
 
 
-def check_versions() -> Check:  # of torch, torchvision and numpy
-    """Check that torch, torchvision and numpy were built for each other."""
+def check_versions() -> Check:
+    """Check that torch, torchvision and numpy were built for each other.
+
+    Returns:
+        Check: of torch, torchvision and numpy
+
+    Example:
+        >>> from unet_tutorial.doctor import check_versions
+        >>> check = check_versions()
+    """
     torch_is, vision, numpy_is = map(_version, ("torch", "torchvision", "numpy"))
     seen = f"Python {sys.version.split()[0]}, torch {torch_is}, numpy {numpy_is}"
     with suppress(RuntimeError):
@@ -167,8 +249,16 @@ def _import_all():
     return run_child("-c", _IMPORT, *filter(importlib.util.find_spec, PACKAGES))
 
 
-def check_imports() -> Check:  # of the packages in PACKAGES that are installed
-    """Check that no compiled extension fails, or dies, when it is imported."""
+def check_imports() -> Check:
+    """Check that no compiled extension fails, or dies, when it is imported.
+
+    Returns:
+        Check: of the packages in PACKAGES that are installed
+
+    Example:
+        >>> from unet_tutorial.doctor import check_imports
+        >>> assert "torch" in PACKAGES and check_imports().seen and check_openmp().seen
+    """
     child = _import_all()
     names = re.findall(r"^import (\w+)", child.out, re.MULTILINE) or ["Python"]
     if not child.ended:
@@ -178,9 +268,21 @@ def check_imports() -> Check:  # of the packages in PACKAGES that are installed
 
 # %% ../nbs/workshop/doctor.ipynb #802ff353
 def openmp_runtimes(
-    maps: str,  # the text of /proc/self/maps, or a list of files, one per line
-) -> dict[str, str]:  # file -> "GNU", "Intel/LLVM" or "Microsoft"
-    """Find the OpenMP runtimes among the files that a process has loaded."""
+    maps: str,
+) -> dict[str, str]:
+    r"""Find the OpenMP runtimes among the files that a process has loaded.
+
+    Args:
+        maps: the text of /proc/self/maps, or a list of files, one per line
+
+    Returns:
+        dict[str, str]: file -> "GNU", "Intel/LLVM" or "Microsoft"
+
+    Example:
+        >>> from unet_tutorial.doctor import openmp_runtimes
+        >>> maps = "7f r-xp 0 8:1 1 torch/lib/libgomp.so.1\n7f r-xp 0 8:1 2 other/lib/libiomp5.so"
+        >>> print(openmp_runtimes(maps))
+    """
     kinds, found = {"libgomp": "GNU", "vcomp": "Microsoft"}, {}
     for line in filter(str.strip, maps.splitlines()):
         file = line.split(maxsplit=5)[-1]
@@ -190,8 +292,16 @@ def openmp_runtimes(
     return found
 
 
-def check_openmp() -> Check:  # of a process that has imported PACKAGES
-    """Check that one process does not hold two OpenMP runtimes."""
+def check_openmp() -> Check:
+    """Check that one process does not hold two OpenMP runtimes.
+
+    Returns:
+        Check: of a process that has imported PACKAGES
+
+    Example:
+        >>> from unet_tutorial.doctor import check_openmp
+        >>> assert "torch" in PACKAGES and check_imports().seen and check_openmp().seen
+    """
     linux, site = sys.platform == "linux", Path(torch.__file__).parent.parent
     places = ("*/lib", "*/.dylibs", "*.libs", "*/.libs")
     files = [str(f) for place in places for f in site.glob(f"{place}/*omp*")]
@@ -209,8 +319,16 @@ def _size(number):  # bytes -> "1.5 GB"
     return f"{number / 2**30:.1f} GB" if number >= 2**30 else f"{number >> 20} MB"
 
 
-def check_shared_memory() -> Check:  # /dev/shm
-    """Check that there is room for the batches that workers hand over."""
+def check_shared_memory() -> Check:
+    """Check that there is room for the batches that workers hand over.
+
+    Returns:
+        Check: /dev/shm
+
+    Example:
+        >>> from unet_tutorial.doctor import check_shared_memory
+        >>> seen = [check_shared_memory(), check_disk(), check_open_files()]
+    """
     if not os.path.exists("/dev/shm"):
         return judge("shared memory", "no /dev/shm on this system")
     total, _, free = shutil.disk_usage("/dev/shm")
@@ -221,8 +339,16 @@ def check_shared_memory() -> Check:  # /dev/shm
     return judge("shared memory", seen, wrong, warning)
 
 
-def check_disk() -> Check:  # of the current folder
-    """Check that there is room for runs and checkpoints."""
+def check_disk() -> Check:
+    """Check that there is room for runs and checkpoints.
+
+    Returns:
+        Check: of the current folder
+
+    Example:
+        >>> from unet_tutorial.doctor import check_disk
+        >>> seen = [check_shared_memory(), check_disk(), check_open_files()]
+    """
     free = shutil.disk_usage(".").free
     remedy = "delete old runs, or use another disk"
     wrong = remedy if free < 2**29 else ""
@@ -230,8 +356,16 @@ def check_disk() -> Check:  # of the current folder
     return judge("disk", f"{_size(free)} free", wrong, warning)
 
 # %% ../nbs/workshop/doctor.ipynb #ff91d98d
-def check_open_files() -> Check:  # what ulimit -n says
-    """Check how many files a process may hold open."""
+def check_open_files() -> Check:
+    """Check how many files a process may hold open.
+
+    Returns:
+        Check: what ulimit -n says
+
+    Example:
+        >>> from unet_tutorial.doctor import check_open_files
+        >>> seen = [check_shared_memory(), check_disk(), check_open_files()]
+    """
     with suppress(ImportError):
         resource = importlib.import_module("resource")
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -240,8 +374,16 @@ def check_open_files() -> Check:  # what ulimit -n says
     return judge("open files", "no such limit on this system")
 
 # %% ../nbs/workshop/doctor.ipynb #2be7be35
-def usable_cores() -> float:  # such as 2.0
-    """Count the cores whose time this process may use."""
+def usable_cores() -> float:
+    """Count the cores whose time this process may use.
+
+    Returns:
+        float: such as 2.0
+
+    Example:
+        >>> from unet_tutorial.doctor import usable_cores
+        >>> assert 0 < usable_cores() <= os.cpu_count()
+    """
     affinity = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
     cores = float(len(affinity(0)))
     with suppress(OSError, ValueError):
@@ -250,8 +392,16 @@ def usable_cores() -> float:  # such as 2.0
     return cores
 
 
-def check_threads() -> Check:  # of torch, against the cores
-    """Check that torch does not start more threads than it has cores."""
+def check_threads() -> Check:
+    """Check that torch does not start more threads than it has cores.
+
+    Returns:
+        Check: of torch, against the cores
+
+    Example:
+        >>> from unet_tutorial.doctor import check_threads
+        >>> seen = [check_threads(), check_start_method(), check_cuda()]
+    """
     cores, threads = usable_cores(), torch.get_num_threads()
     said = os.environ.get("OMP_NUM_THREADS", "not set")
     remedy = f"set OMP_NUM_THREADS={max(1, int(cores))}"
@@ -259,8 +409,16 @@ def check_threads() -> Check:  # of torch, against the cores
     return judge("threads", seen, "", remedy if threads > cores + 0.5 else "")
 
 
-def check_start_method() -> Check:  # fork, spawn or forkserver
-    """Check how worker processes are started."""
+def check_start_method() -> Check:
+    """Check how worker processes are started.
+
+    Returns:
+        Check: fork, spawn or forkserver
+
+    Example:
+        >>> from unet_tutorial.doctor import check_start_method
+        >>> seen = [check_threads(), check_start_method(), check_cuda()]
+    """
     method = multiprocessing.get_start_method(allow_none=True)
     method = method or multiprocessing.get_all_start_methods()[0]
     used = torch.cuda.is_initialized()
@@ -270,8 +428,16 @@ def check_start_method() -> Check:  # fork, spawn or forkserver
     return judge("start method", seen, "", remedy)
 
 # %% ../nbs/workshop/doctor.ipynb #c81b99dd
-def check_cuda() -> Check:  # GPU, CUDA and driver
-    """Check that torch can use the GPU, if there is one."""
+def check_cuda() -> Check:
+    """Check that torch can use the GPU, if there is one.
+
+    Returns:
+        Check: GPU, CUDA and driver
+
+    Example:
+        >>> from unet_tutorial.doctor import check_cuda
+        >>> seen = [check_threads(), check_start_method(), check_cuda()]
+    """
     driver, built = "", torch.version.cuda
     query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     with suppress(OSError, subprocess.TimeoutExpired):
@@ -305,16 +471,35 @@ if __name__ == "__main__":
 
 
 def count_threads(
-    _=None,  # the batch that a loader hands over; not used
-) -> list[int]:  # of torch, and of OpenCV if it is there
-    """Count the threads that this process computes with."""
+    _=None,
+) -> list[int]:
+    """Count the threads that this process computes with.
+
+    Args:
+        _: the batch that a loader hands over; not used
+
+    Returns:
+        list[int]: of torch, and of OpenCV if it is there
+
+    Example:
+        >>> from unet_tutorial.doctor import count_threads
+        >>> assert count_threads()[0] == torch.get_num_threads()
+    """
     with suppress(ImportError):
         return [torch.get_num_threads(), importlib.import_module("cv2").getNumThreads()]
     return [torch.get_num_threads()]
 
 
-def check_worker() -> Check:  # of a DataLoader
-    """Check that a loader's worker starts, answers and keeps to one thread."""
+def check_worker() -> Check:
+    """Check that a loader's worker starts, answers and keeps to one thread.
+
+    Returns:
+        Check: of a DataLoader
+
+    Example:
+        >>> from unet_tutorial.doctor import check_worker
+        >>> assert check_worker().verdict in ("fine", "warning", "wrong")
+    """
     child = run_child("-c", _WORKER)
     if child.ended:
         seen = " < ".join([child.ended, *child.stack[:-4:-1]])
@@ -345,9 +530,20 @@ print(device)
 
 
 def check_training(
-    *arguments: str | Path,  # a script of yours and its options; none: a tiny U-Net
-) -> Check:  # with the last lines of its stack, if it died
-    """Check that a training run in a child process lives to its end."""
+    *arguments: str | Path,
+) -> Check:
+    """Check that a training run in a child process lives to its end.
+
+    Args:
+        arguments: a script of yours and its options; none: a tiny U-Net
+
+    Returns:
+        Check: with the last lines of its stack, if it died
+
+    Example:
+        >>> from unet_tutorial.doctor import check_training
+        >>> planted = check_training("runs/crash.py")
+    """
     child = run_child(*(arguments or ("-c", _STEPS)))
     if not child.ended:
         seen = "done" if arguments else f"done on {child.out.strip()}"
@@ -372,8 +568,16 @@ CHECKS: tuple[Callable[[], Check], ...] = (
 )
 
 
-def run_checks() -> list[Check]:  # one for each of CHECKS
-    """Look at everything; nothing is changed."""
+def run_checks() -> list[Check]:
+    """Look at everything; nothing is changed.
+
+    Returns:
+        list[Check]: one for each of CHECKS
+
+    Example:
+        >>> from unet_tutorial.doctor import run_checks
+        >>> checks = run_checks()
+    """
     found = []
     for check in CHECKS:
         try:
@@ -386,10 +590,22 @@ def run_checks() -> list[Check]:  # one for each of CHECKS
 
 # %% ../nbs/workshop/doctor.ipynb #report
 def report(
-    checks: list[Check],  # from run_checks
-    as_json: bool = False,  # for programs
-) -> str:  # one line per check
-    """Return the checks as lines that one can read, or as JSON."""
+    checks: list[Check],
+    as_json: bool = False,
+) -> str:
+    """Return the checks as lines that one can read, or as JSON.
+
+    Args:
+        checks: from run_checks
+        as_json: for programs
+
+    Returns:
+        str: one line per check
+
+    Example:
+        >>> from unet_tutorial.doctor import report
+        >>> print(report(checks), file=sys.stderr)  # your machine: not kept
+    """
     if as_json:
         return json.dumps([check._asdict() for check in checks], indent=1)
     lines = []
@@ -399,6 +615,16 @@ def report(
     return "\n".join(lines)
 
 # %% ../nbs/workshop/doctor.ipynb #2d3028ff
-def exit_status(checks: list[Check]) -> int:  # 0, or 1 if something is wrong
-    """Return what a shell should be told."""
+def exit_status(checks: list[Check]) -> int:
+    """Return what a shell should be told.
+
+    Args:
+        checks: 0, or 1 if something is wrong
+
+    Example:
+        >>> from unet_tutorial.doctor import exit_status
+        >>> full = judge("disk", "12 MB free", wrong="delete old runs, or use another disk")
+        >>> slow = judge("threads", "torch 64, usable cores 2", warning="set OMP_NUM_THREADS=2")
+        >>> assert exit_status([slow]) == 0 and exit_status([slow, full]) == 1
+    """
     return int(any(check.verdict == "wrong" for check in checks))

@@ -43,9 +43,24 @@ def _check_there(device, best):
 
 # %% ../nbs/13_gpu.ipynb #bfea5103
 def pick_device(
-    wanted: torch.device | str | None = None,  # such as "cpu"; None or "auto": choose
-) -> torch.device:  # cuda, mps, cpu, or what was wanted
-    """Choose the fastest device at hand, or check the one that is wanted."""
+    wanted: torch.device | str | None = None,
+) -> torch.device:
+    """Choose the fastest device at hand, or check the one that is wanted.
+
+    Args:
+        wanted: such as "cpu"; None or "auto": choose
+
+    Returns:
+        torch.device: cuda, mps, cpu, or what was wanted
+
+    Raises:
+        ValueError: "... is no device; auto or cuda would work"
+        ValueError: unless this machine has a device
+
+    Example:
+        >>> from unet_tutorial.gpu import pick_device
+        >>> device = pick_device()
+    """
     best = "cpu"
     if torch.backends.mps.is_available():
         best = "mps"
@@ -64,21 +79,47 @@ def pick_device(
 
 # %% ../nbs/13_gpu.ipynb #wait-for
 def wait_for(
-    device: torch.device | str,  # "cpu" is never waited for
+    device: torch.device | str,
 ) -> None:
-    """Wait until a device has computed all that was asked of it."""
+    """Wait until a device has computed all that was asked of it.
+
+    Args:
+        device: "cpu" is never waited for
+
+    Example:
+        >>> from unet_tutorial.gpu import wait_for
+        >>> wait_for(device)  # it has nothing left to do
+    """
     kind = torch.device(device).type
     if kind != "cpu":
         getattr(torch, kind).synchronize()
 
 
 def median_seconds(
-    work: Callable,  # a function without arguments
-    device: torch.device | str,  # where it computes
-    rounds: int = 5,  # that are measured
-    warm_up: int = 2,  # rounds before them that are not
-) -> float:  # seconds of one round
-    """Measure how long some work takes, from an idle device to an idle device."""
+    work: Callable,
+    device: torch.device | str,
+    rounds: int = 5,
+    warm_up: int = 2,
+) -> float:
+    """Measure how long some work takes, from an idle device to an idle device.
+
+    Args:
+        work: a function without arguments
+        device: where it computes
+        rounds: that are measured
+        warm_up: rounds before them that are not
+
+    Returns:
+        float: seconds of one round
+
+    Example:
+        >>> from unet_tutorial.gpu import median_seconds
+        >>> tile = torch.rand(1, 8, 128, 128, device=device)
+        >>> layer = nn.Conv2d(8, 8, 3).to(device)
+        >>> with torch.no_grad():
+        ...     small = median_seconds(lambda: layer(tile), device)
+        ...     large = median_seconds(lambda: [layer(tile) for _ in range(4)], device)
+    """
     for _ in range(warm_up):
         work()
     wait_for(device)
@@ -134,10 +175,27 @@ def _is_faster(device):
 
 
 def amp_type(
-    amp: bool | str | None,  # False: 32 bits; True: 16; "auto", "bf16" or "fp16"
-    device: torch.device,  # where it is computed
-) -> torch.dtype | None:  # for torch.autocast; None: 32 bits
-    """Choose the format of mixed precision."""
+    amp: bool | str | None,
+    device: torch.device,
+) -> torch.dtype | None:
+    """Choose the format of mixed precision.
+
+    Args:
+        amp: False: 32 bits; True: 16; "auto", "bf16" or "fp16"
+        device: where it is computed
+
+    Returns:
+        torch.dtype | None: for torch.autocast; None: 32 bits
+
+    Raises:
+        ValueError: "amp is ...; True, False, "auto", "bf16" or "fp16" would work"
+        ValueError: unless a net can be trained in a format on a device
+
+    Example:
+        >>> from unet_tutorial.gpu import amp_type
+        >>> cpu = torch.device("cpu")
+        >>> assert amp_type(True, cpu) == torch.bfloat16
+    """
     if amp == "auto":
         amp = _is_faster(device)
     if amp is None or amp is False:
@@ -152,11 +210,28 @@ def amp_type(
 
 # %% ../nbs/13_gpu.ipynb #layout-rule
 def layout_rule(
-    device: torch.device | str,  # where it is computed
-    amp: bool | str | None = None,  # 16 bits or not, see amp_type
-    training: bool = True,  # False: prediction
-) -> tuple[torch.memory_format, str]:  # and why
-    """Choose the order of a net in memory by what a device does well, and say why."""
+    device: torch.device | str,
+    amp: bool | str | None = None,
+    training: bool = True,
+) -> tuple[torch.memory_format, str]:
+    """Choose the order of a net in memory by what a device does well, and say why.
+
+    Args:
+        device: where it is computed
+        amp: 16 bits or not, see amp_type
+        training: False: prediction
+
+    Returns:
+        tuple[torch.memory_format, str]: and why
+
+    Example:
+        >>> from unet_tutorial.gpu import layout_rule
+        >>> for training in (True, False):
+        ...     for amp in (False, "bf16"):
+        ...         form, why = layout_rule(cpu, amp, training)
+        ...         assert form == pick_layout(cpu, amp, training)
+        ...         assert form == torch.channels_last or (training and not amp)
+    """
     device = torch.device(device)
     last, default = torch.channels_last, torch.contiguous_format
     level = torch.backends.cpu.get_cpu_capability()  # such as "AVX2" or "AVX512"
@@ -174,11 +249,28 @@ def layout_rule(
 
 
 def pick_layout(
-    device: torch.device | str,  # where it is computed
-    amp: bool | str | None = None,  # 16 bits or not, see amp_type
-    training: bool = True,  # False: prediction
-) -> torch.memory_format:  # for net.to(memory_format=...)
-    """Choose the order of a net in memory, always the same on the same machine."""
+    device: torch.device | str,
+    amp: bool | str | None = None,
+    training: bool = True,
+) -> torch.memory_format:
+    """Choose the order of a net in memory, always the same on the same machine.
+
+    Args:
+        device: where it is computed
+        amp: 16 bits or not, see amp_type
+        training: False: prediction
+
+    Returns:
+        torch.memory_format: for net.to(memory_format=...)
+
+    Example:
+        >>> from unet_tutorial.gpu import pick_layout
+        >>> for training in (True, False):
+        ...     for amp in (False, "bf16"):
+        ...         form, why = layout_rule(cpu, amp, training)
+        ...         assert form == pick_layout(cpu, amp, training)
+        ...         assert form == torch.channels_last or (training and not amp)
+    """
     return layout_rule(device, amp, training)[0]
 
 # %% ../nbs/13_gpu.ipynb #memory
@@ -247,14 +339,34 @@ def _bytes(tensors):
 
 
 def predict_memory(
-    model: nn.Module,  # gives logits (B, K, h, w); is left as it is
-    shape: tuple[int, int, int, int],  # (B, C, H, W) of a batch
-    amp: torch.dtype | None = None,  # of mixed precision; None: 32 bits
-    optimizer: Callable = torch.optim.AdamW,  # called with the weights
-    criterion: Callable = F.cross_entropy,  # called with logits and labels
-    device: torch.device | str = "cpu",  # of the step; else what libraries take is open
-) -> dict[str, int]:  # bytes of weights, optimizer, batch, passing: together the peak
-    """Predict the peak of a step of training without the memory that it needs."""
+    model: nn.Module,
+    shape: tuple[int, int, int, int],
+    amp: torch.dtype | None = None,
+    optimizer: Callable = torch.optim.AdamW,
+    criterion: Callable = F.cross_entropy,
+    device: torch.device | str = "cpu",
+) -> dict[str, int]:
+    """Predict the peak of a step of training without the memory that it needs.
+
+    Args:
+        model: gives logits (B, K, h, w); is left as it is
+        shape: (B, C, H, W) of a batch
+        amp: of mixed precision; None: 32 bits
+        optimizer: called with the weights
+        criterion: called with logits and labels
+        device: of the step; else what libraries take is open
+
+    Returns:
+        dict[str, int]: bytes of weights, optimizer, batch, passing: together the peak
+
+    Example:
+        >>> from unet_tutorial.gpu import predict_memory
+        >>> small = UNet(base_channels=16, depth=2)
+        >>> batch = largest_batch(small, 220, gib=0.25)
+        >>> for size, fits in ((batch, True), (batch + 1, False)):
+        ...     peak = sum(predict_memory(small, (size, 1, 220, 220)).values())
+        ...     assert (peak <= 2**28) == fits
+    """
     on_cpu = torch.device(device).type == "cpu"
     fake = FakeTensorMode(allow_non_fake_inputs=True)  # class weights, say
     with fake, _LiveBytes(on_cpu) as live:
@@ -276,10 +388,21 @@ def predict_memory(
 
 # %% ../nbs/13_gpu.ipynb #memory-measure
 def peak_memory(
-    work: Callable,  # a function without arguments
-    device: torch.device | str = "cpu",  # where it computes: cpu or cuda
-) -> int:  # bytes, beyond what was held before
-    """Measure how much memory of torch some work holds at most."""
+    work: Callable,
+    device: torch.device | str = "cpu",
+) -> int:
+    """Measure how much memory of torch some work holds at most.
+
+    Args:
+        work: a function without arguments
+        device: where it computes: cpu or cuda
+
+    Returns:
+        int: bytes, beyond what was held before
+
+    Raises:
+        ValueError: "torch on ... keeps no peak; on cpu or cuda it can be measured"
+    """
     device = torch.device(device)
     if device.type == "cuda":
         before = torch.cuda.memory_allocated(device)
@@ -302,12 +425,31 @@ def peak_memory(
 
 # %% ../nbs/13_gpu.ipynb #largest-batch
 def largest_batch(
-    model: UNet,  # is left as it is
-    side: int,  # H = W of the input tile, in pixels
-    gib: float,  # memory in GiB, less what should stay free
-    **options: Any,  # of predict_memory: amp, optimizer, criterion, device
-) -> int:  # images; 0: not even one fits
-    """Find the largest batch whose step of training fits into some memory."""
+    model: UNet,
+    side: int,
+    gib: float,
+    **options: Any,
+) -> int:
+    """Find the largest batch whose step of training fits into some memory.
+
+    Args:
+        model: is left as it is
+        side: H = W of the input tile, in pixels
+        gib: memory in GiB, less what should stay free
+        options: of predict_memory: amp, optimizer, criterion, device
+
+    Returns:
+        int: images; 0: not even one fits
+
+    Raises:
+        ValueError: "... GiB hold more than a million tiles; if these are bytes, give
+            gib=bytes / 2**30"
+
+    Example:
+        >>> from unet_tutorial.gpu import largest_batch
+        >>> small = UNet(base_channels=16, depth=2)
+        >>> batch = largest_batch(small, 220, gib=0.25)
+    """
 
     def fits(batch):
         shape = (batch, model.in_channels, side, side)
@@ -355,10 +497,26 @@ def _forget_inside(part, *maps):
 
 # %% ../nbs/13_gpu.ipynb #recompute-net
 def recompute(
-    model: UNet,  # changed in place
-    on: bool = True,  # False: keep all activations again
-) -> UNet:  # the same net
-    """Let a net keep few activations while it learns, and compute the rest again."""
+    model: UNet,
+    on: bool = True,
+) -> UNet:
+    """Let a net keep few activations while it learns, and compute the rest again.
+
+    Args:
+        model: changed in place
+        on: False: keep all activations again
+
+    Returns:
+        UNet: the same net
+
+    Raises:
+        TypeError: "... is no UNet; give it the net itself, before torch.compile or a
+            wrapper"
+
+    Example:
+        >>> from unet_tutorial.gpu import recompute
+        >>> again = recompute(deepcopy(padded))
+    """
     if not isinstance(model, UNet):
         text = "give it the net itself, before torch.compile or a wrapper"
         raise TypeError(f"{type(model).__name__} is no UNet; {text}")

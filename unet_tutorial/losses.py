@@ -65,12 +65,39 @@ def _finite(loss, logits):
 
 # %% ../nbs/08_losses.ipynb #131aba10
 def weighted_cross_entropy(
-    logits: Tensor,  # (B, K, H, W) scores a_k(x) of K >= 2 classes
-    labels: Tensor,  # (B, H, W) integers l(x), 0 to K - 1; -100: left out
-    weights: Tensor,  # (B, H, W) w(x), at least 0, such as the weight map of Eq. 2
-    reduction: str = "mean",  # over the pixels that are not left out; "sum": the paper
-) -> Tensor:  # scalar
-    """Compute the energy of Eq. 1, with the minus sign that is missing in print."""
+    logits: Tensor,
+    labels: Tensor,
+    weights: Tensor,
+    reduction: str = "mean",
+) -> Tensor:
+    """Compute the energy of Eq. 1, with the minus sign that is missing in print.
+
+    Args:
+        logits: (B, K, H, W) scores a_k(x) of K >= 2 classes
+        labels: (B, H, W) integers l(x), 0 to K - 1; -100: left out
+        weights: (B, H, W) w(x), at least 0, such as the weight map of Eq. 2
+        reduction: over the pixels that are not left out; "sum": the paper
+
+    Returns:
+        Tensor: scalar
+
+    Raises:
+        ValueError: "logits are ..., labels ...: give tensors, torch.as_tensor(...)"
+        ValueError: "logits are ..., labels ...: they must be (B, K, H, W) and (B, H,
+            W). Labels too large? skips.center_crop. An axis too many? labels[:, 0]"
+        ValueError: "logits are ..., labels ...: take floating-point logits and
+            labels.long()"
+        ValueError: unless all labels are classes, or -100
+        ValueError: "logits have one channel, and its soft-max is always 1: give each
+            class a channel, or take dice_bce_loss"
+        ValueError: unless each pixel has a weight that makes sense
+
+    Example:
+        >>> from unet_tutorial.losses import weighted_cross_entropy
+        >>> score, true = torch.randn(2, 3, 8, 9), torch.randint(3, (2, 8, 9))
+        >>> ones, heavy = torch.ones(2, 8, 9), 10 * torch.rand(2, 8, 9)
+        >>> assert weighted_cross_entropy(score, true, ones).allclose(F.cross_entropy(score, true))
+    """
     logits, labels = _checked(logits, labels)
     if logits.shape[1] < 2:
         text = "logits have one channel, and its soft-max is always 1"
@@ -106,20 +133,74 @@ def _soft_dice(score, y, known, smooth):
 
 
 def soft_dice_loss(
-    logits: Tensor,  # (B, 2, H, W), or (B, 1, H, W): the score of the object
-    labels: Tensor,  # (B, H, W) of 0 and 1 (the object); -100: left out
-    smooth: float = 1.0,  # s, in pixels, above 0
-) -> Tensor:  # scalar, 0 (perfect) to nearly 1
-    """Compute 1 - Dice from probabilities, with sums over the whole batch."""
+    logits: Tensor,
+    labels: Tensor,
+    smooth: float = 1.0,
+) -> Tensor:
+    """Compute 1 - Dice from probabilities, with sums over the whole batch.
+
+    Args:
+        logits: (B, 2, H, W), or (B, 1, H, W): the score of the object
+        labels: (B, H, W) of 0 and 1 (the object); -100: left out
+        smooth: s, in pixels, above 0
+
+    Returns:
+        Tensor: scalar, 0 (perfect) to nearly 1
+
+    Raises:
+        ValueError: "the loss is ..., ... of ... logits are NaN or infinite: ..., take
+            bfloat16 instead of float16"
+        ValueError: "smooth is ..., and an empty mask 0 / 0: take 1.0"
+        ValueError: "logits are ..., labels ...: give tensors, torch.as_tensor(...)"
+        ValueError: "logits are ..., labels ...: they must be (B, K, H, W) and (B, H,
+            W). Labels too large? skips.center_crop. An axis too many? labels[:, 0]"
+        ValueError: "logits are ..., labels ...: take floating-point logits and
+            labels.long()"
+        ValueError: unless all labels are classes, or -100
+
+    Example:
+        >>> from unet_tutorial.losses import soft_dice_loss
+        >>> found = torch.tensor([[[[1, 1, 1, 1, 0, 0, 1, 1, 0, 0]]]])  # (1, 1, 1, 10)
+        >>> one_object = torch.tensor([[[1, 1, 1, 1, 1, 1, 0, 0, 0, 0]]])
+        >>> sure = 1e4 * (2 * found - 1)  # the score of the object
+        >>> for logits in (sure, torch.cat([-sure, sure], dim=1)):
+        ...     assert abs(soft_dice_loss(logits, one_object) - (1 - 9 / 13)) < 1e-6
+    """
     return _finite(_soft_dice(*_object(logits, labels), smooth), logits)
 
 # %% ../nbs/08_losses.ipynb #9903e630
 def dice_bce_loss(
-    logits: Tensor,  # (B, 2, H, W), or (B, 1, H, W): the score of the object
-    labels: Tensor,  # (B, H, W) of 0 and 1 (the object); -100: left out
-    smooth: float = 1.0,  # see soft_dice_loss
-) -> Tensor:  # scalar
-    """Add the cross-entropy, a mean over pixels without weights, and soft Dice."""
+    logits: Tensor,
+    labels: Tensor,
+    smooth: float = 1.0,
+) -> Tensor:
+    """Add the cross-entropy, a mean over pixels without weights, and soft Dice.
+
+    Args:
+        logits: (B, 2, H, W), or (B, 1, H, W): the score of the object
+        labels: (B, H, W) of 0 and 1 (the object); -100: left out
+        smooth: see soft_dice_loss
+
+    Returns:
+        Tensor: scalar
+
+    Raises:
+        ValueError: "logits are ..., labels ...: give tensors, torch.as_tensor(...)"
+        ValueError: "logits are ..., labels ...: they must be (B, K, H, W) and (B, H,
+            W). Labels too large? skips.center_crop. An axis too many? labels[:, 0]"
+        ValueError: "logits are ..., labels ...: take floating-point logits and
+            labels.long()"
+        ValueError: unless all labels are classes, or -100
+        ValueError: "... channels, but Dice here is for one object: 1 or 2 would work.
+            More classes? weighted_cross_entropy"
+        ValueError: "the loss is ..., ... of ... logits are NaN or infinite: ..., take
+            bfloat16 instead of float16"
+
+    Example:
+        >>> from unet_tutorial.losses import dice_bce_loss
+        >>> score, true = torch.randn(2, 3, 8, 9), torch.randint(3, (2, 8, 9))
+        >>> assert dice_ce_loss(score[:, :2], true % 2) == dice_bce_loss(score[:, :2], true % 2)
+    """
     score, y, known = _object(logits, labels)
     bce = F.binary_cross_entropy_with_logits(score, y, known, reduction="sum")
     bce = bce / known.sum().clamp(min=1)
@@ -127,11 +208,38 @@ def dice_bce_loss(
 
 # %% ../nbs/08_losses.ipynb #dice-ce
 def dice_ce_loss(
-    logits: Tensor,  # (B, K, H, W)
-    labels: Tensor,  # (B, H, W) of 0 (the background) to K - 1; -100: left out
-    smooth: float = 1.0,  # see soft_dice_loss
-) -> Tensor:  # scalar
-    """Add the cross-entropy and the mean soft Dice of all but the background."""
+    logits: Tensor,
+    labels: Tensor,
+    smooth: float = 1.0,
+) -> Tensor:
+    """Add the cross-entropy and the mean soft Dice of all but the background.
+
+    Args:
+        logits: (B, K, H, W)
+        labels: (B, H, W) of 0 (the background) to K - 1; -100: left out
+        smooth: see soft_dice_loss
+
+    Returns:
+        Tensor: scalar
+
+    Raises:
+        ValueError: "logits are ..., labels ...: give tensors, torch.as_tensor(...)"
+        ValueError: "logits are ..., labels ...: they must be (B, K, H, W) and (B, H,
+            W). Labels too large? skips.center_crop. An axis too many? labels[:, 0]"
+        ValueError: "logits are ..., labels ...: take floating-point logits and
+            labels.long()"
+        ValueError: unless all labels are classes, or -100
+        ValueError: "the loss is ..., ... of ... logits are NaN or infinite: ..., take
+            bfloat16 instead of float16"
+
+    Example:
+        >>> from unet_tutorial.losses import dice_ce_loss
+        >>> score, true = torch.randn(2, 3, 8, 9), torch.randint(3, (2, 8, 9))
+        >>> p = score.softmax(1)  # (2, 3, 8, 9)
+        >>> one, two = (soft_dice_loss(p[:, [k]].logit(), (true == k).long()) for k in (1, 2))
+        >>> expected = F.cross_entropy(score, true) + (one + two) / 2
+        >>> assert torch.allclose(dice_ce_loss(score, true), expected, atol=1e-5)
+    """
     logits, labels = _checked(logits, labels)
     if logits.shape[1] <= 2:
         return dice_bce_loss(logits, labels, smooth)

@@ -36,11 +36,30 @@ def _check_pair(pred: Tensor, true: Tensor) -> None:
 
 # %% ../nbs/11_metrics.ipynb #count-pixels
 def count_pixels(
-    pred: Tensor,  # (...) predicted classes, integers 0 to K - 1
-    true: Tensor,  # (...) the same shape; true classes, or -100: not counted
-    num_classes: int,  # K
-) -> Tensor:  # (K, K) counts, int64: row = true class, column = predicted class
-    """Count how often each true class was predicted as which class."""
+    pred: Tensor,
+    true: Tensor,
+    num_classes: int,
+) -> Tensor:
+    """Count how often each true class was predicted as which class.
+
+    Args:
+        pred: (...) predicted classes, integers 0 to K - 1
+        true: (...) the same shape; true classes, or -100: not counted
+        num_classes: K
+
+    Returns:
+        Tensor: (K, K) counts, int64: row = true class, column = predicted class
+
+    Raises:
+        ValueError: unless both are classes, in one shape
+        ValueError: unless all classes are below num_classes
+
+    Example:
+        >>> from unet_tutorial.metrics import count_pixels
+        >>> labels = torch.tensor([0, 0, 0, 0, 1, 1, 1, -100])
+        >>> found = torch.tensor([0, 0, 0, 1, 1, 1, 0, 1])
+        >>> counts = count_pixels(found, labels, num_classes=2)
+    """
     _check_pair(pred, true)
     pred, true = pred.long().flatten(), true.long().flatten()  # (pixels,) each
     known = true != -100
@@ -55,9 +74,27 @@ def count_pixels(
 
 # %% ../nbs/11_metrics.ipynb #084b7fcd
 def pixel_error_of(
-    counts: Tensor,  # (K, K) from count_pixels
-) -> float:  # 0 (all right) to 1; NaN if no pixel was counted
-    """Compute the share of pixels whose class is wrong."""
+    counts: Tensor,
+) -> float:
+    """Compute the share of pixels whose class is wrong.
+
+    Args:
+        counts: (K, K) from count_pixels
+
+    Returns:
+        float: 0 (all right) to 1; NaN if no pixel was counted
+
+    Raises:
+        ValueError: "a ... is no table of counts; count_pixels(pred, true, num_classes)
+            would work"
+
+    Example:
+        >>> from unet_tutorial.metrics import pixel_error_of
+        >>> labels = torch.tensor([0, 0, 0, 0, 1, 1, 1, -100])
+        >>> found = torch.tensor([0, 0, 0, 1, 1, 1, 0, 1])
+        >>> counts = count_pixels(found, labels, num_classes=2)
+        >>> assert pixel_error_of(counts) == 2 / 7 and iou_of(counts) == 2 / 4
+    """
     _check_counts(counts)
     return ((counts.sum() - counts.trace()).double() / counts.sum()).item()
 
@@ -71,18 +108,58 @@ def _two_classes(counts: Tensor) -> list[list[int]]:
 
 
 def iou_of(
-    counts: Tensor,  # (2, 2) from count_pixels
-) -> float:  # 0 (disjoint) to 1 (the same); 1 if both masks are empty
-    """Compute intersection over union of class 1, over all pixels counted."""
+    counts: Tensor,
+) -> float:
+    """Compute intersection over union of class 1, over all pixels counted.
+
+    Args:
+        counts: (2, 2) from count_pixels
+
+    Returns:
+        float: 0 (disjoint) to 1 (the same); 1 if both masks are empty
+
+    Raises:
+        ValueError: "a ... is no table of counts; count_pixels(pred, true, num_classes)
+            would work"
+        ValueError: "counts are ...; IoU and Dice are for two classes, (2, 2).
+            pixel_error_of would work"
+
+    Example:
+        >>> from unet_tutorial.metrics import iou_of
+        >>> labels = torch.tensor([0, 0, 0, 0, 1, 1, 1, -100])
+        >>> found = torch.tensor([0, 0, 0, 1, 1, 1, 0, 1])
+        >>> counts = count_pixels(found, labels, num_classes=2)
+        >>> assert pixel_error_of(counts) == 2 / 7 and iou_of(counts) == 2 / 4
+    """
     (_, wrong), (missed, right) = _two_classes(counts)
     union = right + wrong + missed
     return right / union if union else 1.0
 
 
 def dice_of(
-    counts: Tensor,  # (2, 2) from count_pixels
-) -> float:  # 0 (disjoint) to 1 (the same); 1 if both masks are empty
-    """Compute the Dice coefficient of class 1, over all pixels counted."""
+    counts: Tensor,
+) -> float:
+    """Compute the Dice coefficient of class 1, over all pixels counted.
+
+    Args:
+        counts: (2, 2) from count_pixels
+
+    Returns:
+        float: 0 (disjoint) to 1 (the same); 1 if both masks are empty
+
+    Raises:
+        ValueError: "a ... is no table of counts; count_pixels(pred, true, num_classes)
+            would work"
+        ValueError: "counts are ...; IoU and Dice are for two classes, (2, 2).
+            pixel_error_of would work"
+
+    Example:
+        >>> from unet_tutorial.metrics import dice_of
+        >>> labels = torch.tensor([0, 0, 0, 0, 1, 1, 1, -100])
+        >>> found = torch.tensor([0, 0, 0, 1, 1, 1, 0, 1])
+        >>> counts = count_pixels(found, labels, num_classes=2)
+        >>> assert dice_of(counts) == 4 / 6 and dice_of(torch.tensor([[5, 0], [0, 0]])) == 1
+    """
     (_, wrong), (missed, right) = _two_classes(counts)
     total = 2 * right + wrong + missed
     return 2 * right / total if total else 1.0
@@ -129,26 +206,77 @@ def _count_masks(pred, true):
 
 
 def pixel_error(
-    pred: np.ndarray | Tensor,  # boolean mask of any shape, one image or many
-    true: np.ndarray | Tensor,  # boolean mask of the same shape
-) -> float:  # 0 (all right) to 1
-    """Compute the share of wrong pixels, over all images together."""
+    pred: np.ndarray | Tensor,
+    true: np.ndarray | Tensor,
+) -> float:
+    """Compute the share of wrong pixels, over all images together.
+
+    Args:
+        pred: boolean mask of any shape, one image or many
+        true: boolean mask of the same shape
+
+    Returns:
+        float: 0 (all right) to 1
+
+    Raises:
+        ValueError: "... is ..., and a mask is boolean; == 1 for labels, > 0.5 for
+            probabilities, > 0 for logits"
+        ValueError: unless all have one shape, not empty, of dims axes
+
+    Example:
+        >>> from unet_tutorial.metrics import pixel_error
+        >>> assert pixel_error(crumbly, true) == pixel_error(holed, true) == 30 / 128**2
+    """
     return pixel_error_of(_count_masks(pred, true))
 
 
 def iou(
-    pred: np.ndarray | Tensor,  # boolean mask of any shape, one image or many
-    true: np.ndarray | Tensor,  # boolean mask of the same shape
-) -> float:  # 0 (disjoint) to 1 (the same); 1 if both are empty
-    """Compute intersection over union, over all images together."""
+    pred: np.ndarray | Tensor,
+    true: np.ndarray | Tensor,
+) -> float:
+    """Compute intersection over union, over all images together.
+
+    Args:
+        pred: boolean mask of any shape, one image or many
+        true: boolean mask of the same shape
+
+    Returns:
+        float: 0 (disjoint) to 1 (the same); 1 if both are empty
+
+    Raises:
+        ValueError: "... is ..., and a mask is boolean; == 1 for labels, > 0.5 for
+            probabilities, > 0 for logits"
+        ValueError: unless all have one shape, not empty, of dims axes
+
+    Example:
+        >>> from unet_tutorial.metrics import iou
+        >>> assert dice(torch.tensor(holed), true) > iou(holed, true) > 0.98
+    """
     return iou_of(_count_masks(pred, true))
 
 
 def dice(
-    pred: np.ndarray | Tensor,  # boolean mask of any shape, one image or many
-    true: np.ndarray | Tensor,  # boolean mask of the same shape
-) -> float:  # 0 (disjoint) to 1 (the same); 1 if both are empty
-    """Compute the Dice coefficient, over all images together."""
+    pred: np.ndarray | Tensor,
+    true: np.ndarray | Tensor,
+) -> float:
+    """Compute the Dice coefficient, over all images together.
+
+    Args:
+        pred: boolean mask of any shape, one image or many
+        true: boolean mask of the same shape
+
+    Returns:
+        float: 0 (disjoint) to 1 (the same); 1 if both are empty
+
+    Raises:
+        ValueError: "... is ..., and a mask is boolean; == 1 for labels, > 0.5 for
+            probabilities, > 0 for logits"
+        ValueError: unless all have one shape, not empty, of dims axes
+
+    Example:
+        >>> from unet_tutorial.metrics import dice
+        >>> assert dice(torch.tensor(holed), true) > iou(holed, true) > 0.98
+    """
     return dice_of(_count_masks(pred, true))
 
 # %% ../nbs/11_metrics.ipynb #7c8d97fa
@@ -179,10 +307,29 @@ def _overlaps(pred, true):
 
 # %% ../nbs/11_metrics.ipynb #7858907c
 def rand_error(
-    pred_segments: np.ndarray | Tensor,  # (H, W) integers, an id for each segment
-    true_segments: np.ndarray | Tensor,  # (H, W) integers; its label 0 is left out
-) -> float:  # 0 (the same segments) to 1; 0 if neither has two pixels together
-    """Compute 1 minus the F-score of pixel pairs, as in the ISBI challenge."""
+    pred_segments: np.ndarray | Tensor,
+    true_segments: np.ndarray | Tensor,
+) -> float:
+    """Compute 1 minus the F-score of pixel pairs, as in the ISBI challenge.
+
+    Args:
+        pred_segments: (H, W) integers, an id for each segment
+        true_segments: (H, W) integers; its label 0 is left out
+
+    Returns:
+        float: 0 (the same segments) to 1; 0 if neither has two pixels together
+
+    Raises:
+        ValueError: "... is ..., and a label map holds integers: of cells
+            scipy.ndimage.label(mask)[0], of membranes label(~mask)[0]"
+        ValueError: "... has ids from ... to ...: 0 (no segment) to ... are allowed"
+        ValueError: unless all have one shape, not empty, of dims axes
+
+    Example:
+        >>> from unet_tutorial.metrics import rand_error
+        >>> for small in np.random.default_rng(0).integers(0, 5, (20, 2, 9, 11)):
+        ...     assert np.isclose(rand_error(*small), rand_error_by_pairs(*small))
+    """
     maps = {"pred_segments": pred_segments, "true_segments": true_segments}
     pred, true = _label_maps((1, 2), **maps)
     known = true != 0
@@ -196,9 +343,21 @@ _RING = [(-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1)]
 
 
 def is_simple(
-    ring: list[bool],  # the 8 neighbours, clockwise from above; True = membrane
-) -> bool:  # the pixel itself plays no role
-    """Tell whether flipping a pixel joins nothing and parts nothing."""
+    ring: list[bool],
+) -> bool:
+    """Tell whether flipping a pixel joins nothing and parts nothing.
+
+    Args:
+        ring: the 8 neighbours, clockwise from above; True = membrane
+
+    Returns:
+        bool: the pixel itself plays no role
+
+    Example:
+        >>> from unet_tutorial.metrics import is_simple
+        >>> panels, (ys, xs) = np.zeros((6, 3, 3), bool), np.transpose(_RING) + 1
+        >>> titles = ["simple" if is_simple(p[ys, xs]) else "not simple" for p in panels]
+    """
     inside = [not membrane for membrane in ring]
     pieces = 0
     for k in (0, 2, 4, 6):  # the direct neighbours
@@ -217,11 +376,29 @@ def _neighbours(mask):
 
 # %% ../nbs/11_metrics.ipynb #c13b4ccd
 def warp_truth(
-    pred: np.ndarray | Tensor,  # (H, W) bool, True = membrane
-    true: np.ndarray | Tensor,  # (H, W) bool
-    allowed: np.ndarray | Tensor | None = None,  # (H, W) bool; None: everywhere
-) -> np.ndarray:  # (H, W) bool: cells and membranes as in true, shapes as in pred
-    """Bend the truth towards a prediction by flipping simple points only."""
+    pred: np.ndarray | Tensor,
+    true: np.ndarray | Tensor,
+    allowed: np.ndarray | Tensor | None = None,
+) -> np.ndarray:
+    """Bend the truth towards a prediction by flipping simple points only.
+
+    Args:
+        pred: (H, W) bool, True = membrane
+        true: (H, W) bool
+        allowed: (H, W) bool; None: everywhere
+
+    Returns:
+        np.ndarray: (H, W) bool: cells and membranes as in true, shapes as in pred
+
+    Raises:
+        ValueError: "... is ..., and a mask is boolean; == 1 for labels, > 0.5 for
+            probabilities, > 0 for logits"
+        ValueError: unless all have one shape, not empty, of dims axes
+
+    Example:
+        >>> from unet_tutorial.metrics import warp_truth
+        >>> bent = warp_truth(holed, true)
+    """
     allowed = np.ones(np.shape(true), bool) if allowed is None else allowed
     pred, true, allowed = _masks((2,), pred=pred, true=true, allowed=allowed)
     padded = np.pad(true, 1, constant_values=True)  # membrane beyond the image
@@ -242,19 +419,53 @@ def warp_truth(
 
 
 def warping_error(
-    pred: np.ndarray | Tensor,  # (H, W) bool, True = membrane
-    true: np.ndarray | Tensor,  # (H, W) bool
-    allowed: np.ndarray | Tensor | None = None,  # (H, W) bool; None: everywhere
-) -> float:  # 0 (the same cells, wherever their borders are) to 1
-    """Compute the share of pixels that stay wrong after the truth was bent."""
+    pred: np.ndarray | Tensor,
+    true: np.ndarray | Tensor,
+    allowed: np.ndarray | Tensor | None = None,
+) -> float:
+    """Compute the share of pixels that stay wrong after the truth was bent.
+
+    Args:
+        pred: (H, W) bool, True = membrane
+        true: (H, W) bool
+        allowed: (H, W) bool; None: everywhere
+
+    Returns:
+        float: 0 (the same cells, wherever their borders are) to 1
+
+    Example:
+        >>> from unet_tutorial.metrics import warping_error
+        >>> assert warping_error(crumbly, true) == 0 and sum(_SIMPLE) == 116
+    """
     return float(np.mean(warp_truth(pred, true, allowed) != _as_array(pred)))
 
 # %% ../nbs/11_metrics.ipynb #cabe542e
 def cell_ious(
-    pred: np.ndarray | Tensor,  # (H, W) integers, 0 = background
-    true: np.ndarray | Tensor,  # (H, W) integers, 0 = background
-) -> dict[int, float]:  # for each true cell its IoU with its match, 0 without one
-    """Match each true cell to the predicted cell that covers more than half of it."""
+    pred: np.ndarray | Tensor,
+    true: np.ndarray | Tensor,
+) -> dict[int, float]:
+    """Match each true cell to the predicted cell that covers more than half of it.
+
+    Args:
+        pred: (H, W) integers, 0 = background
+        true: (H, W) integers, 0 = background
+
+    Returns:
+        dict[int, float]: for each true cell its IoU with its match, 0 without one
+
+    Raises:
+        ValueError: "... is ..., and a label map holds integers: of cells
+            scipy.ndimage.label(mask)[0], of membranes label(~mask)[0]"
+        ValueError: "... has ids from ... to ...: 0 (no segment) to ... are allowed"
+        ValueError: unless all have one shape, not empty, of dims axes
+
+    Example:
+        >>> from unet_tutorial.metrics import cell_ious
+        >>> _, frame = draw_cells(size=256, seed=0)
+        >>> ids = np.array([0, 2, 2, 3, 4, 5, 6, 7, 8, 9, 10, 0, 12, 13, 14])  # merged, lost
+        >>> guess = np.where((frame == 14) & (np.indices(frame.shape)[0] > 140), 15, ids[frame])
+        >>> found = np.array([0, *cell_ious(guess, frame).values()])  # IoU, by the id of a cell
+    """
     pred, true = _label_maps((2,), pred=pred, true=true)
     pred_id, true_id, pred_size, true_size, pixels = _overlaps(pred, true)
     match = (pred_id > 0) & (true_id > 0) & (2 * pixels > true_size)
@@ -265,10 +476,31 @@ def cell_ious(
 
 
 def seg_score(
-    pred: np.ndarray | Tensor,  # (H, W) integers, 0 = background; or (N, H, W) frames
-    true: np.ndarray | Tensor,  # the same shape
-) -> float:  # 0 to 1 (each cell found exactly); 1 if there is no true cell
-    """Compute the mean IoU of all true cells, SEG of the Cell Tracking Challenge."""
+    pred: np.ndarray | Tensor,
+    true: np.ndarray | Tensor,
+) -> float:
+    """Compute the mean IoU of all true cells, SEG of the Cell Tracking Challenge.
+
+    Args:
+        pred: (H, W) integers, 0 = background; or (N, H, W) frames
+        true: the same shape
+
+    Returns:
+        float: 0 to 1 (each cell found exactly); 1 if there is no true cell
+
+    Raises:
+        ValueError: "... is ..., and a label map holds integers: of cells
+            scipy.ndimage.label(mask)[0], of membranes label(~mask)[0]"
+        ValueError: "... has ids from ... to ...: 0 (no segment) to ... are allowed"
+        ValueError: unless all have one shape, not empty, of dims axes
+
+    Example:
+        >>> from unet_tutorial.metrics import seg_score
+        >>> _, frame = draw_cells(size=256, seed=0)
+        >>> ids = np.array([0, 2, 2, 3, 4, 5, 6, 7, 8, 9, 10, 0, 12, 13, 14])  # merged, lost
+        >>> guess = np.where((frame == 14) & (np.indices(frame.shape)[0] > 140), 15, ids[frame])
+        >>> titles = ["truth", "prediction", f"IoU by cell, SEG {seg_score(guess, frame):.2f}"]
+    """
     pred, true = _label_maps((2, 3), pred=pred, true=true)
     frames = [(pred, true)] if true.ndim == 2 else zip(pred, true, strict=True)
     ious = [iou for frame in frames for iou in cell_ious(*frame).values()]

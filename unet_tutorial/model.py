@@ -18,17 +18,32 @@ from .skips import Down, Up
 
 # %% ../nbs/05_model.ipynb #3595a793
 class ContractingPath(nn.Module):
-    """The left half of Figure 1: sees further at each step, with twice the channels."""
+    """The left half of Figure 1: sees further at each step, with twice the channels.
+
+    Args:
+        in_channels: channels of the image
+        widths: channels of each level, the top first: 64 ... 1024
+        padding: 0: the paper; 1
+        norm: None: the paper; "batch", "instance"
+        dropout: rate, 0 to 1
+        release: False: the paper; True: the authors' published net
+        residual: False: the paper
+
+    Example:
+        >>> from unet_tutorial.model import ContractingPath
+        >>> widths = [64, 128, 256, 512, 1024]
+        >>> contracting = ContractingPath(1, widths, 0, None, 0.5, release=False)
+    """
 
     def __init__(
         self,
-        in_channels: int,  # channels of the image
-        widths: list[int],  # channels of each level, the top first: 64 ... 1024
-        padding: int,  # 0: the paper; 1
-        norm: str | None,  # None: the paper; "batch", "instance"
-        dropout: float,  # rate, 0 to 1
-        release: bool,  # False: the paper; True: the authors' published net
-        residual: bool = False,  # False: the paper
+        in_channels: int,
+        widths: list[int],
+        padding: int,
+        norm: str | None,
+        dropout: float,
+        release: bool,
+        residual: bool = False,
     ):
         super().__init__()
         bottom = len(widths) - 1
@@ -48,16 +63,29 @@ class ContractingPath(nn.Module):
 
 # %% ../nbs/05_model.ipynb #b61e3cca
 class ExpansivePath(nn.Module):
-    """The right half of Figure 1: resolution comes back, and the skips say where."""
+    """The right half of Figure 1: resolution comes back, and the skips say where.
+
+    Args:
+        widths: channels of each level, the top first: 64 ... 1024
+        padding: 0: the paper; 1
+        norm: None: the paper; "batch", "instance"
+        release: False: the paper; True: the authors' published net
+        residual: False: the paper
+        upsampling: the paper; "bilinear"
+
+    Example:
+        >>> from unet_tutorial.model import ExpansivePath
+        >>> expansive = ExpansivePath(widths, 0, None, release=False)
+    """
 
     def __init__(
         self,
-        widths: list[int],  # channels of each level, the top first: 64 ... 1024
-        padding: int,  # 0: the paper; 1
-        norm: str | None,  # None: the paper; "batch", "instance"
-        release: bool,  # False: the paper; True: the authors' published net
-        residual: bool = False,  # False: the paper
-        upsampling: str = "transposed",  # the paper; "bilinear"
+        widths: list[int],
+        padding: int,
+        norm: str | None,
+        release: bool,
+        residual: bool = False,
+        upsampling: str = "transposed",
     ):
         super().__init__()
         steps = []
@@ -107,20 +135,37 @@ def _both_paths(net: nn.Module) -> tuple[ContractingPath, ExpansivePath]:
 
 # %% ../nbs/05_model.ipynb #2c11bb83
 class UNet(Changeable):
-    """The U-Net; by default that of Figure 1: 31,030,658 parameters, 572 -> 388."""
+    """The U-Net; by default that of Figure 1: 31,030,658 parameters, 572 -> 388.
+
+    Args:
+        in_channels: channels of the image: 1 grey, 3 colour
+        num_classes: K, 2 or more scores per pixel: the background has one
+        base_channels: channels at the top level, doubled each step down
+        depth: steps down, 1 to 16
+        padding: 0: the paper, H -> H - 184 at depth 4; 1: any H, kept
+        norm: None: the paper; "batch", "instance"
+        dropout: rate at the end of the contracting path, 0 to 1
+        variant: "paper", or "release": the authors' published net
+        residual: True: each block adds its input to its output
+        upsampling: "bilinear": with padding=1 only
+
+    Example:
+        >>> from unet_tutorial.model import UNet
+        >>> net = UNet().eval()
+    """
 
     def __init__(
         self,
-        in_channels: int = 1,  # channels of the image: 1 grey, 3 colour
-        num_classes: int = 2,  # K, 2 or more scores per pixel: the background has one
-        base_channels: int = 64,  # channels at the top level, doubled each step down
-        depth: int = 4,  # steps down, 1 to 16
-        padding: int = 0,  # 0: the paper, H -> H - 184 at depth 4; 1: any H, kept
-        norm: str | None = None,  # None: the paper; "batch", "instance"
-        dropout: float = 0.5,  # rate at the end of the contracting path, 0 to 1
-        variant: str = "paper",  # "paper", or "release": the authors' published net
-        residual: bool = False,  # True: each block adds its input to its output
-        upsampling: str = "transposed",  # "bilinear": with padding=1 only
+        in_channels: int = 1,
+        num_classes: int = 2,
+        base_channels: int = 64,
+        depth: int = 4,
+        padding: int = 0,
+        norm: str | None = None,
+        dropout: float = 0.5,
+        variant: str = "paper",
+        residual: bool = False,
+        upsampling: str = "transposed",
     ):
         super().__init__()
         self.in_channels, self.num_classes = in_channels, num_classes
@@ -132,7 +177,11 @@ class UNet(Changeable):
         init_weights(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to logits (B, K, h, w): H - 184 at depth 4; padded: H."""
+        """Map (B, C, H, W) to logits (B, K, h, w): H - 184 at depth 4; padded: H.
+
+        Raises:
+            ValueError: that says what would work, if a batch does not fit a net
+        """
         if not torch.jit.is_scripting():
             _check_input(x, self)
         return self.last(self.expansive(self.contracting(x)))

@@ -72,10 +72,29 @@ def _logits(model, x, tile):
 
 # %% ../nbs/14_predict.ipynb #8ca8e399
 def labels_at(
-    p: np.ndarray,  # (K, H, W) or (N, K, H, W) probabilities, the background first
-    threshold: float = 0.5,  # 0 to 1: foreground must be more likely than this
-) -> np.ndarray:  # (H, W) or (N, H, W), of one byte each where that is enough
-    """Label the pixels whose foreground is likelier than a threshold."""
+    p: np.ndarray,
+    threshold: float = 0.5,
+) -> np.ndarray:
+    """Label the pixels whose foreground is likelier than a threshold.
+
+    Args:
+        p: (K, H, W) or (N, K, H, W) probabilities, the background first
+        threshold: 0 to 1: foreground must be more likely than this
+
+    Returns:
+        np.ndarray: (H, W) or (N, H, W), of one byte each where that is enough
+
+    Raises:
+        TypeError: "p is a ...; an array would work: p.cpu().numpy()"
+        ValueError: "p has shape ...; (K, H, W) or (N, K, H, W) with K of 2 or more
+            would work"
+        ValueError: "threshold=...; a number from 0 to 1 would work"
+
+    Example:
+        >>> from unet_tutorial.predict import labels_at
+        >>> several = [0.1, 0.5, 0.9]
+        >>> found = [labels_at(p.numpy(), threshold) == 1 for threshold in several]
+    """
     _check_probabilities(p, threshold)
     background, others = p[..., 0, :, :], p[..., 1:, :, :]
     labels = np.where(1 - background > threshold, others.argmax(-3) + 1, 0)
@@ -99,11 +118,25 @@ def _check_probabilities(p, threshold):
 
 # %% ../nbs/14_predict.ipynb #52543666
 def turn(
-    x: Tensor,  # (C, H, W), or a batch (B, C, H, W), and so below
-    view: int,  # 0 to views - 1; view 0 is the image as it is
-    views: int,  # 1; 2: its mirror image; 4: quarter turns; 8: both; 7: sevenths
-) -> Tensor:  # (C, h, w)
-    """Put an image into one of its positions."""
+    x: Tensor,
+    view: int,
+    views: int,
+) -> Tensor:
+    """Put an image into one of its positions.
+
+    Args:
+        x: (C, H, W), or a batch (B, C, H, W), and so below
+        view: 0 to views - 1; view 0 is the image as it is
+        views: 1; 2: its mirror image; 4: quarter turns; 8: both; 7: sevenths
+
+    Returns:
+        Tensor: (C, h, w)
+
+    Example:
+        >>> from unet_tutorial.predict import turn
+        >>> letter = torch.zeros(1, 7, 7, dtype=torch.bool)
+        >>> eight = [turn(letter, view, 8) for view in range(8)]
+    """
     if views == 7:
         return rotate(x, 360 / 7 * view) if view else x
     view = 4 * view if views == 2 else view
@@ -112,12 +145,30 @@ def turn(
 
 
 def turn_back(
-    p: Tensor,  # (K, h, w), the answer about a turned image
-    view: int,  # as for turn
-    views: int,  # as for turn
-    size: tuple[int, int],  # (H, W) of the image before it was turned
-) -> Tensor:  # (K, H, W)
-    """Turn the answer about a turned image back to where the image was."""
+    p: Tensor,
+    view: int,
+    views: int,
+    size: tuple[int, int],
+) -> Tensor:
+    """Turn the answer about a turned image back to where the image was.
+
+    Args:
+        p: (K, h, w), the answer about a turned image
+        view: as for turn
+        views: as for turn
+        size: (H, W) of the image before it was turned
+
+    Returns:
+        Tensor: (K, H, W)
+
+    Example:
+        >>> from unet_tutorial.predict import turn_back
+        >>> letter = torch.zeros(1, 7, 7, dtype=torch.bool)
+        >>> eight = [turn(letter, view, 8) for view in range(8)]
+        >>> for view in range(8):
+        ...     there = turn(letter[:, :, 1:6], view, 8)  # (1, 7, 5) or (1, 5, 7)
+        ...     assert turn_back(there, view, 8, (7, 5)).equal(letter[:, :, 1:6])
+    """
     if views == 7:
         return rotate(p, -360 / 7 * view, size, "bilinear") if view else p
     view = 4 * view if views == 2 else view
@@ -129,12 +180,26 @@ _NO_BICUBIC = ("mps",)  # kinds of device
 
 
 def rotate(
-    x: Tensor,  # (C, H, W), or a batch (B, C, H, W)
-    degrees: float,  # counter-clockwise
-    size: tuple[int, int] | None = None,  # (h, w) around the centre; None: all of it
-    mode: str = "bicubic",  # on MPS, which has none: "bilinear", never out of range
-) -> Tensor:  # (C, h, w)
-    """Turn an image about its centre; beyond its border it is mirrored."""
+    x: Tensor,
+    degrees: float,
+    size: tuple[int, int] | None = None,
+    mode: str = "bicubic",
+) -> Tensor:
+    """Turn an image about its centre; beyond its border it is mirrored.
+
+    Args:
+        x: (C, H, W), or a batch (B, C, H, W)
+        degrees: counter-clockwise
+        size: (h, w) around the centre; None: all of it
+        mode: on MPS, which has none: "bilinear", never out of range
+
+    Returns:
+        Tensor: (C, h, w)
+
+    Example:
+        >>> from unet_tutorial.predict import rotate
+        >>> assert torch.allclose(rotate(x, 90), torch.rot90(x, 1, (1, 2)), atol=1e-3)
+    """
     *lead, height, width = x.shape
     c, s = cos(radians(degrees)), sin(radians(degrees))
     if size is None:  # the smallest frame that shows every pixel
@@ -164,11 +229,28 @@ def _check_views(views):
 
 
 def average_views(
-    ask: Callable[[Tensor], Tensor],  # (C, h, w) -> probabilities (K, h, w), any size
-    x: Tensor,  # (C, H, W), or a batch (B, C, H, W) if `ask` takes one
-    views: int = 8,  # 1; 2: its mirror image; 4: quarter turns; 8: both; 7: sevenths
-) -> Tensor:  # (K, H, W) or (B, K, H, W), where `ask` answers
-    """Ask about an image in several positions, and average the answers turned back."""
+    ask: Callable[[Tensor], Tensor],
+    x: Tensor,
+    views: int = 8,
+) -> Tensor:
+    """Ask about an image in several positions, and average the answers turned back.
+
+    Args:
+        ask: (C, h, w) -> probabilities (K, h, w), any size
+        x: (C, H, W), or a batch (B, C, H, W) if `ask` takes one
+        views: 1; 2: its mirror image; 4: quarter turns; 8: both; 7: sevenths
+
+    Returns:
+        Tensor: (K, H, W) or (B, K, H, W), where `ask` answers
+
+    Raises:
+        ValueError: unless an average over so many views is known
+
+    Example:
+        >>> from unet_tutorial.predict import average_views
+        >>> odd = x[:, :131, :93]
+        >>> average = average_views(ask, odd, 8)
+    """
     _check_views(views)
     total = 0
     for view in range(views):
@@ -219,15 +301,41 @@ def _probabilities(model, images, size, views, tile, normalisation):
 
 
 def class_probabilities(
-    model: UNet | Adapter,  # trained, on any device
-    image: np.ndarray,  # (H, W), (H, W, C) or (C, H, W), any numbers, any size
-    size: tuple[int, int] | None = None,  # (h, w) that the net was trained at
-    views: int = 1,  # averaged: 1; 2, 4 or 8 positions of a square; 7 rotations
-    tile: int = 388,  # side of the output tile of an unpadded net
-    normalisation: str | tuple[float, float] = "image",  # or mean and deviation
-    axes: str | None = None,  # a letter per axis, such as "CHW"; None: by the channels
-) -> Tensor:  # (K, H, W) float32 on the net's device, 0 to 1; over K their sum is 1
-    """Ask a net how likely each class is at each pixel of an image."""
+    model: UNet | Adapter,
+    image: np.ndarray,
+    size: tuple[int, int] | None = None,
+    views: int = 1,
+    tile: int = 388,
+    normalisation: str | tuple[float, float] = "image",
+    axes: str | None = None,
+) -> Tensor:
+    """Ask a net how likely each class is at each pixel of an image.
+
+    Args:
+        model: trained, on any device
+        image: (H, W), (H, W, C) or (C, H, W), any numbers, any size
+        size: (h, w) that the net was trained at
+        views: averaged: 1; 2, 4 or 8 positions of a square; 7 rotations
+        tile: side of the output tile of an unpadded net
+        normalisation: or mean and deviation
+        axes: a letter per axis, such as "CHW"; None: by the channels
+
+    Returns:
+        Tensor: (K, H, W) float32 on the net's device, 0 to 1; over K their sum is 1
+
+    Raises:
+        ValueError: "these are ... images; one image would work, and Predictor(net)
+            takes all of them"
+
+    Example:
+        >>> from unet_tutorial.predict import class_probabilities
+        >>> unseen = [draw_membranes(size=180, seed=60 + number) for number in range(6)]
+        >>> wrong = np.zeros((4, 6))  # a row for each number of views
+        >>> for column, (image, true) in enumerate(unseen):
+        ...     for row, views in enumerate([1, 4, 8, 7]):
+        ...         p = class_probabilities(net, image, views=views, tile=180)
+        ...         wrong[row, column] = pixel_error(p[1].numpy() > 0.5, true)
+    """
     check_units(size, normalisation)
     model = known_net(model)
     image = _single(image, model, axes)
@@ -235,12 +343,24 @@ def class_probabilities(
 
 # %% ../nbs/14_predict.ipynb #79f51e0b
 class Averaged(nn.Module):
-    """A net asked in several positions, each image by itself."""
+    """A net asked in several positions, each image by itself.
+
+    Args:
+        net: gives logits (B, K, h, w)
+        views: see average_views; 7 is for padded nets
+
+    Raises:
+        ValueError: unless an average over so many views is known
+
+    Example:
+        >>> from unet_tutorial.predict import Averaged
+        >>> both = Averaged(net, 2).eval()(squares[:2]).softmax(1)  # (2, 2, 84, 84)
+    """
 
     def __init__(
         self,
-        net: nn.Module,  # gives logits (B, K, h, w)
-        views: int = 8,  # see average_views; 7 is for padded nets
+        net: nn.Module,
+        views: int = 8,
     ):
         super().__init__()
         _check_views(views)
@@ -284,16 +404,39 @@ def _fill(model, image, out, size, views, tile, normalisation):
 
 # %% ../nbs/14_predict.ipynb #b9d87e7c
 def label_map(
-    model: UNet | Adapter,  # trained, on any device
-    image: Images,  # as for class_probabilities; a memmap is read in pieces
-    out: np.ndarray | None = None,  # (H, W) integers to fill, such as a memmap
-    size: tuple[int, int] | None = None,  # (h, w) that the net was trained at
-    views: int = 1,  # averaged: 1; 2, 4 or 8 positions of a square; 7 rotations
-    tile: int = 388,  # side of the output tile of an unpadded net
-    normalisation: str | tuple[float, float] = "image",  # or mean and deviation
-    axes: str | None = None,  # a letter per axis, such as "CHW"; None: by the channels
-) -> np.ndarray:  # (H, W), the likeliest class of each pixel: out, or new uint8
-    """Ask a net for the label of each pixel of an image."""
+    model: UNet | Adapter,
+    image: Images,
+    out: np.ndarray | None = None,
+    size: tuple[int, int] | None = None,
+    views: int = 1,
+    tile: int = 388,
+    normalisation: str | tuple[float, float] = "image",
+    axes: str | None = None,
+) -> np.ndarray:
+    """Ask a net for the label of each pixel of an image.
+
+    Args:
+        model: trained, on any device
+        image: as for class_probabilities; a memmap is read in pieces
+        out: (H, W) integers to fill, such as a memmap
+        size: (h, w) that the net was trained at
+        views: averaged: 1; 2, 4 or 8 positions of a square; 7 rotations
+        tile: side of the output tile of an unpadded net
+        normalisation: or mean and deviation
+        axes: a letter per axis, such as "CHW"; None: by the channels
+
+    Returns:
+        np.ndarray: (H, W), the likeliest class of each pixel: out, or new uint8
+
+    Raises:
+        ValueError: "these are ... images; one image would work, and Predictor(net)
+            takes all of them"
+        ValueError: unless an array can take the labels of an image
+
+    Example:
+        >>> from unet_tutorial.predict import label_map
+        >>> labels = label_map(net, pixels, tile=180)
+    """
     check_units(size, normalisation)
     model = known_net(model)
     image = _single(image, model, axes)
@@ -304,9 +447,20 @@ def label_map(
 
 # %% ../nbs/14_predict.ipynb #fold
 def fold_batch_norm(
-    model: UNet,  # trained; is left as it is
-) -> UNet:  # a copy for prediction only: in eval mode, without batch norm
-    """Copy a net, and fold each batch norm into the convolution before it."""
+    model: UNet,
+) -> UNet:
+    """Copy a net, and fold each batch norm into the convolution before it.
+
+    Args:
+        model: trained; is left as it is
+
+    Returns:
+        UNet: a copy for prediction only: in eval mode, without batch norm
+
+    Example:
+        >>> from unet_tutorial.predict import fold_batch_norm
+        >>> folded = fold_batch_norm(net)
+    """
     folded = deepcopy(model).eval().requires_grad_(False)
     if folded.norm != "batch":
         return folded
@@ -332,15 +486,29 @@ def _ready(model, device, amp):
 # %% ../nbs/14_predict.ipynb #notes
 @dataclass(frozen=True)
 class Notes:
-    """What must be known to ask a net; all but the last two come with its file."""
+    """What must be known to ask a net; all but the last two come with its file.
 
-    size: tuple[int, int] | None = None  # (h, w) that it was trained at; None: any
-    normalisation: str | tuple[float, float] = "image"  # or mean and deviation
-    classes: list[str] | None = None  # their names, the background first
-    tile: int = 388  # side of the output tile of an unpadded net
-    value_range: tuple[float, float] | None = None  # black and white; None: all values
-    views: int = 1  # averaged, see average_views
-    num_classes: int | None = None  # a net with another number of them is refused
+    Args:
+        size: (h, w) that it was trained at; None: any
+        normalisation: or mean and deviation
+        classes: their names, the background first
+        tile: side of the output tile of an unpadded net
+        value_range: black and white; None: all values
+        views: averaged, see average_views
+        num_classes: a net with another number of them is refused
+
+    Example:
+        >>> from unet_tutorial.predict import Notes
+        >>> camera = Notes(value_range=(0, 4095))  # of 12 bits
+    """
+
+    size: tuple[int, int] | None = None
+    normalisation: str | tuple[float, float] = "image"
+    classes: list[str] | None = None
+    tile: int = 388
+    value_range: tuple[float, float] | None = None
+    views: int = 1
+    num_classes: int | None = None
 
 # %% ../nbs/14_predict.ipynb #c8d65a96
 def _cut(image, value_range):
@@ -462,14 +630,30 @@ def _read(path, options):
 
 # %% ../nbs/14_predict.ipynb #6f740e10
 class Predictor:
-    """A trained net at work: an image of any size in, a label map of that size out."""
+    """A trained net at work: an image of any size in, a label map of that size out.
+
+    Args:
+        model: trained; a copy is asked, whatever happens to it later
+        device: of the copy; None: the net's own
+        amp: 16 bits: True, "auto" (where faster), "bf16", "fp16"
+        notes: those of Notes: size, normalisation, classes, tile, views, ...
+
+    Raises:
+        TypeError: "a ... is no UNet; Predictor.load opens a file"
+        ValueError: "the net has ... classes, ... were asked for; UNet(num_classes=...)
+            would have to be trained"
+        TypeError: "... is no option of Predictor; device, amp, ... would work"
+        ValueError: unless an average over so many views is known
+        ValueError: "...=...; a positive integer would work"
+        ValueError: "classes=...; a list of names would work"
+    """
 
     def __init__(
         self,
-        model: UNet | Adapter,  # trained; a copy is asked, whatever happens to it later
-        device: torch.device | str | None = None,  # of the copy; None: the net's own
-        amp: bool | str = False,  # 16 bits: True, "auto" (where faster), "bf16", "fp16"
-        **notes: Any,  # those of Notes: size, normalisation, classes, tile, views, ...
+        model: UNet | Adapter,
+        device: torch.device | str | None = None,
+        amp: bool | str = False,
+        **notes: Any,
     ):
         net = _asked(model)
         self.notes = _checked(_noted(notes), net)
@@ -479,18 +663,42 @@ class Predictor:
     @classmethod
     def load(
         cls,
-        path: str | Path,  # a file that save_net wrote, or a run's folder
-        device: torch.device | str | None = None,  # None: the fastest at hand
-        **options: Any,  # amp, and the notes: they come before those in the file
+        path: str | Path,
+        device: torch.device | str | None = None,
+        **options: Any,
     ) -> "Predictor":
-        """Read a trained net and its notes from its file."""
+        """Read a trained net and its notes from its file.
+
+        Args:
+            path: a file that save_net wrote, or a run's folder
+            device: None: the fastest at hand
+            options: amp, and the notes: they come before those in the file
+
+        Raises:
+            TypeError: "... is no option of Predictor; device, amp, ... would work"
+            ValueError: unless an average over so many views is known
+            ValueError: "...=...; a positive integer would work"
+            ValueError: "classes=...; a list of names would work"
+            TypeError: "the path is a ...; a file or a folder would work; of a net
+                itself, Predictor(net)"
+        """
         model, options = _read(path, options)
         return cls(model, pick_device(device), **options)
 
     def probabilities(self, image: Images, axes: str | None = None) -> Any:
-        """Return how likely each class is: (K, H, W), of a stack (N, K, H, W)."""
+        """Return how likely each class is: (K, H, W), of a stack (N, K, H, W).
+
+        Raises:
+            ValueError: "the image is ... from ... to ..., the net learned from ... to
+                ...; value_range=None takes all"
+        """
         return _each(self.model, self.notes, image, axes, as_labels=False)
 
     def __call__(self, image: Images, axes: str | None = None) -> Any:
-        """Return the label of each pixel: (H, W) uint8, of a stack (N, H, W)."""
+        """Return the label of each pixel: (H, W) uint8, of a stack (N, H, W).
+
+        Raises:
+            ValueError: "the image is ... from ... to ..., the net learned from ... to
+                ...; value_range=None takes all"
+        """
         return _each(self.model, self.notes, image, axes, as_labels=True)

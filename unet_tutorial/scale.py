@@ -80,10 +80,31 @@ def _sums(block, block_info):
 
 # %% ../nbs/22_scale.ipynb #mean
 def array_mean_and_std(
-    image: Any,  # (H, W) or (C, H, W): a zarr or dask array, or a zarr array's path
-    chunk: int = 1024,  # pixels of a task along each side
-) -> tuple[float, float]:  # the deviation of a constant image is 1e-6, not 0
-    """Return mean and deviation of all pixels, measured chunk by chunk."""
+    image: Any,
+    chunk: int = 1024,
+) -> tuple[float, float]:
+    """Return mean and deviation of all pixels, measured chunk by chunk.
+
+    Args:
+        image: (H, W) or (C, H, W): a zarr or dask array, or a zarr array's path
+        chunk: pixels of a task along each side
+
+    Returns:
+        tuple[float, float]: the deviation of a constant image is 1e-6, not 0
+
+    Raises:
+        ImportError: "zarr is missing; pip install zarr would work"
+        TypeError: "the image is a ...; a zarr or dask array would work; of a zarr
+            group, one of its arrays"
+        ValueError: "the image has shape ...; (H, W) or (C, H, W) would work"
+        TypeError: "the image is ...; integers or floats would work"
+        ImportError: "... is missing; pip install "dask[array]" distributed zarr would
+            work"
+
+    Example:
+        >>> from unet_tutorial.scale import array_mean_and_std
+        >>> mean, std = array_mean_and_std("data/small.zarr", chunk=32)
+    """
     image = _open(image)
     parts = _in_chunks(image, chunk, chunk).map_blocks(
         _sums, chunks=(2, 1, 1), dtype=np.float64, meta=np.empty((0, 0, 0))
@@ -273,16 +294,45 @@ def _map_chunks(image, answer, plan, sent):
 
 # %% ../nbs/22_scale.ipynb #predict-array
 def predict_array(
-    model: torch.nn.Module,  # padded or not; its mode is left as it is
-    image: Any,  # (H, W) or (C, H, W): zarr or dask array, or the path of a zarr array
-    tile: int = 388,  # side of the output tile of an unpadded net
-    batch_size: int = 1,  # tiles in one call of it
-    chunk: int | None = None,  # side of a task; None: three output tiles, 768 if padded
-    standardise: tuple[float, float] | None = None,  # None: measured first
-    logits: bool = False,  # True: floats (K, H, W), not the likeliest class
-    device: torch.device | str | None = None,  # of the workers; None: that of the net
-) -> Any:  # dask array, nothing computed yet: labels (H, W) or logits (K, H, W)
-    """Ask a net about an image that no memory holds, one task per chunk."""
+    model: torch.nn.Module,
+    image: Any,
+    tile: int = 388,
+    batch_size: int = 1,
+    chunk: int | None = None,
+    standardise: tuple[float, float] | None = None,
+    logits: bool = False,
+    device: torch.device | str | None = None,
+) -> Any:
+    """Ask a net about an image that no memory holds, one task per chunk.
+
+    Args:
+        model: padded or not; its mode is left as it is
+        image: (H, W) or (C, H, W): zarr or dask array, or the path of a zarr array
+        tile: side of the output tile of an unpadded net
+        batch_size: tiles in one call of it
+        chunk: side of a task; None: three output tiles, 768 if padded
+        standardise: None: measured first
+        logits: True: floats (K, H, W), not the likeliest class
+        device: of the workers; None: that of the net
+
+    Returns:
+        Any: dask array, nothing computed yet: labels (H, W) or logits (K, H, W)
+
+    Raises:
+        ImportError: "zarr is missing; pip install zarr would work"
+        TypeError: "the image is a ...; a zarr or dask array would work; of a zarr
+            group, one of its arrays"
+        ValueError: "the image has shape ...; (H, W) or (C, H, W) would work"
+        TypeError: "the image is ...; integers or floats would work"
+        TypeError: "the model is a ...; a net would work; of a Predictor, its .model"
+        ValueError: "the image has C = ..., the net takes C = ...; (H, W) or (C, H, W)
+            would work, channels first"
+
+    Example:
+        >>> from unet_tutorial.scale import predict_array
+        >>> membranes = Predictor.load("membranes", "cpu").model  # unpadded, of depth 3
+        >>> labels = predict_array(membranes, "data/section.zarr", chunk=384)  # a promise
+    """
     image = _open(image)
     channels = image.shape[0] if len(image.shape) == 3 else 1
     answer = _first_answer(model, channels, tile, batch_size, standardise)  # (K, 1, 1)

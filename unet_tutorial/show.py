@@ -18,9 +18,22 @@ from numpy.typing import ArrayLike
 
 # %% ../nbs/00_show.ipynb #2158b1cf
 def as_picture(
-    image: ArrayLike,  # array or tensor: (H, W), (H, W, C) or (C, H, W) with C = 1 or 3
+    image: ArrayLike,
 ) -> np.ndarray:
-    "Return an image as a numpy array (H, W) or (H, W, 3) with the same values."
+    """Return an image as a numpy array (H, W) or (H, W, 3) with the same values.
+
+    Args:
+        image: array or tensor: (H, W), (H, W, C) or (C, H, W) with C = 1 or 3
+
+    Raises:
+        ValueError: "shape ... is a batch of images; pass one image, x[0]"
+        ValueError: "shape ... is no image: (H, W), (H, W, 3) or (C, H, W)"
+        ValueError: "an image holds numbers or booleans, got ..."
+
+    Example:
+        >>> from unet_tutorial.show import as_picture
+        >>> assert as_picture(np.zeros((3, 96, 128))).shape == (96, 128, 3)
+    """
     if hasattr(image, "detach"):  # a torch tensor, perhaps with a gradient or on a GPU
         image = image.detach().cpu()
         if "bfloat16" in str(image.dtype):  # numpy does not have this type
@@ -53,10 +66,24 @@ OKABE_ITO = {
 
 
 def colour_labels(
-    labels: ArrayLike,  # (H, W) integers, 0 = background
-    seed: int = 0,  # another seed gives the labels other colours
+    labels: ArrayLike,
+    seed: int = 0,
 ) -> np.ndarray:
-    "Return a label map as (H, W, 3) in [0, 1]: one colour per label, background black."
+    """Return a label map as (H, W, 3) in [0, 1]: one colour per label, background black.
+
+    Args:
+        labels: (H, W) integers, 0 = background
+        seed: another seed gives the labels other colours
+
+    Raises:
+        ValueError: "a label map is (H, W) integers, got ..."
+
+    Example:
+        >>> from unet_tutorial.show import colour_labels
+        >>> window = labels[26:36, 33:51]  # (10, 18)
+        >>> fig, ax = plt.subplots(figsize=(6, 3.4), layout="constrained")
+        >>> ax.imshow(colour_labels(window))
+    """
     labels = as_picture(labels)
     if labels.ndim != 2 or labels.dtype.kind == "f":
         what = f"{labels.shape} {labels.dtype}"
@@ -70,10 +97,19 @@ def colour_labels(
 
 # %% ../nbs/00_show.ipynb #aab9567a
 def as_colour(
-    image: ArrayLike,  # array or tensor, see as_picture
-    limits: tuple[float, float] | None = None,  # (black, white); None: see the table
+    image: ArrayLike,
+    limits: tuple[float, float] | None = None,
 ) -> np.ndarray:
-    "Return an image, mask or label map as colours, (H, W, 3) in [0, 1]."
+    """Return an image, mask or label map as colours, (H, W, 3) in [0, 1].
+
+    Args:
+        image: array or tensor, see as_picture
+        limits: (black, white); None: see the table
+
+    Example:
+        >>> from unet_tutorial.show import as_colour
+        >>> assert as_colour(labels > 0).max() == 1  # a mask: black and white
+    """
     picture = as_picture(image)
     kind = picture.dtype.kind  # b: boolean, i and u: integer, f: float
     if picture.ndim == 2 and kind in "iu" and picture.dtype != np.uint8:
@@ -130,13 +166,29 @@ def _draw_panel(
 
 # %% ../nbs/00_show.ipynb #e121a557
 def show_images(
-    images: ArrayLike | Sequence[ArrayLike],  # or a single one, see as_picture
-    titles: str | Sequence[str] | None = None,  # one per panel
-    columns: int | None = None,  # panels in a row; None: at most four
-    height: float = 2.6,  # inches of a panel; less where a row would exceed 8
-    limits: tuple[float, float] | None = None,  # (black, white); None: each its own
+    images: ArrayLike | Sequence[ArrayLike],
+    titles: str | Sequence[str] | None = None,
+    columns: int | None = None,
+    height: float = 2.6,
+    limits: tuple[float, float] | None = None,
 ) -> None:
-    "Draw images, masks and label maps side by side, all panels of equal height."
+    """Draw images, masks and label maps side by side, all panels of equal height.
+
+    Args:
+        images: or a single one, see as_picture
+        titles: one per panel
+        columns: panels in a row; None: at most four
+        height: inches of a panel; less where a row would exceed 8
+        limits: (black, white); None: each its own
+
+    Raises:
+        ValueError: "... images and ... titles do not match"
+
+    Example:
+        >>> from unet_tutorial.show import show_images
+        >>> mask = labels > 0
+        >>> show_images([image, labels, mask], ["image (uint8)", "label map (int)", "mask (bool)"])
+    """
     images = [images] if hasattr(images, "shape") else list(images)
     titles = [titles] if isinstance(titles, str) else titles or [""] * len(images)
     if not images or len(images) != len(titles):
@@ -157,9 +209,20 @@ def show_images(
 
 # %% ../nbs/00_show.ipynb #010a7cfe
 def border(
-    labels: ArrayLike,  # (H, W) integers or booleans
+    labels: ArrayLike,
 ) -> np.ndarray:
-    "Return a mask (H, W) of the pixels that have another label beside them."
+    """Return a mask (H, W) of the pixels that have another label beside them.
+
+    Args:
+        labels: (H, W) integers or booleans
+
+    Raises:
+        ValueError: "a label map is (H, W), got shape ..."
+
+    Example:
+        >>> from unet_tutorial.show import border
+        >>> assert border([[0, 0, 1, 1, 1, 2, 2, 2]]).sum() == 4  # two at each change of label
+    """
     labels = as_picture(labels)
     if labels.ndim != 2:
         raise ValueError(f"a label map is (H, W), got shape {labels.shape}")
@@ -188,12 +251,27 @@ def _foreground(
 
 
 def overlay(
-    image: ArrayLike,  # array or tensor, see as_picture
-    mask: ArrayLike,  # (H, W) mask or label map
-    color: str | None = None,  # None: a mask orange, a label map many-coloured
-    alpha: float = 0.5,  # 0 = the image alone, 1 = the colour alone
+    image: ArrayLike,
+    mask: ArrayLike,
+    color: str | None = None,
+    alpha: float = 0.5,
 ) -> np.ndarray:
-    "Return an image with a mask or a label map painted over it, (H, W, 3) in [0, 1]."
+    """Return an image with a mask or a label map painted over it, (H, W, 3) in [0, 1].
+
+    Args:
+        image: array or tensor, see as_picture
+        mask: (H, W) mask or label map
+        color: None: a mask orange, a label map many-coloured
+        alpha: 0 = the image alone, 1 = the colour alone
+
+    Raises:
+        ValueError: "the image is ... but ... is ..."
+        ValueError: "... is ...; make it a mask: ... > threshold"
+
+    Example:
+        >>> from unet_tutorial.show import overlay
+        >>> edge = overlay(image, border(labels) & mask, color=OKABE_ITO["yellow"], alpha=1)
+    """
     picture = as_colour(image)
     inside = _foreground(mask, picture.shape[:2], "mask")
     mask = as_picture(mask)
@@ -206,11 +284,26 @@ def overlay(
 
 # %% ../nbs/00_show.ipynb #263753dd
 def differences(
-    image: ArrayLike,  # array or tensor, see as_picture
-    pred: ArrayLike,  # (H, W) mask or label map: the prediction
-    true: ArrayLike,  # (H, W) mask or label map: the truth
+    image: ArrayLike,
+    pred: ArrayLike,
+    true: ArrayLike,
 ) -> np.ndarray:
-    "Return the errors in colour, (H, W, 3): wrong orange-red, missed blue, right grey."
+    """Return the errors in colour, (H, W, 3): wrong orange-red, missed blue, right grey.
+
+    Args:
+        image: array or tensor, see as_picture
+        pred: (H, W) mask or label map: the prediction
+        true: (H, W) mask or label map: the truth
+
+    Raises:
+        ValueError: "the image is ... but ... is ..."
+        ValueError: "... is ...; make it a mask: ... > threshold"
+
+    Example:
+        >>> from unet_tutorial.show import differences
+        >>> prediction = image > 98
+        >>> blue = (differences(image, prediction, mask) == to_rgb(OKABE_ITO["blue"])).all(axis=-1)
+    """
     grey = as_colour(image).mean(axis=-1)
     pred = _foreground(pred, grey.shape, "pred")
     true = _foreground(true, grey.shape, "true")
@@ -222,12 +315,24 @@ def differences(
 
 # %% ../nbs/00_show.ipynb #a095f214
 def show_differences(
-    image: ArrayLike,  # array or tensor, see as_picture
-    pred: ArrayLike,  # (H, W) mask or label map: the prediction
-    true: ArrayLike,  # (H, W) mask or label map: the truth
-    height: float = 2.6,  # inches of a panel; less where a row would exceed 8
+    image: ArrayLike,
+    pred: ArrayLike,
+    true: ArrayLike,
+    height: float = 2.6,
 ) -> None:
-    "Draw image, truth, prediction and differences side by side, with a legend."
+    """Draw image, truth, prediction and differences side by side, with a legend.
+
+    Args:
+        image: array or tensor, see as_picture
+        pred: (H, W) mask or label map: the prediction
+        true: (H, W) mask or label map: the truth
+        height: inches of a panel; less where a row would exceed 8
+
+    Example:
+        >>> from unet_tutorial.show import show_differences
+        >>> prediction = image > 98
+        >>> show_differences(image, prediction, mask)
+    """
     errors = differences(image, pred, true)
     masks = [as_picture(true) != 0, as_picture(pred) != 0]
     titles = ["image", "truth", "prediction", "differences"]

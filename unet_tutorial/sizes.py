@@ -37,11 +37,25 @@ def _margin(
 
 # %% ../nbs/02_sizes.ipynb #33832509
 def valid_sizes(
-    stop: int,  # pixels, not included, as in range
-    start: int = 0,  # pixels, included
-    depth: int = 4,  # number of poolings, >= 0
+    stop: int,
+    start: int = 0,
+    depth: int = 4,
 ) -> list[int]:
-    "Return the tile sizes at which every pooling sees an even size, as a list."
+    """Return the tile sizes at which every pooling sees an even size, as a list.
+
+    Args:
+        stop: pixels, not included, as in range
+        start: pixels, included
+        depth: number of poolings, >= 0
+
+    Raises:
+        TypeError: "... must be an integer, got ..."
+        ValueError: "... must be at least ..., got ..."
+
+    Example:
+        >>> from unet_tutorial.sizes import valid_sizes
+        >>> print(valid_sizes(620, start=540))
+    """
     stop, start = _integer(stop, "stop"), _integer(start, "start")
     step = 2 ** _integer(depth, "depth", smallest=0)
     first = max(start, _margin(depth) + 1)
@@ -50,10 +64,23 @@ def valid_sizes(
 
 
 def nearest_valid_sizes(
-    size: int,  # pixels of an axis
-    depth: int = 4,  # number of poolings, >= 0
+    size: int,
+    depth: int = 4,
 ) -> tuple[int | None, int]:
-    "Return the valid sizes next to `size`, below and above; (None, 188) if too small."
+    """Return the valid sizes next to `size`, below and above; (None, 188) if too small.
+
+    Args:
+        size: pixels of an axis
+        depth: number of poolings, >= 0
+
+    Raises:
+        TypeError: "... must be an integer, got ..."
+        ValueError: "... must be at least ..., got ..."
+
+    Example:
+        >>> from unet_tutorial.sizes import nearest_valid_sizes
+        >>> assert nearest_valid_sizes(570) == (556, 572)
+    """
     size = _integer(size, "size")
     step = 2 ** _integer(depth, "depth", smallest=0)
     smallest = valid_sizes(_margin(depth) + step + 1, depth=depth)[0]
@@ -63,10 +90,25 @@ def nearest_valid_sizes(
 
 # %% ../nbs/02_sizes.ipynb #3b0e4757
 def output_size(
-    size: int = 572,  # pixels of the input tile along one axis
-    depth: int = 4,  # number of poolings, >= 0
+    size: int = 572,
+    depth: int = 4,
 ) -> int:
-    "Return the size of the output tile, or say which tile sizes would work."
+    """Return the size of the output tile, or say which tile sizes would work.
+
+    Args:
+        size: pixels of the input tile along one axis
+        depth: number of poolings, >= 0
+
+    Raises:
+        ValueError: "... is not a valid tile size; the smallest is ..."
+        ValueError: "... is not a valid tile size; the nearest are ... and ..."
+        TypeError: "... must be an integer, got ..."
+        ValueError: "... must be at least ..., got ..."
+
+    Example:
+        >>> from unet_tutorial.sizes import output_size
+        >>> assert output_size(572) == up[-1][-1] == 388
+    """
     below, above = nearest_valid_sizes(size, depth)
     if below is None:
         raise ValueError(f"{size} is not a valid tile size; the smallest is {above}")
@@ -77,10 +119,23 @@ def output_size(
 
 
 def crop_margins(
-    size: int = 572,  # pixels of the input tile along one axis
-    depth: int = 4,  # number of poolings, >= 0
+    size: int = 572,
+    depth: int = 4,
 ) -> tuple[int, ...]:
-    "Return how many pixels each skip crops on each side, the deepest skip first."
+    """Return how many pixels each skip crops on each side, the deepest skip first.
+
+    Args:
+        size: pixels of the input tile along one axis
+        depth: number of poolings, >= 0
+
+    Raises:
+        TypeError: "... must be an integer, got ..."
+        ValueError: "... must be at least ..., got ..."
+
+    Example:
+        >>> from unet_tutorial.sizes import crop_margins
+        >>> assert crop_margins(572) == tuple(crops) == (4, 16, 40, 88)
+    """
     output_size(size, depth)  # refuses a wrong size
     return tuple(_margin(below) for below in range(depth))
 
@@ -102,11 +157,26 @@ def _interval(
 
 # %% ../nbs/02_sizes.ipynb #1be14191
 def receptive_field(
-    pixel: int = 0,  # index of the pixel along one axis, >= 0
-    depth: int = 4,  # number of poolings, >= 0
-    at: str = "output",  # where this pixel is: "output" or "bottom"
+    pixel: int = 0,
+    depth: int = 4,
+    at: str = "output",
 ) -> range:
-    "Return the range of input pixels that one pixel of the output or the bottom sees."
+    """Return the range of input pixels that one pixel of the output or the bottom sees.
+
+    Args:
+        pixel: index of the pixel along one axis, >= 0
+        depth: number of poolings, >= 0
+        at: where this pixel is: "output" or "bottom"
+
+    Raises:
+        TypeError: "... must be an integer, got ..."
+        ValueError: "... must be at least ..., got ..."
+        ValueError: "at must be "output" or "bottom", got ..."
+
+    Example:
+        >>> from unet_tutorial.sizes import receptive_field
+        >>> assert receptive_field(0) == range(0, 188)
+    """
     first = last = _integer(pixel, "pixel", smallest=0)
     depth = _integer(depth, "depth", smallest=0)
     if at not in ("output", "bottom"):

@@ -13,15 +13,28 @@ from .blocks import DoubleConv
 
 # %% ../nbs/04_skips.ipynb #b60ae27a
 class Down(nn.Module):
-    """One step of the contracting path: 2x2 max pooling, then a double convolution."""
+    """One step of the contracting path: 2x2 max pooling, then a double convolution.
+
+    Args:
+        in_channels: C
+        out_channels: 2 C in the paper
+        padding: 0: the paper; 1: sizes are halved, rounded up, else kept
+        norm: None: the paper; "batch", "instance"
+        residual: of the block, see DoubleConv
+
+    Example:
+        >>> from unet_tutorial.skips import Down
+        >>> x = torch.zeros(1, 64, 568, 568)
+        >>> assert Down(64, 128)(x).shape == (1, 128, 280, 280)
+    """
 
     def __init__(
         self,
-        in_channels: int,  # C
-        out_channels: int,  # 2 C in the paper
-        padding: int = 0,  # 0: the paper; 1: sizes are halved, rounded up, else kept
-        norm: str | None = None,  # None: the paper; "batch", "instance"
-        residual: bool = False,  # of the block, see DoubleConv
+        in_channels: int,
+        out_channels: int,
+        padding: int = 0,
+        norm: str | None = None,
+        residual: bool = False,
     ):
         super().__init__()
         self.pool = nn.MaxPool2d(2, ceil_mode=padding > 0)
@@ -34,10 +47,26 @@ class Down(nn.Module):
 
 # %% ../nbs/04_skips.ipynb #d92fd345
 def center_crop(
-    x: Tensor,  # (B, C, H, W)
-    size: tuple[int, int],  # (h, w), at most (H, W)
-) -> Tensor:  # (B, C, h, w), a view of the middle
-    """Cut the middle out of a feature map (the grey arrows of Figure 1)."""
+    x: Tensor,
+    size: tuple[int, int],
+) -> Tensor:
+    """Cut the middle out of a feature map (the grey arrows of Figure 1).
+
+    Args:
+        x: (B, C, H, W)
+        size: (h, w), at most (H, W)
+
+    Returns:
+        Tensor: (B, C, h, w), a view of the middle
+
+    Raises:
+        ValueError: "cannot crop ... from a map of ..."
+
+    Example:
+        >>> from unet_tutorial.skips import center_crop
+        >>> ramp = torch.arange(64.0).expand(1, 1, 64, 64)  # each pixel holds its own column
+        >>> cropped = center_crop(ramp, (56, 56))
+    """
     height, width = x.shape[-2:]
     if size[0] > height or size[1] > width:
         raise ValueError(f"cannot crop {size} from a map of {(height, width)}")
@@ -76,18 +105,39 @@ def _upsampling(name: str, in_channels: int, channels: int, padding: int) -> nn.
 
 # %% ../nbs/04_skips.ipynb #c5391ef0
 class Up(nn.Module):
-    """One step of the expansive path: up-convolution, copy and crop, double conv."""
+    """One step of the expansive path: up-convolution, copy and crop, double conv.
+
+    Args:
+        in_channels: C, of the map that comes from below
+        out_channels: C / 2 in the paper; also the channels of the skip
+        padding: 0: the paper; 1: the output has the size of the skip
+        norm: None: the paper; "batch", "instance"
+        up_channels: of the up-convolution; None: out_channels
+        up_relu: a ReLU after the up-convolution (released net)
+        residual: of the block, see DoubleConv
+        upsampling: the paper; "bilinear", with padding=1 only
+
+    Raises:
+        ValueError: "upsampling is ..., padding is ...; "transposed" (the paper) would
+            work, or "bilinear" with padding=1"
+
+    Example:
+        >>> from unet_tutorial.skips import Up
+        >>> bottom = torch.zeros(1, 1024, 28, 28)
+        >>> skip = torch.zeros(1, 512, 64, 64)
+        >>> assert Up(1024, 512)(bottom, skip).shape == (1, 512, 52, 52)
+    """
 
     def __init__(
         self,
-        in_channels: int,  # C, of the map that comes from below
-        out_channels: int,  # C / 2 in the paper; also the channels of the skip
-        padding: int = 0,  # 0: the paper; 1: the output has the size of the skip
-        norm: str | None = None,  # None: the paper; "batch", "instance"
-        up_channels: int | None = None,  # of the up-convolution; None: out_channels
-        up_relu: bool = False,  # a ReLU after the up-convolution (released net)
-        residual: bool = False,  # of the block, see DoubleConv
-        upsampling: str = "transposed",  # the paper; "bilinear", with padding=1 only
+        in_channels: int,
+        out_channels: int,
+        padding: int = 0,
+        norm: str | None = None,
+        up_channels: int | None = None,
+        up_relu: bool = False,
+        residual: bool = False,
+        upsampling: str = "transposed",
     ):
         super().__init__()
         self.padding = padding
@@ -98,7 +148,12 @@ class Up(nn.Module):
         self.conv = DoubleConv(joined, out_channels, padding, norm, residual)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        """Join (B, C, h, w) and skip (B, C / 2, H, W): 2 h - 4 rows; padded: H."""
+        """Join (B, C, h, w) and skip (B, C / 2, H, W): 2 h - 4 rows; padded: H.
+
+        Raises:
+            ValueError: "a skip of ... pixels cannot be cropped to ..., the same on each
+                side; the input has no valid size (see sizes.valid_sizes)"
+        """
         x = self.relu(self.up(x))  # (B, C / 2, 2 h, 2 w)
         if self.padding == 0:
             skip = _crop_equally(skip, x)  # (B, C / 2, 2 h, 2 w)

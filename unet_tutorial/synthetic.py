@@ -19,10 +19,19 @@ from .data import drawing
 
 # %% ../nbs/01_synthetic.ipynb #b83e8dc9
 def draw_membranes(
-    size: int | tuple[int, int] = 512,  # side, or height and width, from 64 pixels
-    seed: int | Sequence[int] = 0,  # another seed gives other tissue
+    size: int | tuple[int, int] = 512,
+    seed: int | Sequence[int] = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    "Return an EM-like image (H, W) uint8 and its mask (H, W) bool, True = membrane."
+    """Return an EM-like image (H, W) uint8 and its mask (H, W) bool, True = membrane.
+
+    Args:
+        size: side, or height and width, from 64 pixels
+        seed: another seed gives other tissue
+
+    Example:
+        >>> from unet_tutorial.synthetic import draw_membranes
+        >>> image, mask = draw_membranes(size=256, seed=1)
+    """
     height, width = drawing.height_and_width(size)
     rng = np.random.default_rng(seed)
     cells = drawing.pack(rng, height, width)
@@ -36,10 +45,19 @@ def draw_membranes(
 
 # %% ../nbs/01_synthetic.ipynb #0ca80ddd
 def draw_cells(
-    size: int | tuple[int, int] = 512,  # side, or height and width, from 64 pixels
-    seed: int | Sequence[int] = 0,  # another seed gives other cells
+    size: int | tuple[int, int] = 512,
+    seed: int | Sequence[int] = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    "Return a DIC-like image (H, W) uint8 and its label map (H, W) int, 0 = background."
+    """Return a DIC-like image (H, W) uint8 and its label map (H, W) int, 0 = background.
+
+    Args:
+        size: side, or height and width, from 64 pixels
+        seed: another seed gives other cells
+
+    Example:
+        >>> from unet_tutorial.synthetic import draw_cells
+        >>> image, labels = draw_cells(size=256, seed=4)
+    """
     height, width = drawing.height_and_width(size)
     rng = np.random.default_rng(seed)
     scale = (height * width) ** 0.5 / 512  # smaller pictures show the same, smaller
@@ -53,11 +71,24 @@ def draw_cells(
 
 # %% ../nbs/01_synthetic.ipynb #fb65a710
 def draw_cars(
-    angle: int = 0,  # the view, 0 to 15: 0 the front, 4 a side, 8 the back
-    size: int | tuple[int, int] = (1280, 1918),  # (height, width), from 64
-    seed: int | Sequence[int] = 0,  # the car: its shape, its colour and its studio
+    angle: int = 0,
+    size: int | tuple[int, int] = (1280, 1918),
+    seed: int | Sequence[int] = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    "Return a picture of a car (H, W, 3) uint8 and its mask (H, W) bool."
+    """Return a picture of a car (H, W, 3) uint8 and its mask (H, W) bool.
+
+    Args:
+        angle: the view, 0 to 15: 0 the front, 4 a side, 8 the back
+        size: (height, width), from 64
+        seed: the car: its shape, its colour and its studio
+
+    Raises:
+        ValueError: "angle ... is none of the 16 views, 0 to 15"
+
+    Example:
+        >>> from unet_tutorial.synthetic import draw_cars
+        >>> views = [draw_cars(a, (160, 240), seed) for seed in (1, 3) for a in (0, 2, 4, 7)]
+    """
     if angle not in range(16):
         raise ValueError(f"angle {angle} is none of the 16 views, 0 to 15")
     height, width = drawing.height_and_width(size)
@@ -95,12 +126,32 @@ def _write_new(path, *pages, **options):
 
 
 def write_isbi(
-    folder: str | Path,  # where the three files go; it is made
-    slices: int = 30,  # pages of each stack, at least 1
-    seed: int = 0,  # another seed gives other tissue
-    size: int | tuple[int, int] = 512,  # side, or height and width, in pixels
-) -> Path:  # the folder
-    "Write stacks as in the ISBI 2012 challenge and return their folder."
+    folder: str | Path,
+    slices: int = 30,
+    seed: int = 0,
+    size: int | tuple[int, int] = 512,
+) -> Path:
+    """Write stacks as in the ISBI 2012 challenge and return their folder.
+
+    Args:
+        folder: where the three files go; it is made
+        slices: pages of each stack, at least 1
+        seed: another seed gives other tissue
+        size: side, or height and width, in pixels
+
+    Returns:
+        Path: the folder
+
+    Raises:
+        ValueError: "... is ...; it must be at least 1"
+        FileExistsError: "... is there with other content; delete it, or write to
+            another folder"
+
+    Example:
+        >>> from unet_tutorial.synthetic import write_isbi
+        >>> folder = Path("data/drawn")
+        >>> write_isbi(folder / "isbi2012", slices=2, size=128)
+    """
     jobs = _progress(stacks=2, slices=slices)
     drawn = [draw_membranes(size, [seed, *job]) for job in jobs]
     stacks = {"train-volume": [image for image, _ in drawn[:slices]]}
@@ -113,12 +164,32 @@ def write_isbi(
 
 # %% ../nbs/01_synthetic.ipynb #5617fb01
 def write_ctc(
-    folder: str | Path,  # where 01, 01_ST, 01_GT and the same of 02 go; it is made
-    frames: int = 8,  # of each of the two sequences, at least 1
-    seed: int = 0,  # another seed gives other cells
-    size: int | tuple[int, int] = 512,  # side, or height and width, in pixels
-) -> Path:  # the folder
-    "Write sequences as in the Cell Tracking Challenge and return their folder."
+    folder: str | Path,
+    frames: int = 8,
+    seed: int = 0,
+    size: int | tuple[int, int] = 512,
+) -> Path:
+    """Write sequences as in the Cell Tracking Challenge and return their folder.
+
+    Args:
+        folder: where 01, 01_ST, 01_GT and the same of 02 go; it is made
+        frames: of each of the two sequences, at least 1
+        seed: another seed gives other cells
+        size: side, or height and width, in pixels
+
+    Returns:
+        Path: the folder
+
+    Raises:
+        ValueError: "... is ...; it must be at least 1"
+        FileExistsError: "... is there with other content; delete it, or write to
+            another folder"
+
+    Example:
+        >>> from unet_tutorial.synthetic import write_ctc
+        >>> folder = Path("data/drawn")
+        >>> write_ctc(folder / "DIC-C2DH-HeLa", frames=2, size=128)
+    """
     folder, options = Path(folder), {"format": "TIFF", "compression": "tiff_lzw"}
     for s, t in _progress(sequences=2, frames=frames):
         image, labels = draw_cells(size, [seed, s, t])
@@ -130,12 +201,32 @@ def write_ctc(
 
 
 def write_carvana(
-    folder: str | Path,  # where train and train_masks go; it is made
-    cars: int = 4,  # each is seen from 16 sides, at least 1
-    seed: int = 0,  # another seed gives other cars
-    size: int | tuple[int, int] = (1280, 1918),  # height and width in pixels
-) -> Path:  # the folder
-    "Write pairs as in the Carvana challenge and return their folder."
+    folder: str | Path,
+    cars: int = 4,
+    seed: int = 0,
+    size: int | tuple[int, int] = (1280, 1918),
+) -> Path:
+    """Write pairs as in the Carvana challenge and return their folder.
+
+    Args:
+        folder: where train and train_masks go; it is made
+        cars: each is seen from 16 sides, at least 1
+        seed: another seed gives other cars
+        size: height and width in pixels
+
+    Returns:
+        Path: the folder
+
+    Raises:
+        ValueError: "... is ...; it must be at least 1"
+        FileExistsError: "... is there with other content; delete it, or write to
+            another folder"
+
+    Example:
+        >>> from unet_tutorial.synthetic import write_carvana
+        >>> folder = Path("data/drawn")
+        >>> write_carvana(folder / "carvana", cars=1, size=(64, 96))
+    """
     folder, palette = Path(folder), bytes([0, 0, 0, 255, 255, 255])
     for car, angle in _progress(cars=cars, views=16):
         image, mask = draw_cars(angle, size, [seed, car])

@@ -21,31 +21,69 @@ from tqdm.auto import tqdm
 from .sizes import nearest_valid_sizes, output_size
 
 # %% ../nbs/06_tiles.ipynb #af8e0239
-def lost_pixels(depth: int = 4) -> int:  # steps down of the unpadded net
-    """Return how many pixels the net loses on each side: 92 for the paper's."""
+def lost_pixels(depth: int = 4) -> int:
+    """Return how many pixels the net loses on each side: 92 for the paper's.
+
+    Args:
+        depth: steps down of the unpadded net
+
+    Example:
+        >>> from unet_tutorial.tiles import lost_pixels
+        >>> assert lost_pixels() == (572 - 388) // 2 == 92
+    """
     smallest = nearest_valid_sizes(1, depth)[1]
     return (smallest - output_size(smallest, depth)) // 2
 
 
 def mirror_positions(
-    start: int,  # first position on an axis, negative before the image
-    stop: int,  # one behind the last position
-    size: int,  # pixels that the image has on this axis
-) -> np.ndarray:  # (stop - start,) integers, 0 to size - 1
-    """Return which pixel each position of an axis shows, mirrored at its ends."""
+    start: int,
+    stop: int,
+    size: int,
+) -> np.ndarray:
+    """Return which pixel each position of an axis shows, mirrored at its ends.
+
+    Args:
+        start: first position on an axis, negative before the image
+        stop: one behind the last position
+        size: pixels that the image has on this axis
+
+    Returns:
+        np.ndarray: (stop - start,) integers, 0 to size - 1
+
+    Example:
+        >>> from unet_tutorial.tiles import mirror_positions
+        >>> print(mirror_positions(-3, 9, 5).tolist())
+    """
     period = max(2 * (size - 1), 1)
     place = np.arange(start, stop) % period
     return np.minimum(place, period - place)
 
 
 def read_window(
-    image: torch.Tensor | np.ndarray,  # (..., H, W)
-    top: int,  # first row; negative: above the image
-    left: int,  # first column; negative: left of the image
-    height: int,  # rows
-    width: int,  # columns
-) -> torch.Tensor | np.ndarray:  # (..., height, width), a copy
-    """Cut a window out of an image that is mirrored at its border."""
+    image: torch.Tensor | np.ndarray,
+    top: int,
+    left: int,
+    height: int,
+    width: int,
+) -> torch.Tensor | np.ndarray:
+    """Cut a window out of an image that is mirrored at its border.
+
+    Args:
+        image: (..., H, W)
+        top: first row; negative: above the image
+        left: first column; negative: left of the image
+        height: rows
+        width: columns
+
+    Returns:
+        torch.Tensor | np.ndarray: (..., height, width), a copy
+
+    Example:
+        >>> from unet_tutorial.tiles import read_window
+        >>> pixels, truth = draw_membranes(size=(448, 560), seed=7)
+        >>> around = np.pad(pixels, 600, mode="reflect")  # more than the image itself
+        >>> assert (read_window(pixels, -600, -600, *around.shape) == around).all()
+    """
     rows = mirror_positions(top, top + height, image.shape[-2])
     columns = mirror_positions(left, left + width, image.shape[-1])
     first, start = rows.min(), columns.min()
@@ -54,12 +92,30 @@ def read_window(
 
 # %% ../nbs/06_tiles.ipynb #89ea9884
 def tile_starts(
-    size: int,  # pixels of the image along one axis
-    output_tile: int = 388,  # side of the output tile
-    depth: int = 4,  # steps down of the net: tiles step by a multiple of 2**depth
-    multiple: int | None = None,  # of a net without depth: what tiles step by
-) -> range:  # the first pixel of each output tile
-    """Return where the output tiles begin along one axis of an image."""
+    size: int,
+    output_tile: int = 388,
+    depth: int = 4,
+    multiple: int | None = None,
+) -> range:
+    """Return where the output tiles begin along one axis of an image.
+
+    Args:
+        size: pixels of the image along one axis
+        output_tile: side of the output tile
+        depth: steps down of the net: tiles step by a multiple of 2**depth
+        multiple: of a net without depth: what tiles step by
+
+    Returns:
+        range: the first pixel of each output tile
+
+    Raises:
+        ValueError: "an output tile of ... is smaller than the step of ...; ... or more
+            would work"
+
+    Example:
+        >>> from unet_tutorial.tiles import tile_starts
+        >>> assert list(tile_starts(1000)) == [0, 384, 768]
+    """
     multiple = multiple or 2**depth
     step = output_tile - output_tile % multiple
     if step <= 0:
@@ -69,9 +125,23 @@ def tile_starts(
 
 # %% ../nbs/06_tiles.ipynb #mean-and-std
 def mean_and_std(
-    image: torch.Tensor | np.ndarray,  # (C, H, W) or (H, W), any numbers
-) -> tuple[float, float]:  # the deviation of a constant image is 1e-6, not 0
-    """Return mean and deviation of all pixels of an image."""
+    image: torch.Tensor | np.ndarray,
+) -> tuple[float, float]:
+    """Return mean and deviation of all pixels of an image.
+
+    Args:
+        image: (C, H, W) or (H, W), any numbers
+
+    Returns:
+        tuple[float, float]: the deviation of a constant image is 1e-6, not 0
+
+    Raises:
+        ValueError: that names the first pixel that is NaN or infinite
+
+    Example:
+        >>> from unet_tutorial.tiles import mean_and_std
+        >>> mean, std = mean_and_std(pixels)
+    """
     pixels = image.cpu().double().numpy() if torch.is_tensor(image) else image
     check_finite(pixels)
     with np.errstate(over="ignore"):  # usable_std says it better
@@ -81,11 +151,28 @@ def mean_and_std(
 
 
 def usable_std(
-    mean: float,  # of all pixels
-    std: float,  # their deviation
-    rounding: float = 1e-12,  # up to this share of the mean it is only rounding
-) -> float:  # to divide by; of a constant image 1e-6, not 0
-    """Return a deviation that an image can be divided by, in whatever units it is."""
+    mean: float,
+    std: float,
+    rounding: float = 1e-12,
+) -> float:
+    """Return a deviation that an image can be divided by, in whatever units it is.
+
+    Args:
+        mean: of all pixels
+        std: their deviation
+        rounding: up to this share of the mean it is only rounding
+
+    Returns:
+        float: to divide by; of a constant image 1e-6, not 0
+
+    Raises:
+        ValueError: "the numbers of the image are too large to be squared; larger units,
+            such as image / 1e100, would work"
+
+    Example:
+        >>> from unet_tutorial.tiles import usable_std
+        >>> assert usable_std(7.0, 0.0) == 1e-6 and usable_std(1e-8, 1e-9) == 1e-9
+    """
     if not np.isfinite([mean, std]).all():
         text = "the numbers of the image are too large to be squared"
         raise ValueError(f"{text}; larger units, such as image / 1e100, would work")
@@ -93,11 +180,26 @@ def usable_std(
 
 # %% ../nbs/06_tiles.ipynb #check-finite
 def check_finite(
-    part: torch.Tensor | np.ndarray,  # (..., h, w), of an image
-    top: int = 0,  # the row of the image in which the part begins
-    left: int = 0,  # its column
+    part: torch.Tensor | np.ndarray,
+    top: int = 0,
+    left: int = 0,
 ) -> None:
-    """Raise a ValueError that names the first pixel that is NaN or infinite."""
+    """Raise a ValueError that names the first pixel that is NaN or infinite.
+
+    Args:
+        part: (..., h, w), of an image
+        top: the row of the image in which the part begins
+        left: its column
+
+    Raises:
+        ValueError: that names the first pixel that is NaN or infinite
+
+    Example:
+        >>> from unet_tutorial.tiles import check_finite
+        >>> mean, std = mean_and_std(pixels)
+        >>> image = torch.tensor((pixels - mean) / std).float()[None]  # (1, 448, 560)
+        >>> check_finite(image)
+    """
     if not torch.is_tensor(part) and part.dtype.kind in "iu":
         return  # integers are always finite
     finite = part.isfinite() if torch.is_tensor(part) else np.isfinite(part)
@@ -111,9 +213,19 @@ def check_finite(
 # %% ../nbs/06_tiles.ipynb #ask-net
 @contextmanager
 def eval_mode(
-    model: torch.nn.Module,  # in any mode, each layer in its own
+    model: torch.nn.Module,
 ) -> Iterator[None]:
-    """Put a net into eval mode inside a `with`, and put it back as it was after it."""
+    """Put a net into eval mode inside a `with`, and put it back as it was after it.
+
+    Args:
+        model: in any mode, each layer in its own
+
+    Example:
+        >>> from unet_tutorial.tiles import eval_mode
+        >>> with eval_mode(net.train()):
+        ...     assert not net.training
+        ...     assert ask_net(net, [image[:, :100, :100]], margin=44).shape == (1, 2, 12, 12)
+    """
     training = [layer for layer in model.modules() if layer.training]
     if training:
         model.eval()
@@ -125,11 +237,32 @@ def eval_mode(
 
 
 def ask_net(
-    model: torch.nn.Module,  # on any device
-    windows: list[torch.Tensor | np.ndarray],  # each (C, h, w) or (h, w)
-    margin: int = 0,  # pixels that the net should lose on each side
-) -> torch.Tensor:  # logits (B, K, h - 2 * margin, w - 2 * margin), on its device
-    """Ask a net about windows of one size: one call, in its type, on its device."""
+    model: torch.nn.Module,
+    windows: list[torch.Tensor | np.ndarray],
+    margin: int = 0,
+) -> torch.Tensor:
+    """Ask a net about windows of one size: one call, in its type, on its device.
+
+    Args:
+        model: on any device
+        windows: each (C, h, w) or (h, w)
+        margin: pixels that the net should lose on each side
+
+    Returns:
+        torch.Tensor: logits (B, K, h - 2 * margin, w - 2 * margin), on its device
+
+    Raises:
+        TypeError: "the net answered a ... , not logits (B, K, h, w); an Adapter of
+            data.adapter would work"
+        ValueError: "the net answered ... for ..., not .... It loses ... pixels a side,
+            not ...: set model.depth, or"
+
+    Example:
+        >>> from unet_tutorial.tiles import ask_net
+        >>> with eval_mode(net.train()):
+        ...     assert not net.training
+        ...     assert ask_net(net, [image[:, :100, :100]], margin=44).shape == (1, 2, 12, 12)
+    """
     windows = [torch.as_tensor(_native(window)) for window in windows]
     x = torch.stack([part.reshape(-1, *part.shape[-2:]) for part in windows])
     like = first_weight(model)
@@ -139,9 +272,20 @@ def ask_net(
 
 # %% ../nbs/06_tiles.ipynb #a9a9026b
 def first_weight(
-    model: torch.nn.Module,  # with or without parameters
-) -> torch.Tensor:  # floats; of a net without any, an empty one on the CPU
-    """Return a tensor of a net, to take its number type and its device from."""
+    model: torch.nn.Module,
+) -> torch.Tensor:
+    """Return a tensor of a net, to take its number type and its device from.
+
+    Args:
+        model: with or without parameters
+
+    Returns:
+        torch.Tensor: floats; of a net without any, an empty one on the CPU
+
+    Example:
+        >>> from unet_tutorial.tiles import first_weight
+        >>> assert first_weight(net).dtype == torch.float32
+    """
     tensors = chain(model.parameters(), model.buffers())
     return next((x for x in tensors if x.is_floating_point()), torch.empty(0))
 
@@ -174,11 +318,20 @@ def _check_answer(logits, x, margin):
 
 # %% ../nbs/06_tiles.ipynb #facts
 def fact(
-    model: torch.nn.Module,  # perhaps wrapped, by DataParallel or torch.compile
-    name: str,  # of an attribute, such as "depth"
-    default: Any = None,  # what to return if neither it nor the net inside has one
-) -> Any:  # the value of the attribute
-    """Return what a net, or the net inside a wrapper, says about itself."""
+    model: torch.nn.Module,
+    name: str,
+    default: Any = None,
+) -> Any:
+    """Return what a net, or the net inside a wrapper, says about itself.
+
+    Args:
+        model: perhaps wrapped, by DataParallel or torch.compile
+        name: of an attribute, such as "depth"
+        default: what to return if neither it nor the net inside has one
+
+    Returns:
+        Any: the value of the attribute
+    """
     while not hasattr(model, name):
         if not hasattr(model, "module"):
             return default
@@ -187,23 +340,44 @@ def fact(
 
 
 class TileRules(NamedTuple):
-    """What must be known of a net to place its tiles."""
+    """What must be known of a net to place its tiles.
 
-    margin: int  # pixels that it loses on each side
-    step: int  # tiles begin at multiples of it
-    depth: int | None  # steps down; None: the net takes any side
+    Args:
+        margin: pixels that it loses on each side
+        step: tiles begin at multiples of it
+        depth: steps down; None: the net takes any side
+    """
 
-    def near(self, side: int) -> tuple[int | None, int]:  # pixels, below and above
-        """Return the nearest sides that the net takes."""
+    margin: int
+    step: int
+    depth: int | None
+
+    def near(self, side: int) -> tuple[int | None, int]:
+        """Return the nearest sides that the net takes.
+
+        Args:
+            side: pixels, below and above
+        """
         if self.depth is None:
             return side, side
         return nearest_valid_sizes(side, self.depth)
 
 # %% ../nbs/06_tiles.ipynb #rules
 def tile_rules(
-    model: torch.nn.Module,  # UNet, Adapter, or a net that is taken for the paper's
-) -> TileRules:  # of this net
-    """Return the margin of a net, the step of its tiles, and which sides it takes."""
+    model: torch.nn.Module,
+) -> TileRules:
+    """Return the margin of a net, the step of its tiles, and which sides it takes.
+
+    Args:
+        model: UNet, Adapter, or a net that is taken for the paper's
+
+    Returns:
+        TileRules: of this net
+
+    Example:
+        >>> from unet_tutorial.tiles import tile_rules
+        >>> assert tile_rules(net) == (44, 8, 3)
+    """
     margin = fact(model, "margin")
     if margin is not None:  # an Adapter
         return TileRules(margin, fact(model, "multiple"), None)
@@ -212,19 +386,47 @@ def tile_rules(
 
 
 def check_net(
-    model: torch.nn.Module,  # to be asked
+    model: torch.nn.Module,
 ) -> None:
-    """Raise a TypeError unless this is a net."""
+    """Raise a TypeError unless this is a net.
+
+    Args:
+        model: to be asked
+
+    Raises:
+        TypeError: unless this is a net
+    """
     if not isinstance(model, torch.nn.Module):
         text = "a torch.nn.Module would work; of a Predictor, its .model"
         raise TypeError(f"the model is a {type(model).__name__}; {text}")
 
 # %% ../nbs/06_tiles.ipynb #9b19113b
 def check_image(
-    model: torch.nn.Module,  # the net that will be asked
-    image: torch.Tensor | np.ndarray,  # (C, H, W), an array also (H, W), floats
+    model: torch.nn.Module,
+    image: torch.Tensor | np.ndarray,
 ) -> None:
-    """Raise an error unless a net can be asked about this image."""
+    """Raise an error unless a net can be asked about this image.
+
+    Args:
+        model: the net that will be asked
+        image: (C, H, W), an array also (H, W), floats
+
+    Raises:
+        TypeError: unless this is a net
+        TypeError: "... is no image; a tensor or array would work"
+        TypeError: "the image is ...; floats would work: (image - mean) / std, see
+            mean_and_std"
+        ValueError: "the image has shape ...; one image (C, H, W) would work:
+            image[None] of a tensor (H, W), image[0] of a batch (1, C, H, W)"
+        ValueError: "the image has shape ..., the net takes C = .... Channels last?
+            np.moveaxis(image, -1, 0) would work"
+        TypeError: "the image is a masked array: its hidden pixels would be seen;
+            image.filled(0) would work"
+
+    Example:
+        >>> from unet_tutorial.tiles import check_image
+        >>> check_image(net, image)
+    """
     check_net(model)
     if not (hasattr(image, "shape") and hasattr(image, "dtype")):
         raise TypeError(f"{type(image)} is no image; a tensor or array would work")
@@ -278,12 +480,34 @@ def _fitted_tile(size, output_tile, step):
 # %% ../nbs/06_tiles.ipynb #ask-tiles
 @torch.no_grad()
 def ask_tiles(
-    model: torch.nn.Module,  # unpadded; `model.depth` says how deep (without one: 4)
-    image: torch.Tensor | np.ndarray,  # (C, H, W), an array also (H, W), floats
-    output_tile: int = 388,  # side of what one tile answers for
-    batch_size: int = 1,  # tiles in one call of the net
-) -> Iterator[tuple[int, int, torch.Tensor]]:  # top, left, logits (K, h, w)
-    """Ask an unpadded net about one tile after the other; yield place and logits."""
+    model: torch.nn.Module,
+    image: torch.Tensor | np.ndarray,
+    output_tile: int = 388,
+    batch_size: int = 1,
+) -> Iterator[tuple[int, int, torch.Tensor]]:
+    """Ask an unpadded net about one tile after the other; yield place and logits.
+
+    Args:
+        model: unpadded; `model.depth` says how deep (without one: 4)
+        image: (C, H, W), an array also (H, W), floats
+        output_tile: side of what one tile answers for
+        batch_size: tiles in one call of the net
+
+    Returns:
+        Iterator[tuple[int, int, torch.Tensor]]: top, left, logits (K, h, w)
+
+    Raises:
+        TypeError: unless this is a net
+        TypeError: "... is no image; a tensor or array would work"
+        TypeError: "the image is ...; floats would work: (image - mean) / std, see
+            mean_and_std"
+        ValueError: "the image has shape ...; one image (C, H, W) would work:
+            image[None] of a tensor (H, W), image[0] of a batch (1, C, H, W)"
+        ValueError: "the image has shape ..., the net takes C = .... Channels last?
+            np.moveaxis(image, -1, 0) would work"
+        TypeError: "the image is a masked array: its hidden pixels would be seen;
+            image.filled(0) would work"
+    """
     check_image(model, image)
     rules, (height, width) = tile_rules(model), image.shape[-2:]
     _check_tiles(output_tile, rules, batch_size)
@@ -308,12 +532,26 @@ def ask_tiles(
 
 # %% ../nbs/06_tiles.ipynb #e903c92c
 def predict_tiled(
-    model: torch.nn.Module,  # unpadded; `model.depth` says how deep (without one: 4)
-    image: torch.Tensor | np.ndarray,  # (C, H, W), an array also (H, W), floats
-    output_tile: int = 388,  # side of what one tile answers for
-    batch_size: int = 1,  # tiles in one call of the net
-) -> torch.Tensor:  # logits (K, H, W), on the device of the net
-    """Ask an unpadded net about an image of any size, tile by tile (Figure 2)."""
+    model: torch.nn.Module,
+    image: torch.Tensor | np.ndarray,
+    output_tile: int = 388,
+    batch_size: int = 1,
+) -> torch.Tensor:
+    """Ask an unpadded net about an image of any size, tile by tile (Figure 2).
+
+    Args:
+        model: unpadded; `model.depth` says how deep (without one: 4)
+        image: (C, H, W), an array also (H, W), floats
+        output_tile: side of what one tile answers for
+        batch_size: tiles in one call of the net
+
+    Returns:
+        torch.Tensor: logits (K, H, W), on the device of the net
+
+    Example:
+        >>> from unet_tutorial.tiles import predict_tiled
+        >>> tiled = predict_tiled(net, image, output_tile=116, batch_size=3)  # (2, 448, 560)
+    """
     found = None
     for top, left, logits in ask_tiles(model, image, output_tile, batch_size):
         classes, height, width = logits.shape

@@ -30,10 +30,22 @@ from .tiles import eval_mode
 
 # %% ../nbs/12_train.ipynb #to-device
 def to_device(
-    batch: tuple[Tensor, ...],  # images (B, C, H, W), labels (B, h, w), maybe weights
-    device: torch.device | str,  # where the net is
-) -> list[Tensor]:  # the same tensors there, labels as int64
-    """Send the parts of a batch to a device, without waiting where that is safe."""
+    batch: tuple[Tensor, ...],
+    device: torch.device | str,
+) -> list[Tensor]:
+    """Send the parts of a batch to a device, without waiting where that is safe.
+
+    Args:
+        batch: images (B, C, H, W), labels (B, h, w), maybe weights
+        device: where the net is
+
+    Returns:
+        list[Tensor]: the same tensors there, labels as int64
+
+    Example:
+        >>> from unet_tutorial.train import to_device
+        >>> on_cpu, _ = to_device((x, y), "cpu")
+    """
     to_cuda = torch.device(device).type == "cuda"
     images, *maps = [part.to(device, non_blocking=to_cuda) for part in batch]
     return [images, *(x if x.is_floating_point() else x.long() for x in maps)]
@@ -48,10 +60,26 @@ def _remedy(labels, expected):
 
 
 def check_labels(
-    labels: Tensor,  # (B, h, w), as the loader gave them
-    logits: Tensor,  # (B, K, h, w), of which only the shape is looked at
+    labels: Tensor,
+    logits: Tensor,
 ) -> None:
-    """Raise a ValueError if labels do not fit what the net gives."""
+    """Raise a ValueError if labels do not fit what the net gives.
+
+    Args:
+        labels: (B, h, w), as the loader gave them
+        logits: (B, K, h, w), of which only the shape is looked at
+
+    Raises:
+        ValueError: if labels do not fit what the net gives
+
+    Example:
+        >>> from unet_tutorial.train import check_labels
+        >>> for wrong in (torch.zeros(4, 140, 140).long(), y[:, None], y.float(), 255 * y):
+        ...     try:
+        ...         check_labels(wrong, logits)
+        ...     except ValueError as error:
+        ...         print("-", error)
+    """
     guards.check_logits(logits)
     classes, expected = logits.shape[1], (logits.shape[0], *logits.shape[2:])
     if labels.shape != expected:
@@ -69,10 +97,27 @@ def check_labels(
 
 # %% ../nbs/12_train.ipynb #precision
 def precision(
-    device: torch.device,  # where the net computes
-    amp: torch.dtype | None,  # torch.bfloat16 or torch.float16; None: 32 bits
-) -> AbstractContextManager:  # to be put around model(images)
-    """Choose in how many bits a net computes."""
+    device: torch.device,
+    amp: torch.dtype | None,
+) -> AbstractContextManager:
+    """Choose in how many bits a net computes.
+
+    Args:
+        device: where the net computes
+        amp: torch.bfloat16 or torch.float16; None: 32 bits
+
+    Returns:
+        AbstractContextManager: to be put around model(images)
+
+    Raises:
+        ValueError: "amp is ...; torch.bfloat16, torch.float16 or None would work, or
+            gpu.amp_type(...)"
+
+    Example:
+        >>> from unet_tutorial.train import precision
+        >>> with torch.no_grad(), precision(torch.device("cpu"), torch.bfloat16):
+        ...     print(model(x).dtype)
+    """
     if amp is None:
         return nullcontext()
     if amp not in (torch.bfloat16, torch.float16):
@@ -82,15 +127,31 @@ def precision(
 
 # %% ../nbs/12_train.ipynb #step
 class Step:
-    """What turns a loss into better weights."""
+    """What turns a loss into better weights.
+
+    Args:
+        model: already on its device
+        optimizer: of the model's parameters
+        scheduler: takes a step after each step
+        clip: the longest gradient, above 0; None: any length
+        amp: see precision
+
+    Example:
+        >>> from unet_tutorial.train import Step
+        >>> other = deepcopy(untrained)
+        >>> try:
+        ...     Step(other, optimizer)  # the optimizer of `model`
+        >>> except ValueError as error:
+        ...     print(error)
+    """
 
     def __init__(
         self,
-        model: nn.Module,  # already on its device
-        optimizer: Optimizer,  # of the model's parameters
-        scheduler: LRScheduler | None = None,  # takes a step after each step
-        clip: float | None = None,  # the longest gradient, above 0; None: any length
-        amp: torch.dtype | None = None,  # see precision
+        model: nn.Module,
+        optimizer: Optimizer,
+        scheduler: LRScheduler | None = None,
+        clip: float | None = None,
+        amp: torch.dtype | None = None,
     ):
         guards.check_step(model, optimizer, scheduler, clip)
         self.model, self.optimizer, self.scheduler = model, optimizer, scheduler
@@ -140,9 +201,22 @@ def _to_host(losses, counts):  # (batches,), (batches, ...)
 
 
 def known_pixels(
-    labels: Tensor,  # (B, h, w) integers; -100: unknown
-) -> Tensor:  # a scalar on the same device, so that nobody waits for it
-    """Count the pixels that have a label."""
+    labels: Tensor,
+) -> Tensor:
+    """Count the pixels that have a label.
+
+    Args:
+        labels: (B, h, w) integers; -100: unknown
+
+    Returns:
+        Tensor: a scalar on the same device, so that nobody waits for it
+
+    Example:
+        >>> from unet_tutorial.train import known_pixels
+        >>> some = torch.tensor([[[0, 1, -100]]])  # (1, 1, 3): two pixels are known
+        >>> small, large = torch.tensor(3.0), torch.tensor(1.0)
+        >>> assert _mean_over_pixels([small, large], [known_pixels(some), torch.tensor(6)]) == 1.5
+    """
     return (labels.long() >= 0).sum()
 
 
@@ -157,13 +231,31 @@ def _mean_over_pixels(losses, known):
 # %% ../nbs/12_train.ipynb #892e8f23
 @keep_memory()
 def train_one_epoch(
-    model: nn.Module,  # gives logits (B, K, h, w); is trained in place
-    loader: DataLoader,  # of images (B, C, H, W), labels (B, h, w), maybe weights
-    criterion: Callable,  # a mean over pixels: loss(logits, labels[, weights])
-    step: Step,  # or anything with precision() that can be called with a loss
-    device: torch.device | str,  # where the model is
-) -> float:  # mean loss per known pixel
-    """Go through the loader once, and learn from each batch."""
+    model: nn.Module,
+    loader: DataLoader,
+    criterion: Callable,
+    step: Step,
+    device: torch.device | str,
+) -> float:
+    """Go through the loader once, and learn from each batch.
+
+    Args:
+        model: gives logits (B, K, h, w); is trained in place
+        loader: of images (B, C, H, W), labels (B, h, w), maybe weights
+        criterion: a mean over pixels: loss(logits, labels[, weights])
+        step: or anything with precision() that can be called with a loss
+        device: where the model is
+
+    Returns:
+        float: mean loss per known pixel
+
+    Raises:
+        ValueError: if labels do not fit what the net gives
+
+    Example:
+        >>> from unet_tutorial.train import train_one_epoch
+        >>> mean = train_one_epoch(other, train_loader, criterion, step, "cpu")
+    """
     guards.check_arguments(loader, criterion)
     model.train()
     losses, known = [], []
@@ -191,10 +283,22 @@ def _sums(losses, tables, numbers):  # -> (loss times known pixels, (K, K) count
 
 
 def per_pixel(
-    total: float,  # losses, each times its known pixels
-    known: int,  # all these pixels
-) -> float:  # such as a cross-entropy
-    """Compute the mean loss per known pixel."""
+    total: float,
+    known: int,
+) -> float:
+    """Compute the mean loss per known pixel.
+
+    Args:
+        total: losses, each times its known pixels
+        known: all these pixels
+
+    Returns:
+        float: such as a cross-entropy
+
+    Raises:
+        ValueError: "no pixel of the loader has a label, all are -100: there is nothing
+            to measure on"
+    """
     if not known:
         text = "there is nothing to measure on"
         raise ValueError(f"no pixel of the loader has a label, all are -100: {text}")
@@ -223,15 +327,40 @@ def _row(losses, tables, functions, objects, add, device):
 # %% ../nbs/12_train.ipynb #66ed2a9e
 @torch.no_grad()
 def evaluate(
-    model: nn.Module,  # gives logits (B, K, h, w); afterwards in the mode it was in
-    loader: DataLoader,  # of images (B, C, H, W), labels (B, h, w), maybe weights
-    criterion: Callable,  # a mean over pixels: loss(logits, labels[, weights])
-    metrics: dict[str, Callable] | None = None,  # functions of counts, or torchmetrics
-    device: torch.device | str | None = None,  # to move the model to; None: its own
-    amp: torch.dtype | None = None,  # see precision
-    add: Callable | None = None,  # add(sums) of several processes; None: there is one
-) -> dict[str, float]:  # "loss" (mean per known pixel) and the value of each metric
-    """Measure a net on images that it is not trained on."""
+    model: nn.Module,
+    loader: DataLoader,
+    criterion: Callable,
+    metrics: dict[str, Callable] | None = None,
+    device: torch.device | str | None = None,
+    amp: torch.dtype | None = None,
+    add: Callable | None = None,
+) -> dict[str, float]:
+    """Measure a net on images that it is not trained on.
+
+    Args:
+        model: gives logits (B, K, h, w); afterwards in the mode it was in
+        loader: of images (B, C, H, W), labels (B, h, w), maybe weights
+        criterion: a mean over pixels: loss(logits, labels[, weights])
+        metrics: functions of counts, or torchmetrics
+        device: to move the model to; None: its own
+        amp: see precision
+        add: add(sums) of several processes; None: there is one
+
+    Returns:
+        dict[str, float]: "loss" (mean per known pixel) and the value of each metric
+
+    Raises:
+        ValueError: if labels do not fit what the net gives
+
+    Example:
+        >>> from unet_tutorial.train import evaluate
+        >>> partly = labels[16:].clone()
+        >>> parts = TensorDataset(images[16:], partly)
+        >>> together, alone = (
+        ...     evaluate(other, DataLoader(parts, size), criterion, {"dice": dice_of})
+        ...     for size in (8, 1)
+        ... )
+    """
     guards.check_arguments(loader, criterion, metrics)
     device = guards.device_of(guards.moved(model, device))
     functions, objects = guards.split_metrics(metrics, device)
@@ -250,10 +379,19 @@ def evaluate(
 
 # %% ../nbs/12_train.ipynb #until
 def set_epoch(
-    loader: DataLoader,  # whose data set or sampler may have a set_epoch
-    epoch: int,  # from 0
+    loader: DataLoader,
+    epoch: int,
 ) -> None:
-    """Tell a loader which epoch begins, so that order and changes are those of it."""
+    """Tell a loader which epoch begins, so that order and changes are those of it.
+
+    Args:
+        loader: whose data set or sampler may have a set_epoch
+        epoch: from 0
+
+    Example:
+        >>> from unet_tutorial.train import set_epoch
+        >>> set_epoch(train_loader, 0)  # torch's own sampler has no epochs: nothing happens
+    """
     for part in (getattr(loader, "dataset", None), getattr(loader, "sampler", None)):
         if hasattr(part, "set_epoch"):
             part.set_epoch(epoch)
@@ -279,10 +417,22 @@ def _epochs(loader, epochs, minutes) -> Iterator:
 
 # %% ../nbs/12_train.ipynb #0c34cda8
 def watched(
-    row: dict[str, float],  # what was measured after an epoch
-    watch: str,  # the name that decides
-) -> float:  # smaller is better; a NaN is as bad as can be
-    """Turn what is watched so that the smallest value is the best."""
+    row: dict[str, float],
+    watch: str,
+) -> float:
+    """Turn what is watched so that the smallest value is the best.
+
+    Args:
+        row: what was measured after an epoch
+        watch: the name that decides
+
+    Returns:
+        float: smaller is better; a NaN is as bad as can be
+
+    Example:
+        >>> from unet_tutorial.train import watched
+        >>> assert watched({"dice": 0.9}, "dice") < watched({"dice": 0.8}, "dice")
+    """
     value = row[watch] if watch.endswith(("loss", "error")) else -row[watch]
     return math.inf if math.isnan(value) else value
 
@@ -385,25 +535,48 @@ def _begin(model, loaders, criterion, metrics, watch):
 
 # %% ../nbs/12_train.ipynb #ad4cd3da
 def fit(
-    model: nn.Module,  # is trained in place; in eval mode afterwards
-    train_loader: DataLoader,  # to learn from
-    valid_loader: DataLoader | None,  # to measure on, after each epoch; None: nothing
-    criterion: Callable,  # a mean over pixels: loss(logits, labels[, weights])
-    optimizer: Optimizer,  # of the model's parameters
-    epochs: int,  # how often to go through train_loader
-    metrics: dict[str, Callable] | None = None,  # functions of counts, or torchmetrics
-    scheduler: LRScheduler | None = None,  # moves after each step of the optimizer
-    device: torch.device | str | None = None,  # to move the model to; None: its own
-    amp: torch.dtype | None = None,  # see precision
-    clip: float | None = None,  # the longest gradient; None: any length
-    minutes: float = math.inf,  # stop after this time
-    patience: float = math.inf,  # stop after so many epochs without a better one
-    watch: str | None = None,  # what decides; None: valid_loss, without it train_loss
-    callback: Callable | None = None,  # callback(epoch, row) after each epoch, from 1
-    epoch_scheduler: LRScheduler | None = None,  # moves after each epoch
-    restore_best: bool | None = None,  # end with the best weights; None: if patience
-) -> dict[str, list[float]]:  # "train_loss", "valid_loss", metrics: a value per epoch
-    """Train a net from the beginning, and evaluate it after each epoch."""
+    model: nn.Module,
+    train_loader: DataLoader,
+    valid_loader: DataLoader | None,
+    criterion: Callable,
+    optimizer: Optimizer,
+    epochs: int,
+    metrics: dict[str, Callable] | None = None,
+    scheduler: LRScheduler | None = None,
+    device: torch.device | str | None = None,
+    amp: torch.dtype | None = None,
+    clip: float | None = None,
+    minutes: float = math.inf,
+    patience: float = math.inf,
+    watch: str | None = None,
+    callback: Callable | None = None,
+    epoch_scheduler: LRScheduler | None = None,
+    restore_best: bool | None = None,
+) -> dict[str, list[float]]:
+    """Train a net from the beginning, and evaluate it after each epoch.
+
+    Args:
+        model: is trained in place; in eval mode afterwards
+        train_loader: to learn from
+        valid_loader: to measure on, after each epoch; None: nothing
+        criterion: a mean over pixels: loss(logits, labels[, weights])
+        optimizer: of the model's parameters
+        epochs: how often to go through train_loader
+        metrics: functions of counts, or torchmetrics
+        scheduler: moves after each step of the optimizer
+        device: to move the model to; None: its own
+        amp: see precision
+        clip: the longest gradient; None: any length
+        minutes: stop after this time
+        patience: stop after so many epochs without a better one
+        watch: what decides; None: valid_loss, without it train_loss
+        callback: callback(epoch, row) after each epoch, from 1
+        epoch_scheduler: moves after each epoch
+        restore_best: end with the best weights; None: if patience
+
+    Returns:
+        dict[str, list[float]]: "train_loss", "valid_loss", metrics: a value per epoch
+    """
     loaders = train_loader, valid_loader
     valid_loader, watch = _begin(model, loaders, criterion, metrics, watch)
     guards.check_schedules(scheduler, epoch_scheduler, optimizer, epochs, train_loader)

@@ -43,10 +43,33 @@ def _known(variant):
 
 # %% ../nbs/07_weight_map.ipynb #f755ef42
 def separate_cells(
-    labels: ArrayLike,  # (H, W) integers, 0 = background
-    variant: str = "paper",  # "paper": a line of one pixel; "later": of two
-) -> np.ndarray:  # (H, W) integers of the same type, some pixels turned into background
-    """Part touching cells by a line of background, for the mask and for its weights."""
+    labels: ArrayLike,
+    variant: str = "paper",
+) -> np.ndarray:
+    """Part touching cells by a line of background, for the mask and for its weights.
+
+    Args:
+        labels: (H, W) integers, 0 = background
+        variant: "paper": a line of one pixel; "later": of two
+
+    Returns:
+        np.ndarray: (H, W) integers of the same type, some pixels turned into background
+
+    Raises:
+        ValueError: if a variant has no meaning
+        ValueError: "a label map is (H, W), got shape ...: pass one map at a time,
+            without channels"
+        ValueError: "a label map holds integers, 0 = background, got ...: convert whole
+            numbers with labels.astype(int), or ..."
+        ValueError: "the ids of cells are positive, 0 is background, got ...: make what
+            is not a cell background with labels.clip(0)"
+        ValueError: "no pixel is left of the cells ...: they are too thin to part;
+            enlarge the label map, np.kron(labels, np.ones((3, 3), int))"
+
+    Example:
+        >>> from unet_tutorial.weight_map import separate_cells
+        >>> parted = separate_cells(labels)
+    """
     _known(variant)
     labels = _label_map(labels)
     if variant == "later":  # the overlap of all cells dilated by a disk of radius 1
@@ -71,10 +94,30 @@ def separate_cells(
 
 # %% ../nbs/07_weight_map.ipynb #e17bd94b
 def nearest_two(
-    labels: ArrayLike,  # (H, W) integers, 0 = background, any positive ids
-    reach: float = math.inf,  # pixels; what is farther away is infinitely far
-) -> tuple[np.ndarray, np.ndarray]:  # d1, d2: (H, W) float64 each
-    """Return the distances to the nearest and to the second nearest cell."""
+    labels: ArrayLike,
+    reach: float = math.inf,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the distances to the nearest and to the second nearest cell.
+
+    Args:
+        labels: (H, W) integers, 0 = background, any positive ids
+        reach: pixels; what is farther away is infinitely far
+
+    Returns:
+        tuple[np.ndarray, np.ndarray]: d1, d2: (H, W) float64 each
+
+    Raises:
+        ValueError: "a label map is (H, W), got shape ...: pass one map at a time,
+            without channels"
+        ValueError: "a label map holds integers, 0 = background, got ...: convert whole
+            numbers with labels.astype(int), or ..."
+        ValueError: "the ids of cells are positive, 0 is background, got ...: make what
+            is not a cell background with labels.clip(0)"
+
+    Example:
+        >>> from unet_tutorial.weight_map import nearest_two
+        >>> d1, d2 = nearest_two(parted, reach=29)
+    """
     labels = _label_map(labels)
     if labels.max() > labels.size:  # ids with wide gaps are closed up
         ids, index = np.unique(labels, return_inverse=True)
@@ -108,12 +151,37 @@ def _constants(w0, sigma, variant):
 
 
 def border_weights(
-    labels: ArrayLike,  # (H, W) integers, 0 = background; separated, see separate_cells
-    w0: float = 10.0,  # the weight where the distance is 0, at least 0
-    sigma: float = 5.0,  # pixels, more than 0
-    variant: str = "paper",  # "later": the authors' later constants
-) -> np.ndarray:  # (H, W) float32
-    """Return the second term of Eq. 2, large where two cells are near."""
+    labels: ArrayLike,
+    w0: float = 10.0,
+    sigma: float = 5.0,
+    variant: str = "paper",
+) -> np.ndarray:
+    """Return the second term of Eq. 2, large where two cells are near.
+
+    Args:
+        labels: (H, W) integers, 0 = background; separated, see separate_cells
+        w0: the weight where the distance is 0, at least 0
+        sigma: pixels, more than 0
+        variant: "later": the authors' later constants
+
+    Returns:
+        np.ndarray: (H, W) float32
+
+    Raises:
+        ValueError: if a variant has no meaning
+        ValueError: "variant="later" has its own w0=50 and sigma=6, got ..., ...: leave
+            both out"
+        ValueError: "w0 must be a number of at least 0, say 10, got ..."
+        ValueError: "sigma must be more than 0 pixels, say 5, got ..."
+        ValueError: "a label map is (H, W), got shape ...: pass one map at a time,
+            without channels"
+        ValueError: "a label map holds integers, 0 = background, got ...: convert whole
+            numbers with labels.astype(int), or ..."
+
+    Example:
+        >>> from unet_tutorial.weight_map import border_weights
+        >>> weights = border_weights(parted)
+    """
     w0, sigma = _constants(w0, sigma, variant)
     d1, d2 = nearest_two(labels, reach=sigma * math.sqrt(48 * math.log(2)))
     weights = w0 * np.exp(-(((d1 + d2) / sigma) ** 2) / 2)  # exp(-inf) = 0
@@ -123,9 +191,29 @@ def border_weights(
 
 # %% ../nbs/07_weight_map.ipynb #d3e76d6e
 def class_weights(
-    *label_maps: ArrayLike,  # (H, W) integers each; all of the training set
-) -> tuple[float, float]:  # the weights of background and of cells, two floats
-    """Return class weights N / (2 N_c), with which both classes weigh the same."""
+    *label_maps: ArrayLike,
+) -> tuple[float, float]:
+    """Return class weights N / (2 N_c), with which both classes weigh the same.
+
+    Args:
+        label_maps: (H, W) integers each; all of the training set
+
+    Returns:
+        tuple[float, float]: the weights of background and of cells, two floats
+
+    Raises:
+        ValueError: "no label map: pass one or more, class_weights(*label_maps)"
+        ValueError: "a label map is (H, W), got shape ...: pass one map at a time,
+            without channels"
+        ValueError: "a label map holds integers, 0 = background, got ...: convert whole
+            numbers with labels.astype(int), or ..."
+        ValueError: "the ids of cells are positive, 0 is background, got ...: make what
+            is not a cell background with labels.clip(0)"
+
+    Example:
+        >>> from unet_tutorial.weight_map import class_weights
+        >>> assert class_weights(np.eye(4, dtype=int)) == (16 / (2 * 12), 16 / (2 * 4))
+    """
     if not label_maps:
         raise ValueError("no label map: pass one or more, class_weights(*label_maps)")
     maps = [_label_map(labels) for labels in label_maps]
@@ -137,13 +225,40 @@ def class_weights(
 
 # %% ../nbs/07_weight_map.ipynb #9b77f098
 def weight_map(
-    labels: ArrayLike,  # (H, W) integers, 0 = background; separated, see separate_cells
-    w0: float = 10.0,  # the largest weight of a border, at least 0
-    sigma: float = 5.0,  # pixels, more than 0
-    classes: tuple[float, float] | None = None,  # None: class_weights(labels)
-    variant: str = "paper",  # "later": the authors' later map, with its own w0, sigma
-) -> np.ndarray:  # (H, W) float32
-    """Return the weight of every pixel in the loss, Eq. 2."""
+    labels: ArrayLike,
+    w0: float = 10.0,
+    sigma: float = 5.0,
+    classes: tuple[float, float] | None = None,
+    variant: str = "paper",
+) -> np.ndarray:
+    """Return the weight of every pixel in the loss, Eq. 2.
+
+    Args:
+        labels: (H, W) integers, 0 = background; separated, see separate_cells
+        w0: the largest weight of a border, at least 0
+        sigma: pixels, more than 0
+        classes: None: class_weights(labels)
+        variant: "later": the authors' later map, with its own w0, sigma
+
+    Returns:
+        np.ndarray: (H, W) float32
+
+    Raises:
+        ValueError: "a label map is (H, W), got shape ...: pass one map at a time,
+            without channels"
+        ValueError: "a label map holds integers, 0 = background, got ...: convert whole
+            numbers with labels.astype(int), or ..."
+        ValueError: "the ids of cells are positive, 0 is background, got ...: make what
+            is not a cell background with labels.clip(0)"
+        ValueError: "variant="later" has its own classes: leave them out"
+        ValueError: "classes holds the weights of background and of cells, at least 0,
+            got ...: see class_weights"
+
+    Example:
+        >>> from unet_tutorial.weight_map import weight_map
+        >>> fig, axes = plt.subplots(1, 4, figsize=(8, 2.3), layout="constrained")
+        >>> weights = axes[3].imshow(weight_map(target), cmap="magma")
+    """
     border, labels = border_weights(labels, w0, sigma, variant), _label_map(labels)
     if variant == "later":
         if classes is not None:

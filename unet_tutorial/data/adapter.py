@@ -94,17 +94,31 @@ def _ask_adapted(model, x):
 
 # %% ../../nbs/workshop/data/adapter.ipynb #adapter
 class Adapter(nn.Module):
-    """Any net that returns logits, with what must be known to ask it."""
+    """Any net that returns logits, with what must be known to ask it.
+
+    Args:
+        net: (B, C, h, w) -> logits (B, K, h, w), also in a dict or tuple
+        in_channels: C, of the images that it takes
+        num_classes: K, of its logits; 1: foreground only, a background is added
+        margin: pixels given away on each side; 0: all answers count
+        multiple: its sides step by this
+        smallest: the smallest side that it takes; None: multiple
+        key: where the logits are, in a dict or a tuple
+
+    Example:
+        >>> from unet_tutorial.data.adapter import Adapter
+        >>> small = Adapter(nn.Conv2d(3, 1, 3, padding=1), in_channels=3, num_classes=1, multiple=8)
+    """
 
     def __init__(
         self,
-        net: nn.Module,  # (B, C, h, w) -> logits (B, K, h, w), also in a dict or tuple
-        in_channels: int,  # C, of the images that it takes
-        num_classes: int,  # K, of its logits; 1: foreground only, a background is added
-        margin: int = 0,  # pixels given away on each side; 0: all answers count
-        multiple: int = 32,  # its sides step by this
-        smallest: int | None = None,  # the smallest side that it takes; None: multiple
-        key: str | int = "out",  # where the logits are, in a dict or a tuple
+        net: nn.Module,
+        in_channels: int,
+        num_classes: int,
+        margin: int = 0,
+        multiple: int = 32,
+        smallest: int | None = None,
+        key: str | int = "out",
     ):
         super().__init__()
         check_net(net)
@@ -121,15 +135,39 @@ class Adapter(nn.Module):
         self.base_channels = 64  # for all we know; small images share a call by it
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map images (B, C, H, W) to logits (B, K, H - 2 * margin, W - 2 * margin)."""
+        """Map images (B, C, H, W) to logits (B, K, H - 2 * margin, W - 2 * margin).
+
+        Raises:
+            ValueError: unless an adapter can be asked about (B, C, H, W)
+            TypeError: "the net answered a ..., where key=... is no tensor; ... would
+                work"
+            ValueError: unless these are logits of so many channels
+            ValueError: "the net answered ... pixels for ... along one side; as many
+                would work: a module of yours could call F.interpolate, or fewer by the
+                same number on both sides"
+            ValueError: "the net loses ... pixels on each side, not margin=...;
+                margin=..., or more, would work"
+        """
         return _ask_adapted(self, x)
 
 # %% ../../nbs/workshop/data/adapter.ipynb #steps-code
 def whole_steps(
-    model: nn.Module,  # a UNet or an Adapter
-    pixels: int,  # of a tile or an overlap, 0 or more
-) -> int:  # pixels, as many or a few more
-    """Round pixels up to a multiple of the step of a net's tiles."""
+    model: nn.Module,
+    pixels: int,
+) -> int:
+    """Round pixels up to a multiple of the step of a net's tiles.
+
+    Args:
+        model: a UNet or an Adapter
+        pixels: of a tile or an overlap, 0 or more
+
+    Returns:
+        int: pixels, as many or a few more
+
+    Example:
+        >>> from unet_tutorial.data.adapter import whole_steps
+        >>> assert whole_steps(small, 60) == 64 and whole_steps(small, 64) == 64
+    """
     step = tile_rules(model).step
     return -(-pixels // step) * step
 
@@ -138,18 +176,48 @@ _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel
 
 
 def unwrapped(
-    model: nn.Module,  # perhaps in DataParallel, AveragedModel or torch.compile
-) -> nn.Module:  # the net inside, or itself
-    """Take a net out of what torch has wrapped around it."""
+    model: nn.Module,
+) -> nn.Module:
+    """Take a net out of what torch has wrapped around it.
+
+    Args:
+        model: perhaps in DataParallel, AveragedModel or torch.compile
+
+    Returns:
+        nn.Module: the net inside, or itself
+
+    Example:
+        >>> from unet_tutorial.data.adapter import unwrapped
+        >>> inside = Adapter(nn.Conv2d(1, 2, 1), in_channels=1, num_classes=2)
+        >>> assert unwrapped(torch.compile(nn.DataParallel(inside))) is inside
+    """
     while isinstance(model, _WRAPPERS) or hasattr(model, "_orig_mod"):
         model = model.module if isinstance(model, _WRAPPERS) else model._orig_mod
     return model
 
 
 def known_net(
-    model: nn.Module,  # to be asked about images, perhaps wrapped
-) -> nn.Module:  # the net inside, or itself
-    """Take the net that is meant, which must say what it takes and what it answers."""
+    model: nn.Module,
+) -> nn.Module:
+    """Take the net that is meant, which must say what it takes and what it answers.
+
+    Args:
+        model: to be asked about images, perhaps wrapped
+
+    Returns:
+        nn.Module: the net inside, or itself
+
+    Raises:
+        TypeError: "... is no UNet: it does not say ...; Adapter(net, in_channels=3,
+            num_classes=2) of data.adapter would work"
+        ValueError: "this net has one class; it needs one for the background, too:
+            Adapter(net, in_channels, num_classes=1) adds it"
+
+    Example:
+        >>> from unet_tutorial.data.adapter import known_net
+        >>> inside = Adapter(nn.Conv2d(1, 2, 1), in_channels=1, num_classes=2)
+        >>> assert known_net(nn.DataParallel(inside)) is inside
+    """
     check_net(model)
     names = ("in_channels", "num_classes", "padding")
     said = all(hasattr(model, name) for name in names)  # also through torch.compile

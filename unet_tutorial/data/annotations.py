@@ -29,11 +29,26 @@ from ..runs.files import new_file
 
 # %% ../../nbs/workshop/data/annotations.ipynb #fill
 def fill_polygon(
-    rings: list[np.ndarray],  # each (n, 2), corners x, y; also the holes
-    size: tuple[int, int],  # (H, W) of the result
-    corner: tuple[int, int] = (0, 0),  # row and column of its first pixel
-) -> np.ndarray:  # (H, W) bool
-    "Return which pixels have their centre inside a polygon, by the even-odd rule."
+    rings: list[np.ndarray],
+    size: tuple[int, int],
+    corner: tuple[int, int] = (0, 0),
+) -> np.ndarray:
+    """Return which pixels have their centre inside a polygon, by the even-odd rule.
+
+    Args:
+        rings: each (n, 2), corners x, y; also the holes
+        size: (H, W) of the result
+        corner: row and column of its first pixel
+
+    Returns:
+        np.ndarray: (H, W) bool
+
+    Example:
+        >>> from unet_tutorial.data.annotations import fill_polygon
+        >>> hole = np.array([[3, 4], [5, 4], [5, 6], [3, 6]])
+        >>> rings = [np.array([[1, 1], [9.5, 4], [3, 9]]), hole]
+        >>> inside = fill_polygon(rings, (10, 10))
+    """
     (height, width), (top, left) = size, corner
     crossed = np.zeros((height, width + 1), np.int32)
     for ring in rings:
@@ -103,23 +118,50 @@ class _Bitmap(NamedTuple):
 
 
 class Annotation(NamedTuple):
-    "One thing that somebody drew."
+    """One thing that somebody drew.
 
-    name: str  # its class, as the file says; "": the file names none
-    place: str  # in the file, such as "shape 3"
-    parts: list  # joined: polygons, ovals, bitmaps
-    number: int = 0  # of the object or the class, if the file has one
-    group: str = ""  # annotations of one group are one object
-    crowd: bool = False  # many objects, drawn as one
+    Args:
+        name: its class, as the file says; "": the file names none
+        place: in the file, such as "shape 3"
+        parts: joined: polygons, ovals, bitmaps
+        number: of the object or the class, if the file has one
+        group: annotations of one group are one object
+        crowd: many objects, drawn as one
+
+    Example:
+        >>> from unet_tutorial.data.annotations import Annotation
+        >>> ring = np.array([[1, 1], [4, 1], [4, 3], [1, 3]])
+        >>> square = Annotation("cell", "shape 1", [_Polygon([ring])])
+    """
+
+    name: str
+    place: str
+    parts: list
+    number: int = 0
+    group: str = ""
+    crowd: bool = False
 
 # %% ../../nbs/workshop/data/annotations.ipynb #bitmap-2
 class Annotations(NamedTuple):
-    "All that is drawn about one image."
+    """All that is drawn about one image.
 
-    path: Path  # the file
-    kind: str  # labelme, COCO, GeoJSON or ImageJ
-    size: tuple[int, int] | None  # (H, W) of the image, if the file says it
-    items: list[Annotation]  # in the order of the file
+    Args:
+        path: the file
+        kind: labelme, COCO, GeoJSON or ImageJ
+        size: (H, W) of the image, if the file says it
+        items: in the order of the file
+
+    Example:
+        >>> from unet_tutorial.data.annotations import Annotations
+        >>> ring = np.array([[1, 1], [4, 1], [4, 3], [1, 3]])
+        >>> square = Annotation("cell", "shape 1", [_Polygon([ring])])
+        >>> by_hand = Annotations(Path("nowhere"), "labelme", (4, 5), [square])
+    """
+
+    path: Path
+    kind: str
+    size: tuple[int, int] | None
+    items: list[Annotation]
 
 # %% ../../nbs/workshop/data/annotations.ipynb #points
 _DELETE = "delete it, or draw it again"
@@ -458,8 +500,15 @@ def _properties(content):
     return content[place : place + 2 * length].decode("utf-16-be", "replace")
 
 
-def import_roifile() -> Any:  # the module
-    "Import the reader of ImageJ's files, or say how to get it."
+def import_roifile() -> Any:
+    """Import the reader of ImageJ's files, or say how to get it.
+
+    Returns:
+        Any: the module
+
+    Raises:
+        ImportError: "ROI files need roifile: pip install "unet_tutorial[annotations]""
+    """
     try:
         import roifile
     except ImportError as error:
@@ -566,10 +615,27 @@ ANNOTATED = (".json", ".geojson", ".roi", ".zip")  # how files of annotations en
 
 
 def read_annotations(
-    path: str | Path,  # labelme, COCO, GeoJSON, or ImageJ's .roi and .zip
-    image: str | None = None,  # its file's name: needed if a COCO file has many
-) -> Annotations:  # in the order of the file
-    "Read what somebody drew about one image."
+    path: str | Path,
+    image: str | None = None,
+) -> Annotations:
+    """Read what somebody drew about one image.
+
+    Args:
+        path: labelme, COCO, GeoJSON, or ImageJ's .roi and .zip
+        image: its file's name: needed if a COCO file has many
+
+    Returns:
+        Annotations: in the order of the file
+
+    Raises:
+        FileNotFoundError: "there is no file ...: check name, folder and link"
+        ValueError: "an entry that is no ROI"
+
+    Example:
+        >>> from unet_tutorial.data.annotations import read_annotations
+        >>> path = Path("runs/labelme.json")
+        >>> read = read_annotations(path)
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}: check name, folder and link")
@@ -693,12 +759,30 @@ def _paint(drawn, windows, numbers, labels, overlap):
 
 # %% ../../nbs/workshop/data/annotations.ipynb #draw-2
 def draw_annotations(
-    drawn: Annotations,  # from read_annotations
-    size: tuple[int, int] | None = None,  # (H, W) of the image; None: the file says it
-    classes: tuple[str, ...] | None = None,  # background first; None: number objects
-    overlap: str = "later",  # what wins: later, smaller; or refuse
-) -> np.ndarray:  # (H, W) int32: 0 where nothing was drawn
-    "Return a label map of objects, or of classes."
+    drawn: Annotations,
+    size: tuple[int, int] | None = None,
+    classes: tuple[str, ...] | None = None,
+    overlap: str = "later",
+) -> np.ndarray:
+    """Return a label map of objects, or of classes.
+
+    Args:
+        drawn: from read_annotations
+        size: (H, W) of the image; None: the file says it
+        classes: background first; None: number objects
+        overlap: what wins: later, smaller; or refuse
+
+    Returns:
+        np.ndarray: (H, W) int32: 0 where nothing was drawn
+
+    Raises:
+        ValueError: "overlap=...: later, smaller or refuse would work"
+
+    Example:
+        >>> from unet_tutorial.data.annotations import draw_annotations
+        >>> names = "background", "Debris", "Cell"
+        >>> classes = draw_annotations(drawn, image.shape, names)
+    """
     if overlap not in ("later", "smaller", "refuse"):
         raise ValueError(f"overlap={overlap!r}: later, smaller or refuse would work")
     size = _fitting_size(drawn, size)
@@ -773,14 +857,36 @@ def _rle(thing, size):
 
 # %% ../../nbs/workshop/data/annotations.ipynb #coco-out-2
 def write_coco(
-    path: str | Path,  # the .json file to write
-    labels: np.ndarray,  # (H, W) whole numbers, 0 is background
-    overwrite: bool = False,  # replace a file that is there
-    classes: list[str] | None = None,  # a name for each label; None: labels are objects
-    rle: bool = True,  # False: polygons, but for objects with holes
-    source: str = "",  # the name of the image, to be noted in the file
-) -> Path:  # the path
-    "Write the objects of a label map in the format of the COCO data set."
+    path: str | Path,
+    labels: np.ndarray,
+    overwrite: bool = False,
+    classes: list[str] | None = None,
+    rle: bool = True,
+    source: str = "",
+) -> Path:
+    """Write the objects of a label map in the format of the COCO data set.
+
+    Args:
+        path: the .json file to write
+        labels: (H, W) whole numbers, 0 is background
+        overwrite: replace a file that is there
+        classes: a name for each label; None: labels are objects
+        rle: False: polygons, but for objects with holes
+        source: the name of the image, to be noted in the file
+
+    Returns:
+        Path: the path
+
+    Raises:
+        ValueError: "...: the name of such a file ends in ..."
+        ValueError: "...: the labels go up to ..., and there are ... names of classes:
+            ...1 would work"
+
+    Example:
+        >>> from unet_tutorial.data.annotations import write_coco
+        >>> ring = np.ones((4, 5), int)
+        >>> path = write_coco("runs/ring.json", ring, overwrite=True, source="ring.png")
+    """
     _check_ending(path, ".json")
     size, found = np.shape(labels), []
     for thing in _things(path, labels, classes):
@@ -828,13 +934,31 @@ def _roi(thing, name, group):
 
 # %% ../../nbs/workshop/data/annotations.ipynb #roi-zip
 def write_rois(
-    path: str | Path,  # the .zip file to write
-    labels: np.ndarray,  # (H, W) whole numbers, 0 is background
-    overwrite: bool = False,  # replace a file that is there
-    classes: list[str] | None = None,  # a name for each label; None: labels are objects
-    source: str = "",  # the name of the image, to be noted in the file
-) -> Path:  # the path
-    "Write the objects of a label map as ROIs, for ImageJ's ROI Manager."
+    path: str | Path,
+    labels: np.ndarray,
+    overwrite: bool = False,
+    classes: list[str] | None = None,
+    source: str = "",
+) -> Path:
+    """Write the objects of a label map as ROIs, for ImageJ's ROI Manager.
+
+    Args:
+        path: the .zip file to write
+        labels: (H, W) whole numbers, 0 is background
+        overwrite: replace a file that is there
+        classes: a name for each label; None: labels are objects
+        source: the name of the image, to be noted in the file
+
+    Returns:
+        Path: the path
+
+    Raises:
+        ValueError: "...: the name of such a file ends in ..."
+        ValueError: "...: ImageJ's corners go up to 32767, the map is ...:
+            write_polygons would work"
+        ValueError: "...: the labels go up to ..., and there are ... names of classes:
+            ...1 would work"
+    """
     _check_ending(path, ".zip")
     if max(np.shape(labels)) > 32767:
         text = f"{path}: ImageJ's corners go up to 32767, the map is {np.shape(labels)}"
@@ -884,9 +1008,20 @@ def _tiff_pixel(tiff):
 
 # %% ../../nbs/workshop/data/annotations.ipynb #pixel-size-2
 def pixel_size(
-    path: str | Path,  # of an image
-) -> tuple[float, float] | None:  # height and width in µm; None: the file does not say
-    "Return how large a pixel is in the world, if the file of an image knows it."
+    path: str | Path,
+) -> tuple[float, float] | None:
+    """Return how large a pixel is in the world, if the file of an image knows it.
+
+    Args:
+        path: of an image
+
+    Returns:
+        tuple[float, float] | None: height and width in µm; None: the file does not say
+
+    Example:
+        >>> from unet_tutorial.data.annotations import pixel_size
+        >>> assert pixel_size("runs/a.tif") is None
+    """
     if Path(path).suffix.lower() not in (".tif", ".tiff", ".svs"):
         return None
     try:
@@ -898,13 +1033,34 @@ def pixel_size(
 
 # %% ../../nbs/workshop/data/annotations.ipynb #measure
 def measure_objects(
-    labels: np.ndarray,  # (H, W) whole numbers, 0 is background
-    image: np.ndarray | None = None,  # (H, W) or (H, W, C), for the mean intensity
-    classes: list[str] | None = None,  # a name for each label; None: labels are objects
-    pixel: tuple[float, float] | None = None,  # height and width in µm
-    source: str = "",  # the name of the image
-) -> list[dict[str, Any]]:  # one for each object: column -> value
-    "Measure each object of a label map: area, position, mean."
+    labels: np.ndarray,
+    image: np.ndarray | None = None,
+    classes: list[str] | None = None,
+    pixel: tuple[float, float] | None = None,
+    source: str = "",
+) -> list[dict[str, Any]]:
+    """Measure each object of a label map: area, position, mean.
+
+    Args:
+        labels: (H, W) whole numbers, 0 is background
+        image: (H, W) or (H, W, C), for the mean intensity
+        classes: a name for each label; None: labels are objects
+        pixel: height and width in µm
+        source: the name of the image
+
+    Returns:
+        list[dict[str, Any]]: one for each object: column -> value
+
+    Raises:
+        ValueError: "the image is ..., the labels are ...: they must have one size"
+        ValueError: "...: the labels go up to ..., and there are ... names of classes:
+            ...1 would work"
+
+    Example:
+        >>> from unet_tutorial.data.annotations import measure_objects
+        >>> pixels, cells = draw_cells(size=128, seed=0)
+        >>> rows = measure_objects(cells, pixels)
+    """
     if image is not None and image.shape[:2] != np.shape(labels):
         sizes = f"the image is {image.shape[:2]}, the labels are {np.shape(labels)}"
         raise ValueError(f"{sizes}: they must have one size")
@@ -933,15 +1089,36 @@ def _columns(image, pixel):
 
 
 def write_table(
-    path: str | Path,  # the .csv file to write
-    labels: np.ndarray,  # (H, W) whole numbers, 0 is background
-    image: np.ndarray | None = None,  # (H, W) or (H, W, C), for the mean intensity
-    overwrite: bool = False,  # replace a file that is there
-    classes: list[str] | None = None,  # a name for each label; None: labels are objects
-    pixel: tuple[float, float] | None = None,  # height and width in µm, see pixel_size
-    source: str = "",  # the name of the image, the first column
-) -> Path:  # the path
-    "Write measurements of each object as a table, one line per object."
+    path: str | Path,
+    labels: np.ndarray,
+    image: np.ndarray | None = None,
+    overwrite: bool = False,
+    classes: list[str] | None = None,
+    pixel: tuple[float, float] | None = None,
+    source: str = "",
+) -> Path:
+    """Write measurements of each object as a table, one line per object.
+
+    Args:
+        path: the .csv file to write
+        labels: (H, W) whole numbers, 0 is background
+        image: (H, W) or (H, W, C), for the mean intensity
+        overwrite: replace a file that is there
+        classes: a name for each label; None: labels are objects
+        pixel: height and width in µm, see pixel_size
+        source: the name of the image, the first column
+
+    Returns:
+        Path: the path
+
+    Raises:
+        ValueError: "...: the name of such a file ends in ..."
+
+    Example:
+        >>> from unet_tutorial.data.annotations import write_table
+        >>> pixels, cells = draw_cells(size=128, seed=0)
+        >>> path = write_table("runs/cells.csv", cells, pixels, overwrite=True, pixel=(0.5, 0.5))
+    """
     _check_ending(path, ".csv")
     rows = measure_objects(labels, image, classes, pixel, _noted(source))
     with new_file(path, overwrite) as part:
@@ -1030,15 +1207,42 @@ def _check_upright(path, drawn):
 
 # %% ../../nbs/workshop/data/annotations.ipynb #write-masks-2
 def write_masks(
-    folder: str | Path,  # of the images
-    to: str | Path,  # the folder to write masks into
-    annotations: str | Path | None = None,  # their folder, or a COCO file; None: beside
-    classes: tuple[str, ...] | None = None,  # background first; None: if there is one
-    objects: bool = False,  # number the objects instead of their classes
-    overlap: str = "later",  # what wins where two overlap: later, smaller; or refuse
-    overwrite: bool = False,  # replace files that are there
-) -> tuple[list[Path], list[Path]]:  # the masks; the images that have no annotations
-    "Write a mask for each image of a folder that somebody annotated."
+    folder: str | Path,
+    to: str | Path,
+    annotations: str | Path | None = None,
+    classes: tuple[str, ...] | None = None,
+    objects: bool = False,
+    overlap: str = "later",
+    overwrite: bool = False,
+) -> tuple[list[Path], list[Path]]:
+    """Write a mask for each image of a folder that somebody annotated.
+
+    Args:
+        folder: of the images
+        to: the folder to write masks into
+        annotations: their folder, or a COCO file; None: beside
+        classes: background first; None: if there is one
+        objects: number the objects instead of their classes
+        overlap: what wins where two overlap: later, smaller; or refuse
+        overwrite: replace files that are there
+
+    Returns:
+        tuple[list[Path], list[Path]]: the masks; the images that have no annotations
+
+    Raises:
+        ValueError: "...: ... files of annotations have no image: .... An image of the
+            same name: add it, or take them away"
+        FileNotFoundError: "... holds no annotations: ... would work"
+        ValueError: "... would get one mask: names that differ before the ending would
+            work"
+        ValueError: "the files name ... classes: .... Say which number each gets:
+            classes=(...)"
+
+    Example:
+        >>> from unet_tutorial.data.annotations import write_masks
+        >>> place = Path("runs/annotated")
+        >>> masks, bare = write_masks(place, "runs/annotated masks", objects=True, overwrite=True)
+    """
     drawn, bare = _all_drawn(folder, annotations)
     twice = [p for p in drawn if sum(p.stem == q.stem for q in drawn) > 1]
     if twice:

@@ -270,18 +270,31 @@ def _judge(looks, num_classes):
 # %% ../../nbs/workshop/data/check.ipynb #d2b0006b
 @dataclass
 class Report:
-    """What check_pairs found; as text, a table."""
+    """What check_pairs found; as text, a table.
 
-    pairs: list[Pair]  # the pairs without a problem
-    problems: list[Problem]  # empty when all is well
-    notes: list[Problem]  # good to know, and no reason to stop
-    rule: str  # how files were paired
-    value_range: tuple[float, float] | None = None  # of images of more than 8 bits
-    channels: int | None = None  # of each image; None: as the files have
-    axes: str | None = None  # a letter per axis of .npy and TIFF files
-    share: float | None = None  # of the pixels, that are object; None: no mask is read
-    of_masks: tuple[float | None, bool] = (None, False)  # threshold, invert
-    channel: int | None = None  # of the images, the one that is taken
+    Args:
+        pairs: the pairs without a problem
+        problems: empty when all is well
+        notes: good to know, and no reason to stop
+        rule: how files were paired
+        value_range: of images of more than 8 bits
+        channels: of each image; None: as the files have
+        axes: a letter per axis of .npy and TIFF files
+        share: of the pixels, that are object; None: no mask is read
+        of_masks: threshold, invert
+        channel: of the images, the one that is taken
+    """
+
+    pairs: list[Pair]
+    problems: list[Problem]
+    notes: list[Problem]
+    rule: str
+    value_range: tuple[float, float] | None = None
+    channels: int | None = None
+    axes: str | None = None
+    share: float | None = None
+    of_masks: tuple[float | None, bool] = (None, False)
+    channel: int | None = None
 
     def __str__(self) -> str:
         rows = [fill(f"{len(self.pairs):,} pairs without a problem. {self.rule}", 88)]
@@ -323,18 +336,41 @@ def _picture(report, pair, height):
 
 # %% ../../nbs/workshop/data/check.ipynb #check-pairs
 def check_pairs(
-    images: str | Path,  # the folder of the images, searched with all below it
-    masks: str | Path | None = None,  # of the masks; None: they are in the same
-    suffix: str | tuple[str, str] | None = None,  # of masks, or of (images, masks)
-    num_classes: int | None = 2,  # labels 0 to num_classes - 1; None: instances
-    value_range: tuple[float, float] | None = None,  # of images of more than 8 bits
-    channels: int | None = None,  # of each image; None: as the files have
-    axes: str | None = None,  # a letter per axis of .npy and TIFF files, such as "CHW"
-    channel: int | None = None,  # of all, the one that is taken, from 0
-    threshold: float | None = None,  # of masks of grey values: object is above
-    invert: bool = False,  # exchange object and background of masks
-) -> Report:  # its `problems` is empty when all is well
-    """Look into all images and masks, and say everything that is wrong with them."""
+    images: str | Path,
+    masks: str | Path | None = None,
+    suffix: str | tuple[str, str] | None = None,
+    num_classes: int | None = 2,
+    value_range: tuple[float, float] | None = None,
+    channels: int | None = None,
+    axes: str | None = None,
+    channel: int | None = None,
+    threshold: float | None = None,
+    invert: bool = False,
+) -> Report:
+    """Look into all images and masks, and say everything that is wrong with them.
+
+    Args:
+        images: the folder of the images, searched with all below it
+        masks: of the masks; None: they are in the same
+        suffix: of masks, or of (images, masks)
+        num_classes: labels 0 to num_classes - 1; None: instances
+        value_range: of images of more than 8 bits
+        channels: of each image; None: as the files have
+        axes: a letter per axis of .npy and TIFF files, such as "CHW"
+        channel: of all, the one that is taken, from 0
+        threshold: of masks of grey values: object is above
+        invert: exchange object and background of masks
+
+    Returns:
+        Report: its `problems` is empty when all is well
+
+    Raises:
+        ValueError: "threshold= and invert= are for num_classes=2"
+
+    Example:
+        >>> from unet_tutorial.data.check import check_pairs
+        >>> report = check_pairs(mine)
+    """
     if num_classes != 2 and (invert or threshold is not None):
         raise ValueError("threshold= and invert= are for num_classes=2")
     pairs, problems, notes = match_names(images, masks, suffix)

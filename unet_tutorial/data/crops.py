@@ -26,12 +26,26 @@ from ..weight_map import separate_cells, weight_map
 
 # %% ../../nbs/workshop/data/crops.ipynb #5403a2e6
 def read_example(
-    source: Source,  # from open_source
-    index: int,  # of the image
-    size: tuple[int, int] | None = None,  # (H, W) to resize to; None: as it is
-    weighted: bool = False,  # with the weight map of Eq. 2
-) -> tuple[np.ndarray, ...]:  # image uint8, labels (H, W) uint8, perhaps weights
-    """Read an image with its classes; objects that touch are parted by a line."""
+    source: Source,
+    index: int,
+    size: tuple[int, int] | None = None,
+    weighted: bool = False,
+) -> tuple[np.ndarray, ...]:
+    """Read an image with its classes; objects that touch are parted by a line.
+
+    Args:
+        source: from open_source
+        index: of the image
+        size: (H, W) to resize to; None: as it is
+        weighted: with the weight map of Eq. 2
+
+    Returns:
+        tuple[np.ndarray, ...]: image uint8, labels (H, W) uint8, perhaps weights
+
+    Example:
+        >>> from unet_tutorial.data.crops import read_example
+        >>> image, labels, weights = read_example(cells, 0, weighted=True)
+    """
     image, labels = source.image(index, size), source.labels(index, size)
     objects = separate_cells(labels) if source.instances else None
     labels = labels if objects is None else objects > 0
@@ -113,19 +127,38 @@ def _in_memory(examples, as_bytes):
 
 # %% ../../nbs/workshop/data/crops.ipynb #windows
 class Windows(Dataset):
-    """Random windows of images, cut and changed by seed, epoch and index."""
+    """Random windows of images, cut and changed by seed, epoch and index.
+
+    Args:
+        examples: image, labels, perhaps weights
+        side: of what enters the net, in pixels
+        margin: pixels that the net loses on each side; padded: 0
+        count: windows per epoch
+        pipeline: as in change_pair; None: turns and flips
+        seed: from 0; another seed gives other windows
+        turn: False: without a pipeline nothing is changed
+        objects: share of windows placed on an object, 0 to 1
+        as_bytes: True: images are ByteImages where the examples allow
+
+    Raises:
+        ValueError: "objects=...; a share from 0 to 1 would work"
+
+    Example:
+        >>> from unet_tutorial.data.crops import Windows
+        >>> windows = Windows(slice_parts, 252, 44, pipeline=membrane_pipeline())
+    """
 
     def __init__(
         self,
-        examples: Iterable[tuple[np.ndarray, ...]],  # image, labels, perhaps weights
-        side: int = 572,  # of what enters the net, in pixels
-        margin: int = 92,  # pixels that the net loses on each side; padded: 0
-        count: int = 100,  # windows per epoch
-        pipeline: Callable | None = None,  # as in change_pair; None: turns and flips
-        seed: int = 0,  # from 0; another seed gives other windows
-        turn: bool = True,  # False: without a pipeline nothing is changed
-        objects: float = 0.0,  # share of windows placed on an object, 0 to 1
-        as_bytes: bool = False,  # True: images are ByteImages where the examples allow
+        examples: Iterable[tuple[np.ndarray, ...]],
+        side: int = 572,
+        margin: int = 92,
+        count: int = 100,
+        pipeline: Callable | None = None,
+        seed: int = 0,
+        turn: bool = True,
+        objects: float = 0.0,
+        as_bytes: bool = False,
     ):
         if not 0 <= objects <= 1:
             raise ValueError(f"objects={objects}; a share from 0 to 1 would work")
@@ -180,17 +213,41 @@ def _check_stack(parts, num_classes, inner):
 
 
 def random_windows(
-    images: np.ndarray,  # (N, H, W), grey
-    labels: np.ndarray,  # (N, H, W) integers, 0 to num_classes - 1
-    input_tile: int = 572,  # side of what enters the net, a valid size
-    depth: int = 4,  # steps down of the unpadded net
-    count: int = 100,  # windows per epoch
-    turn: bool = True,  # each in one of the eight positions of a square
-    seed: int = 0,  # from 0; another seed gives other windows
-    num_classes: int = 2,  # to check the labels
-    weights: np.ndarray | None = None,  # (N, H, W) weight maps, as of Eq. 2
-) -> Windows:  # items: (1, h, w) with the maps of their middle
-    """Return random windows of a stack, of the size that an unpadded net takes."""
+    images: np.ndarray,
+    labels: np.ndarray,
+    input_tile: int = 572,
+    depth: int = 4,
+    count: int = 100,
+    turn: bool = True,
+    seed: int = 0,
+    num_classes: int = 2,
+    weights: np.ndarray | None = None,
+) -> Windows:
+    """Return random windows of a stack, of the size that an unpadded net takes.
+
+    Args:
+        images: (N, H, W), grey
+        labels: (N, H, W) integers, 0 to num_classes - 1
+        input_tile: side of what enters the net, a valid size
+        depth: steps down of the unpadded net
+        count: windows per epoch
+        turn: each in one of the eight positions of a square
+        seed: from 0; another seed gives other windows
+        num_classes: to check the labels
+        weights: (N, H, W) weight maps, as of Eq. 2
+
+    Returns:
+        Windows: items: (1, h, w) with the maps of their middle
+
+    Raises:
+        ValueError: unless stacks (N, H, W) fit each other and a net
+
+    Example:
+        >>> from unet_tutorial.data.crops import random_windows
+        >>> frames = [read_example(cells, index, weighted=True) for index in range(len(cells))]
+        >>> images, parted, weights = (np.stack(part) for part in zip(*frames, strict=True))
+        >>> windows = random_windows(images, parted, 284, count=4, seed=1, weights=weights)
+    """
     parts = {"images": images, "labels": labels, "weights": weights}
     parts = {name: part for name, part in parts.items() if part is not None}
     inner = output_size(input_tile, depth)
@@ -209,14 +266,25 @@ def _own(place, shape, inner, step):
 
 # %% ../../nbs/workshop/data/crops.ipynb #f3f30fa7
 class Whole(Dataset):
-    """Whole images to measure on, in tiles where the net is unpadded."""
+    """Whole images to measure on, in tiles where the net is unpadded.
+
+    Args:
+        examples: image, labels, perhaps weights
+        side: of the input tile; None: the image in one piece
+        depth: steps down of the net
+        as_bytes: True: images are ByteImages where the examples allow
+
+    Example:
+        >>> from unet_tutorial.data.crops import Whole
+        >>> whole = Whole(slice_parts, side=124, depth=3)  # output tiles of 36 pixels
+    """
 
     def __init__(
         self,
-        examples: Iterable[tuple[np.ndarray, ...]],  # image, labels, perhaps weights
-        side: int | None = None,  # of the input tile; None: the image in one piece
-        depth: int = 4,  # steps down of the net
-        as_bytes: bool = False,  # True: images are ByteImages where the examples allow
+        examples: Iterable[tuple[np.ndarray, ...]],
+        side: int | None = None,
+        depth: int = 4,
+        as_bytes: bool = False,
     ):
         self.parts, self.scales, self.as_bytes = _in_memory(examples, as_bytes)
         self.side, self.margin = side, lost_pixels(depth) if side else 0

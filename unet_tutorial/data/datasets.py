@@ -38,8 +38,19 @@ from .source import Item, Source
 _CARVANA = "https://www.kaggle.com/competitions/carvana-image-masking-challenge/data"
 
 
-def find_carvana(folder: str | Path) -> list[Pair]:  # that holds all, at any depth
-    """Return all pairs of ID_VV.jpg and ID_VV_mask.gif below a folder, sorted."""
+def find_carvana(folder: str | Path) -> list[Pair]:
+    """Return all pairs of ID_VV.jpg and ID_VV_mask.gif below a folder, sorted.
+
+    Args:
+        folder: that holds all, at any depth
+
+    Raises:
+        FileNotFoundError: "... files below ... have no partner: .... ID_VV.jpg and
+            ID_VV_mask.gif belong together: unpack again train.zip and train_masks.zip
+            from ... (unet-tutorial get carvana)"
+        ValueError: "swapped folders: ... is an image, ... is a mask. Exchange the names
+            of the two folders"
+    """
     source = (
         f"train.zip and train_masks.zip from {_CARVANA} (unet-tutorial get carvana)"
     )
@@ -79,8 +90,16 @@ def _truth(item, size=None, read=read_mask, channels=None, axes=None):
     return read(item.mask, size)
 
 
-def open_carvana(folder: str | Path) -> Source:  # that holds all, at any depth
-    """Return the photographs of the Carvana challenge as a source, by car."""
+def open_carvana(folder: str | Path) -> Source:
+    """Return the photographs of the Carvana challenge as a source, by car.
+
+    Args:
+        folder: that holds all, at any depth
+
+    Example:
+        >>> from unet_tutorial.data.datasets import open_carvana
+        >>> cars = open_carvana(cars_folder)
+    """
     items = [Item(*pair) for pair in find_carvana(folder)]
     return Source("cars", items, ("background", "car"), _truth, _pixels, unit="car")
 
@@ -102,9 +121,24 @@ def _find_stacks(folder):
 
 
 def load_isbi(
-    folder: str | Path,  # that holds both stacks, at any depth
-) -> tuple[np.ndarray, np.ndarray]:  # images and masks, (N, H, W) uint8
-    """Read both stacks of the ISBI 2012 challenge; in the masks 1 is membrane."""
+    folder: str | Path,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read both stacks of the ISBI 2012 challenge; in the masks 1 is membrane.
+
+    Args:
+        folder: that holds both stacks, at any depth
+
+    Returns:
+        tuple[np.ndarray, np.ndarray]: images and masks, (N, H, W) uint8
+
+    Raises:
+        ValueError: "... is ..., ... is ... (pages, height, width), and both must be
+            equal: get both again from ..."
+
+    Example:
+        >>> from unet_tutorial.data.datasets import load_isbi
+        >>> images, masks = load_isbi(slices_folder)
+    """
     volume, labels, _ = _find_stacks(folder)
     return read_stack(volume), 1 - to_mask(read_stack(labels), labels)
 
@@ -127,10 +161,26 @@ def _resized(pixels, size, resampling):
 
 
 def open_isbi(
-    folder: str | Path,  # that holds both stacks, at any depth
-    gap: int = 1,  # slices that a split leaves unused on both sides of its block
-) -> Source:  # of 0 = cell, 1 = membrane
-    """Return the slices of the ISBI 2012 challenge as a source, split by block."""
+    folder: str | Path,
+    gap: int = 1,
+) -> Source:
+    """Return the slices of the ISBI 2012 challenge as a source, split by block.
+
+    Args:
+        folder: that holds both stacks, at any depth
+        gap: slices that a split leaves unused on both sides of its block
+
+    Returns:
+        Source: of 0 = cell, 1 = membrane
+
+    Raises:
+        ValueError: "... is ..., ... is ... (pages, height, width), and both must be
+            equal: get both again from ..."
+
+    Example:
+        >>> from unet_tutorial.data.datasets import open_isbi
+        >>> slices = open_isbi(slices_folder)
+    """
     volume, labels, count = _find_stacks(folder)
     items = [Item(volume, labels, f"slice {n:03}", n) for n in range(count)]
     return Source(
@@ -195,11 +245,30 @@ def _missing_cells(paths, top, truth):
 
 # %% ../../nbs/workshop/data/datasets.ipynb #0d21de62
 def open_ctc(
-    folder: str | Path,  # of one data set, or one above it
-    truth: str = "gold",  # by people, few frames; or "silver", computed, all frames
-    partial: bool = False,  # whether to keep gold frames that lack some of the cells
-) -> Source:  # of both sequences
-    """Open the annotated frames of a data set of the Cell Tracking Challenge."""
+    folder: str | Path,
+    truth: str = "gold",
+    partial: bool = False,
+) -> Source:
+    """Open the annotated frames of a data set of the Cell Tracking Challenge.
+
+    Args:
+        folder: of one data set, or one above it
+        truth: by people, few frames; or "silver", computed, all frames
+        partial: whether to keep gold frames that lack some of the cells
+
+    Returns:
+        Source: of both sequences
+
+    Raises:
+        ValueError: "truth=...: 'gold' (0X_GT) or 'silver' (0X_ST) works"
+        ValueError: "... holds ...: give the folder of one"
+        FileNotFoundError: "... is the truth of ..., which is missing"
+        ValueError: "...: In part...: .... Keep them: partial=True; or truth='silver'"
+
+    Example:
+        >>> from unet_tutorial.data.datasets import open_ctc
+        >>> cells, every = open_ctc(cells_folder), open_ctc(cells_folder, partial=True)
+    """
     if truth not in ("gold", "silver"):
         raise ValueError(f"truth={truth!r}: 'gold' (0X_GT) or 'silver' (0X_ST) works")
     pattern = f"[0-9][0-9]_{truth[0].upper()}T/SEG/man_seg[0-9]*.tif"
@@ -244,8 +313,20 @@ def _read_classes(path, size=None, values=()):
 _PETS = "the Oxford-IIIT pets with torchvision (unet-tutorial get pets)"
 
 
-def open_pets(folder: str | Path) -> Source:  # oxford-iiit-pet, or one above it
-    """Return the Oxford-IIIT pets as a source, with the split of their makers."""
+def open_pets(folder: str | Path) -> Source:
+    """Return the Oxford-IIIT pets as a source, with the split of their makers.
+
+    Args:
+        folder: oxford-iiit-pet, or one above it
+
+    Raises:
+        FileNotFoundError: "... files that the lists name are missing: .... Get again
+            ..."
+
+    Example:
+        >>> from unet_tutorial.data.datasets import open_pets
+        >>> pets = open_pets("data/drawn_pets")
+    """
     items = []
     for part in ("trainval", "test"):
         file = find_files(folder, f"{part}.txt", _PETS)[f"{part}.txt"]
@@ -283,8 +364,21 @@ def _number_objects(item, size=None):
     return labels
 
 # %% ../../nbs/workshop/data/datasets.ipynb #cb6ab9b7
-def open_nuclei(folder: str | Path) -> Source:  # stage1_train, or one above it
-    """Return the nuclei of the Data Science Bowl 2018 as a source of instances."""
+def open_nuclei(folder: str | Path) -> Source:
+    """Return the nuclei of the Data Science Bowl 2018 as a source of instances.
+
+    Args:
+        folder: stage1_train, or one above it
+
+    Raises:
+        ValueError: "... holds ...: give the folder of one"
+        FileNotFoundError: "... folders hold no masks (*.png): .... Give the training
+            part, ..."
+
+    Example:
+        >>> from unet_tutorial.data.datasets import open_nuclei
+        >>> nuclei, file = open_nuclei("data/drawn_nuclei"), place / "masks" / "05.png"
+    """
     paths, _ = _find_paths(folder, "*/images/*.png", _NUCLEI)
     items = [Item(p, p.parents[1] / "masks", p.parents[1].name) for p in paths]
     bare = [str(item.mask) for item in items if not _mask_files(item.mask)]
@@ -328,21 +422,50 @@ def _readers(read, value_range, channels, axes, channel):
 
 # %% ../../nbs/workshop/data/datasets.ipynb #f4516b5e
 def open_folder(
-    folder: str | Path,  # of the images
-    masks: str | Path | None = None,  # their folder; None: beside the images
-    suffix: str | tuple[str, str] | None = None,  # of masks, or (images, masks)
-    classes: tuple[str, ...] = ("background", "object"),  # their names
-    values: tuple[int, ...] | None = None,  # of the classes in the files; None: 0, 1...
-    instances: bool = False,  # whether the masks number objects
-    value_range: tuple[float, float] | None = None,  # of images of more than 8 bits
-    group: Callable[[Path], str] | None = None,  # what an image belongs to
-    channels: int | None = None,  # of each image; None: as all of the files have
-    axes: str | None = None,  # a letter per axis of .npy and TIFF files, such as "CHW"
-    channel: int | None = None,  # of all, the one that is taken, from 0
-    threshold: float | None = None,  # of masks of grey values: object is above
-    invert: bool = False,  # exchange object and background of masks
-) -> Source:  # with the name of the folder
-    """Open images and masks of any folders, paired by their names."""
+    folder: str | Path,
+    masks: str | Path | None = None,
+    suffix: str | tuple[str, str] | None = None,
+    classes: tuple[str, ...] = ("background", "object"),
+    values: tuple[int, ...] | None = None,
+    instances: bool = False,
+    value_range: tuple[float, float] | None = None,
+    group: Callable[[Path], str] | None = None,
+    channels: int | None = None,
+    axes: str | None = None,
+    channel: int | None = None,
+    threshold: float | None = None,
+    invert: bool = False,
+) -> Source:
+    """Open images and masks of any folders, paired by their names.
+
+    Args:
+        folder: of the images
+        masks: their folder; None: beside the images
+        suffix: of masks, or (images, masks)
+        classes: their names
+        values: of the classes in the files; None: 0, 1...
+        instances: whether the masks number objects
+        value_range: of images of more than 8 bits
+        group: what an image belongs to
+        channels: of each image; None: as all of the files have
+        axes: a letter per axis of .npy and TIFF files, such as "CHW"
+        channel: of all, the one that is taken, from 0
+        threshold: of masks of grey values: object is above
+        invert: exchange object and background of masks
+
+    Returns:
+        Source: with the name of the folder
+
+    Raises:
+        ValueError: "threshold= and invert= are for masks of background and one object;
+            leave them away, or instances= and values="
+        ValueError: "... values for ... classes: one for each"
+
+    Example:
+        >>> from unet_tutorial.data.datasets import open_folder
+        >>> train_folder, masks_folder = (cars_folder / name for name in ("train", "train_masks"))
+        >>> mine = open_folder(train_folder, masks_folder, "_mask", group=lambda p: p.stem[:-3])
+    """
     read = _reader(classes, values, instances, threshold, invert)
     pairs = find_pairs(folder, masks, suffix)
     names = [group(p.image) if group else p.group or p.image.name for p in pairs]
@@ -369,20 +492,57 @@ _OPEN = {
 
 
 def open_source(
-    kind: str,  # isbi, ctc, carvana, pets, nuclei or folder
-    folder: str | Path,  # where its files are
-    **options: Any,  # of the function for this kind: open_isbi, open_ctc, ...
-) -> Source:  # whatever its kind, the same interface
-    """Open a data set of any kind."""
+    kind: str,
+    folder: str | Path,
+    **options: Any,
+) -> Source:
+    """Open a data set of any kind.
+
+    Args:
+        kind: isbi, ctc, carvana, pets, nuclei or folder
+        folder: where its files are
+        options: of the function for this kind: open_isbi, open_ctc, ...
+
+    Returns:
+        Source: whatever its kind, the same interface
+
+    Raises:
+        ValueError: "no data set of kind ...: ... would work"
+
+    Example:
+        >>> from unet_tutorial.data.datasets import open_source
+        >>> for kind in ("isbi", "ctc", "carvana", "pets", "nuclei"):
+        ...     place = {"isbi": "slices", "ctc": "cells", "carvana": "cars"}.get(kind, kind)
+        ...     source = open_source(kind, f"data/drawn_{place}")
+        ...     image, labels = source.image(0, (64, 96)), source.labels(0, (64, 96))
+        ...     assert image.shape[:2] == labels.shape == (64, 96) and not check_source(source)
+        ...     print(f"{kind:8}{len(source):3} images, {image.shape}, {', '.join(source.classes)}")
+    """
     if kind not in _OPEN:
         raise ValueError(f"no data set of kind {kind!r}: {', '.join(_OPEN)} would work")
     return _OPEN[kind](folder, **options)
 
 
 def check_source(
-    source: Source,  # from open_source
-) -> list[str]:  # what is wrong, one line per image; empty: nothing
-    """Read every image of a data set, and its labels."""
+    source: Source,
+) -> list[str]:
+    """Read every image of a data set, and its labels.
+
+    Args:
+        source: from open_source
+
+    Returns:
+        list[str]: what is wrong, one line per image; empty: nothing
+
+    Example:
+        >>> from unet_tutorial.data.datasets import check_source
+        >>> for kind in ("isbi", "ctc", "carvana", "pets", "nuclei"):
+        ...     place = {"isbi": "slices", "ctc": "cells", "carvana": "cars"}.get(kind, kind)
+        ...     source = open_source(kind, f"data/drawn_{place}")
+        ...     image, labels = source.image(0, (64, 96)), source.labels(0, (64, 96))
+        ...     assert image.shape[:2] == labels.shape == (64, 96) and not check_source(source)
+        ...     print(f"{kind:8}{len(source):3} images, {image.shape}, {', '.join(source.classes)}")
+    """
     found = []
     for index in tqdm(range(len(source)), "images", leave=False):
         try:

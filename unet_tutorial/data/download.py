@@ -278,8 +278,16 @@ def _fetch(url, part, limit, pace):
         raise ConnectionError(f"the connection ended at {size:,} of {total:,} bytes")
 
 # %% ../../nbs/workshop/data/download.ipynb #sumcode
-def checksum(path: str | Path) -> str:  # a file
-    """Return the SHA-256 of a file as 64 hexadecimal digits."""
+def checksum(path: str | Path) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits.
+
+    Args:
+        path: a file
+
+    Example:
+        >>> from unet_tutorial.data.download import checksum
+        >>> sums = [checksum(home / name) for name in ("packed.zip", "flipped.zip")]
+    """
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while piece := file.read(2**20):
@@ -293,10 +301,27 @@ _LATER = (408, 416, 425, 429, 500, 502, 503, 504)  # answers that may be others 
 
 @contextmanager
 def alone(
-    path: str | Path,  # what is made; beside it is a small file while that lasts
-    busy: OSError | None = None,  # what is raised if another is in it; None: a sentence
-) -> Iterator[None]:  # for `with`
-    """Let one run at a time make a file or folder."""
+    path: str | Path,
+    busy: OSError | None = None,
+) -> Iterator[None]:
+    """Let one run at a time make a file or folder.
+
+    Args:
+        path: what is made; beside it is a small file while that lasts
+        busy: what is raised if another is in it; None: a sentence
+
+    Returns:
+        Iterator[None]: for `with`
+
+    Example:
+        >>> from unet_tutorial.data.download import alone
+        >>> with alone(home / "once"):
+        ...     try:
+        ...         with alone(home / "once"):
+        ...             raise AssertionError("two at once")
+        ...     except BlockingIOError as error:
+        ...         print(error)
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = path.with_name(f".{path.name}.lock")
@@ -352,17 +377,45 @@ def _insist(fetch, tries, wait, end, url, path):
 
 # %% ../../nbs/workshop/data/download.ipynb #download
 def download(
-    url: str,  # begins with https:// or http://
-    path: str | Path,  # the file to write; until it is whole: path + ".part"
-    sha256: str | None = None,  # its checksum, see checksum; None: not known
-    limit: int = 10**10,  # bytes; a longer file is refused
-    tries: int = 4,  # how often to ask, at least 1
-    wait: float = 1.0,  # seconds before the second try; doubled before each further
-    timeout: float = 30.0,  # seconds without an answer, or with too little of it
-    slowest: float = 1000.0,  # bytes per second, on average over timeout
-    longest: float = 86_400.0,  # seconds that all tries may take together
-) -> Path:  # the path
-    """Download a file whole or not at all; what broke off before is resumed."""
+    url: str,
+    path: str | Path,
+    sha256: str | None = None,
+    limit: int = 10**10,
+    tries: int = 4,
+    wait: float = 1.0,
+    timeout: float = 30.0,
+    slowest: float = 1000.0,
+    longest: float = 86_400.0,
+) -> Path:
+    """Download a file whole or not at all; what broke off before is resumed.
+
+    Args:
+        url: begins with https:// or http://
+        path: the file to write; until it is whole: path + ".part"
+        sha256: its checksum, see checksum; None: not known
+        limit: bytes; a longer file is refused
+        tries: how often to ask, at least 1
+        wait: seconds before the second try; doubled before each further
+        timeout: seconds without an answer, or with too little of it
+        slowest: bytes per second, on average over timeout
+        longest: seconds that all tries may take together
+
+    Returns:
+        Path: the path
+
+    Raises:
+        ValueError: "... is no address that begins with https:// or http://"
+        ConnectionError: "it answers ..., and sends no file"
+        ValueError: "... sends the file packed as ...: not asked for"
+        ValueError: "... sends a web page and no file: open it in a browser, it may ask
+            you to log in or to agree"
+        ConnectionError: "it announces the lengths ..."
+        ConnectionError: "asked for the bytes from ... on, got ..."
+
+    Example:
+        >>> from unet_tutorial.data.download import download
+        >>> path = download(f"{address}/set.zip", home / "set.zip", sums[0], wait=0)
+    """
     path, part, end = Path(path), Path(f"{path}.part"), time.monotonic() + longest
     if not url.startswith(("https://", "http://")):
         raise ValueError(f"{url} is no address that begins with https:// or http://")
@@ -477,12 +530,32 @@ def _new_folder(folder):
 
 
 def unpack(
-    archive: str | Path,  # a zip
-    folder: str | Path,  # it must not exist
-    limit: int = 10**10,  # bytes of all files together; more is refused
-    holds: str = "*",  # a pattern that at least one file must match
-) -> Path:  # the folder
-    """Unpack a zip into a new folder: all of it or nothing, and nothing beside it."""
+    archive: str | Path,
+    folder: str | Path,
+    limit: int = 10**10,
+    holds: str = "*",
+) -> Path:
+    """Unpack a zip into a new folder: all of it or nothing, and nothing beside it.
+
+    Args:
+        archive: a zip
+        folder: it must not exist
+        limit: bytes of all files together; more is refused
+        holds: a pattern that at least one file must match
+
+    Returns:
+        Path: the folder
+
+    Raises:
+        ValueError: "... is no zip, or a damaged one, but a web page: open its address
+            in a browser, it may ask you to log in"
+        FileExistsError: "... is there already: delete it or name another"
+        OSError: "... has ... MB free, and ... MB are needed: make room, or choose
+            another disk"
+        ValueError: "...: ... files, ... bytes, of ... at most"
+        ValueError: "...: its entries overlap"
+        ValueError: "...: it holds ... bytes in ..., a bomb"
+    """
     folder = Path(folder)
     try:
         _check_start(archive)
@@ -542,10 +615,26 @@ def _from_zip(entry, folder):
 
 
 def get(
-    name: str,  # one of SETS
-    to: str | Path = "data",  # the folder of data sets
-) -> Path:  # to / name
-    """Download and unpack a data set, unless it is there already."""
+    name: str,
+    to: str | Path = "data",
+) -> Path:
+    """Download and unpack a data set, unless it is there already.
+
+    Args:
+        name: one of SETS
+        to: the folder of data sets
+
+    Returns:
+        Path: to / name
+
+    Raises:
+        ValueError: "there is no data set ...: ... would work"
+        FileExistsError: "... is there already: delete it or name another"
+
+    Example:
+        >>> from unet_tutorial.data.download import get
+        >>> folder = get("slices", home)
+    """
     if name not in SETS:
         raise ValueError(f"there is no data set {name!r}: {', '.join(SETS)} would work")
     entry, folder = SETS[name], Path(to).expanduser() / name

@@ -19,9 +19,23 @@ from PIL import Image, ImageColor, ImageDraw, ImageFilter
 
 # %% ../../nbs/workshop/data/drawing.ipynb #stretch
 def height_and_width(
-    size: int | tuple[int, int],  # side, or height and width, from 64 pixels
-) -> tuple[int, int]:  # (int, int)
-    "Return height and width of a size given as one number or as a pair."
+    size: int | tuple[int, int],
+) -> tuple[int, int]:
+    """Return height and width of a size given as one number or as a pair.
+
+    Args:
+        size: side, or height and width, from 64 pixels
+
+    Returns:
+        tuple[int, int]: (int, int)
+
+    Raises:
+        ValueError: "size ... is too small; each side needs at least 64"
+
+    Example:
+        >>> from unet_tutorial.data.drawing import height_and_width
+        >>> height, width = height_and_width((96, 144))
+    """
     height, width = (size, size) if np.isscalar(size) else size
     if min(height, width) < 64:
         raise ValueError(f"size {size} is too small; each side needs at least 64")
@@ -29,34 +43,83 @@ def height_and_width(
 
 
 def stretch(
-    field: np.ndarray,  # (h, w) numbers
-    height: int,  # in pixels
-    width: int,  # in pixels
-) -> np.ndarray:  # (height, width) float32
-    "Enlarge a field smoothly, by bicubic interpolation."
+    field: np.ndarray,
+    height: int,
+    width: int,
+) -> np.ndarray:
+    """Enlarge a field smoothly, by bicubic interpolation.
+
+    Args:
+        field: (h, w) numbers
+        height: in pixels
+        width: in pixels
+
+    Returns:
+        np.ndarray: (height, width) float32
+
+    Example:
+        >>> from unet_tutorial.data.drawing import stretch
+        >>> rng = np.random.default_rng(0)
+        >>> height, width = height_and_width((96, 144))
+        >>> field = clouds(rng, height, width, grain=20)
+        >>> assert stretch([[0, 1]], height, width).shape == field.shape == (96, 144)
+    """
     small = Image.fromarray(np.asarray(field, np.float32))
     return np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))
 
 # %% ../../nbs/workshop/data/drawing.ipynb #clouds
 def clouds(
-    rng: np.random.Generator,  # numpy Generator
-    height: int,  # in pixels
-    width: int,  # in pixels
-    grain: float,  # width of a hill in pixels
-) -> np.ndarray:  # (height, width) float32, around 0, with a standard deviation below 1
-    "Draw smooth noise."
+    rng: np.random.Generator,
+    height: int,
+    width: int,
+    grain: float,
+) -> np.ndarray:
+    """Draw smooth noise.
+
+    Args:
+        rng: numpy Generator
+        height: in pixels
+        width: in pixels
+        grain: width of a hill in pixels
+
+    Returns:
+        np.ndarray: (height, width) float32, around 0, with a standard deviation below 1
+
+    Example:
+        >>> from unet_tutorial.data.drawing import clouds
+        >>> rng = np.random.default_rng(0)
+        >>> height, width = height_and_width((96, 144))
+        >>> field = clouds(rng, height, width, grain=20)
+    """
     coarse = rng.standard_normal((int(height / grain) + 2, int(width / grain) + 2))
     return stretch(coarse, height, width)
 
 
 def bent_grid(
-    rng: np.random.Generator,  # numpy Generator
-    height: int,  # in pixels
-    width: int,  # in pixels
-    waves: Sequence[tuple[float, float]],  # (grain, depth) of each cloud, in pixels
-    scale: float = 1,  # of grain and depth
-) -> tuple[np.ndarray, np.ndarray]:  # ys, xs: (height, width) float32 each
-    "Return the coordinates of all pixels, moved by clouds."
+    rng: np.random.Generator,
+    height: int,
+    width: int,
+    waves: Sequence[tuple[float, float]],
+    scale: float = 1,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the coordinates of all pixels, moved by clouds.
+
+    Args:
+        rng: numpy Generator
+        height: in pixels
+        width: in pixels
+        waves: (grain, depth) of each cloud, in pixels
+        scale: of grain and depth
+
+    Returns:
+        tuple[np.ndarray, np.ndarray]: ys, xs: (height, width) float32 each
+
+    Example:
+        >>> from unet_tutorial.data.drawing import bent_grid
+        >>> rng = np.random.default_rng(0)
+        >>> height, width = height_and_width((96, 144))
+        >>> ys, xs = bent_grid(rng, height, width, waves=[(20, 4)])
+    """
     ys, xs = np.mgrid[:height, :width].astype(np.float32)
     for grain, depth in waves:
         ys += depth * scale * clouds(rng, height, width, grain * scale)
@@ -65,13 +128,28 @@ def bent_grid(
 
 # %% ../../nbs/workshop/data/drawing.ipynb #nearest
 def two_nearest(
-    ys: np.ndarray,  # (H, W) coordinates of the pixels, bent or not
-    xs: np.ndarray,  # (H, W)
-    ellipses: np.ndarray,  # (n, 5): y, x, half axes a and b, turn in radians
-    reach: float,  # pixels from which an ellipse counts; 99 is written where none does
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # first, second: (H, W) distances;
-    # number: (H, W) int, from 1
-    "Return distances to the nearest and second ellipse, and the nearest one's number."
+    ys: np.ndarray,
+    xs: np.ndarray,
+    ellipses: np.ndarray,
+    reach: float,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return distances to the nearest and second ellipse, and the nearest one's number.
+
+    Args:
+        ys: (H, W) coordinates of the pixels, bent or not
+        xs: (H, W)
+        ellipses: (n, 5): y, x, half axes a and b, turn in radians
+        reach: pixels from which an ellipse counts; 99 is written where none does
+
+    Returns:
+        tuple[np.ndarray, np.ndarray, np.ndarray]: first, second: (H, W) distances;
+            number: (H, W) int, from 1
+
+    Example:
+        >>> from unet_tutorial.data.drawing import two_nearest
+        >>> ellipses = np.array([[48, 40, 30, 22, 0.4], [50, 100, 34, 24, -0.5]])
+        >>> first, second, number = two_nearest(ys, xs, ellipses, reach=10)
+    """
     first, number = np.full(ys.shape, 99, np.float32), np.zeros(ys.shape, int)
     second = first.copy()
     for i, (y, x, a, b, turn) in enumerate(ellipses.tolist(), 1):
@@ -90,11 +168,25 @@ def two_nearest(
 
 # %% ../../nbs/workshop/data/drawing.ipynb #tissue-how-a
 def pack(
-    rng: np.random.Generator,  # numpy Generator
-    height: int,  # in pixels
-    width: int,  # in pixels
-) -> np.ndarray:  # ellipses (n, 5): y, x, half axes a and b, turn
-    "Fill a picture with ellipses of very different sizes."
+    rng: np.random.Generator,
+    height: int,
+    width: int,
+) -> np.ndarray:
+    """Fill a picture with ellipses of very different sizes.
+
+    Args:
+        rng: numpy Generator
+        height: in pixels
+        width: in pixels
+
+    Returns:
+        np.ndarray: ellipses (n, 5): y, x, half axes a and b, turn
+
+    Example:
+        >>> from unet_tutorial.data.drawing import pack
+        >>> rng = np.random.default_rng(1)
+        >>> ellipses = pack(rng, 192, 192)
+    """
     n = height * width // 250 + 40
     places = rng.uniform(-40, [height + 40, width + 40], (n, 2))
     most = min(46, height / 4, width / 4)  # no cell may fill the picture
@@ -109,13 +201,29 @@ def pack(
 
 # %% ../../nbs/workshop/data/drawing.ipynb #tissue
 def tissue(
-    rng: np.random.Generator,  # numpy Generator
-    ellipses: np.ndarray,  # (n, 5), from pack
-    height: int,  # in pixels
-    width: int,  # in pixels
-) -> tuple[np.ndarray, np.ndarray]:  # edge: (H, W) pixels to the middle of the next
-    # membrane; number: cells, half size
-    "Let bent cells fill the plane."
+    rng: np.random.Generator,
+    ellipses: np.ndarray,
+    height: int,
+    width: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Let bent cells fill the plane.
+
+    Args:
+        rng: numpy Generator
+        ellipses: (n, 5), from pack
+        height: in pixels
+        width: in pixels
+
+    Returns:
+        tuple[np.ndarray, np.ndarray]: edge: (H, W) pixels to the middle of the next
+            membrane; number: cells, half size
+
+    Example:
+        >>> from unet_tutorial.data.drawing import tissue
+        >>> rng = np.random.default_rng(1)
+        >>> ellipses = pack(rng, 192, 192)
+        >>> edge, number = tissue(rng, ellipses, 192, 192)
+    """
     shape = (height + 1) // 2, (width + 1) // 2  # half the resolution is enough here
     ys, xs = bent_grid(rng, *shape, waves=((12, 2.4), (70, 6)))
     half_size = ellipses / [2, 2, 2, 2, 1]
@@ -124,10 +232,22 @@ def tissue(
 
 # %% ../../nbs/workshop/data/drawing.ipynb #organelles
 def organelles(
-    rng: np.random.Generator,  # numpy Generator
-    edge: np.ndarray,  # (H, W) pixels to the middle of the next membrane
-) -> np.ndarray:  # (H, W) float32, added to the grey values: below 0 where it is darker
-    "Draw vesicles and mitochondria."
+    rng: np.random.Generator,
+    edge: np.ndarray,
+) -> np.ndarray:
+    """Draw vesicles and mitochondria.
+
+    Args:
+        rng: numpy Generator
+        edge: (H, W) pixels to the middle of the next membrane
+
+    Returns:
+        np.ndarray: (H, W) float32, added to the grey values: below 0 where it is darker
+
+    Example:
+        >>> from unet_tutorial.data.drawing import organelles
+        >>> bodies = organelles(rng, edge)
+    """
     layer, crowd = Image.new("L", edge.shape[::-1], 128), clouds(rng, *edge.shape, 50)
     pen, t = ImageDraw.Draw(layer), np.linspace(0, 2 * pi, 36)
     for y, x in (rng.random((edge.size // 150, 2)) * edge.shape).tolist():
@@ -146,13 +266,28 @@ def organelles(
 
 # %% ../../nbs/workshop/data/drawing.ipynb #stain-how-a
 def cytoplasm(
-    rng: np.random.Generator,  # numpy Generator
-    number: np.ndarray,  # (h, w) int, the cell of each pixel, at half the resolution
-    cells: int,  # how many there are
-    height: int,  # in pixels
-    width: int,  # in pixels
-) -> np.ndarray:  # (H, W) float32 grey values
-    "Fill each cell with a grey of its own, and with grain."
+    rng: np.random.Generator,
+    number: np.ndarray,
+    cells: int,
+    height: int,
+    width: int,
+) -> np.ndarray:
+    """Fill each cell with a grey of its own, and with grain.
+
+    Args:
+        rng: numpy Generator
+        number: (h, w) int, the cell of each pixel, at half the resolution
+        cells: how many there are
+        height: in pixels
+        width: in pixels
+
+    Returns:
+        np.ndarray: (H, W) float32 grey values
+
+    Example:
+        >>> from unet_tutorial.data.drawing import cytoplasm
+        >>> grey = cytoplasm(rng, number, len(ellipses), 192, 192) + bodies
+    """
     grey = stretch(rng.normal(176, 12, cells + 1)[number], height, width)
     for grain, depth in ((2, 17), (4, 16), (9, 9), (150, 5)):
         grey = grey + depth * clouds(rng, height, width, grain)
@@ -160,40 +295,96 @@ def cytoplasm(
 
 
 def membrane_shade(
-    rng: np.random.Generator,  # numpy Generator
-    edge: np.ndarray,  # (H, W) pixels to the middle of the next membrane
-    half: np.ndarray,  # (H, W) half of its thickness in pixels
-) -> np.ndarray:  # (H, W) float32, how much darker it is
-    "Darken the membranes, some more than others."
+    rng: np.random.Generator,
+    edge: np.ndarray,
+    half: np.ndarray,
+) -> np.ndarray:
+    """Darken the membranes, some more than others.
+
+    Args:
+        rng: numpy Generator
+        edge: (H, W) pixels to the middle of the next membrane
+        half: (H, W) half of its thickness in pixels
+
+    Returns:
+        np.ndarray: (H, W) float32, how much darker it is
+
+    Example:
+        >>> from unet_tutorial.data.drawing import membrane_shade
+        >>> half = np.full_like(edge, 2.6)
+        >>> shade, heavy = membrane_shade(rng, edge, half), stain(rng, edge)
+    """
     dark = np.clip(92 + 24 * clouds(rng, *edge.shape, 30), 45, 130)
     return dark * np.exp(-1.1 * (edge / half) ** 2)
 
 # %% ../../nbs/workshop/data/drawing.ipynb #em-parts
 def stain(
-    rng: np.random.Generator,  # numpy Generator
-    edge: np.ndarray,  # (H, W) pixels to the middle of the next membrane
-) -> np.ndarray:  # (H, W) float32, how much darker it is
-    "Let heavy stain collect along the membranes of some places."
+    rng: np.random.Generator,
+    edge: np.ndarray,
+) -> np.ndarray:
+    """Let heavy stain collect along the membranes of some places.
+
+    Args:
+        rng: numpy Generator
+        edge: (H, W) pixels to the middle of the next membrane
+
+    Returns:
+        np.ndarray: (H, W) float32, how much darker it is
+
+    Example:
+        >>> from unet_tutorial.data.drawing import stain
+        >>> half = np.full_like(edge, 2.6)
+        >>> shade, heavy = membrane_shade(rng, edge, half), stain(rng, edge)
+    """
     heavy = np.clip(clouds(rng, *edge.shape, 60) - 1.1, 0, 1)
     return 100 * heavy * np.exp(-edge / 14)
 
 
 def microscope(
-    rng: np.random.Generator,  # numpy Generator
-    grey: np.ndarray,  # (H, W) float32
-) -> np.ndarray:  # (H, W) uint8
-    "Add noise, and blur slightly."
+    rng: np.random.Generator,
+    grey: np.ndarray,
+) -> np.ndarray:
+    """Add noise, and blur slightly.
+
+    Args:
+        rng: numpy Generator
+        grey: (H, W) float32
+
+    Returns:
+        np.ndarray: (H, W) uint8
+
+    Example:
+        >>> from unet_tutorial.data.drawing import microscope
+        >>> half = np.full_like(edge, 2.6)
+        >>> grey = cytoplasm(rng, number, len(ellipses), 192, 192) + bodies
+        >>> shade, heavy = membrane_shade(rng, edge, half), stain(rng, edge)
+        >>> image = microscope(rng, grey - shade - heavy)
+    """
     grey = grey + 15 * rng.standard_normal(grey.shape, np.float32)
     image = Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8))
     return np.array(image.filter(ImageFilter.GaussianBlur(0.7)))
 
 # %% ../../nbs/workshop/data/drawing.ipynb #outline-how-a
 def colony(
-    rng: np.random.Generator,  # numpy Generator
-    height: int,  # in pixels
-    width: int,  # in pixels
-) -> np.ndarray:  # ellipses (n, 5): y, x, half axes a and b, turn
-    "Place 9 to 14 cells, most of which touch another."
+    rng: np.random.Generator,
+    height: int,
+    width: int,
+) -> np.ndarray:
+    """Place 9 to 14 cells, most of which touch another.
+
+    Args:
+        rng: numpy Generator
+        height: in pixels
+        width: in pixels
+
+    Returns:
+        np.ndarray: ellipses (n, 5): y, x, half axes a and b, turn
+
+    Example:
+        >>> from unet_tutorial.data.drawing import colony
+        >>> rng, scale = np.random.default_rng(4), 0.5
+        >>> cells = colony(rng, 256, 256)
+    """
     n, cells = rng.integers(9, 15), [(*rng.uniform(0.3, 0.7, 2), 0.12)]
     for _ in range(300):
         beside = rng.random() < 0.9
@@ -210,14 +401,31 @@ def colony(
 
 # %% ../../nbs/workshop/data/drawing.ipynb #colony
 def outline_cells(
-    rng: np.random.Generator,  # numpy Generator
-    ellipses: np.ndarray,  # (n, 5), from colony
-    height: int,  # in pixels
-    width: int,  # in pixels
-    scale: float,  # of the picture: 1 at 512 pixels
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # labels: (H, W) int; first: pixels
-    # to the outline; inward: depth inside, unscaled
-    "Bend the cells, number them, and measure how deep inside a cell each pixel is."
+    rng: np.random.Generator,
+    ellipses: np.ndarray,
+    height: int,
+    width: int,
+    scale: float,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Bend the cells, number them, and measure how deep inside a cell each pixel is.
+
+    Args:
+        rng: numpy Generator
+        ellipses: (n, 5), from colony
+        height: in pixels
+        width: in pixels
+        scale: of the picture: 1 at 512 pixels
+
+    Returns:
+        tuple[np.ndarray, np.ndarray, np.ndarray]: labels: (H, W) int; first: pixels to
+            the outline; inward: depth inside, unscaled
+
+    Example:
+        >>> from unet_tutorial.data.drawing import outline_cells
+        >>> rng, scale = np.random.default_rng(4), 0.5
+        >>> cells = colony(rng, 256, 256)
+        >>> labels, first, inward = outline_cells(rng, cells, 256, 256, scale)
+    """
     waves = ((60, 10), (14, 1.2))
     ys, xs = bent_grid(rng, height, width, waves, scale)
     first, second, labels = two_nearest(ys, xs, ellipses, reach=40 * scale)
@@ -227,13 +435,28 @@ def outline_cells(
 
 # %% ../../nbs/workshop/data/drawing.ipynb #loaf
 def loaf(
-    rng: np.random.Generator,  # numpy Generator
-    cells: int,  # how many there are
-    labels: np.ndarray,  # (H, W) int
-    inward: np.ndarray,  # (H, W) how deep inside a cell, unscaled
-    scale: float,  # of the picture
-) -> np.ndarray:  # (H, W) thickness
-    "Raise each cell from its outline, rough on a smooth glass."
+    rng: np.random.Generator,
+    cells: int,
+    labels: np.ndarray,
+    inward: np.ndarray,
+    scale: float,
+) -> np.ndarray:
+    """Raise each cell from its outline, rough on a smooth glass.
+
+    Args:
+        rng: numpy Generator
+        cells: how many there are
+        labels: (H, W) int
+        inward: (H, W) how deep inside a cell, unscaled
+        scale: of the picture
+
+    Returns:
+        np.ndarray: (H, W) thickness
+
+    Example:
+        >>> from unet_tutorial.data.drawing import loaf
+        >>> path = loaf(rng, len(cells), labels, inward, scale) + nuclei(labels, first, cells)
+    """
     rise, rough = rng.uniform([[11], [0.5]], [[22], [1.7]], (2, cells + 1))
     rise[0], rough[0] = 0, 0.15  # the glass is flat and smooth
     path = rise[labels] * (1 - np.exp(-inward / 5))
@@ -243,24 +466,52 @@ def loaf(
 
 
 def nuclei(
-    labels: np.ndarray,  # (H, W) int
-    first: np.ndarray,  # (H, W) pixels to the outline, below 0 inside
-    ellipses: np.ndarray,  # (n, 5), from colony
-) -> np.ndarray:  # (H, W) thickness
-    "Give each cell a nucleus with a rim."
+    labels: np.ndarray,
+    first: np.ndarray,
+    ellipses: np.ndarray,
+) -> np.ndarray:
+    """Give each cell a nucleus with a rim.
+
+    Args:
+        labels: (H, W) int
+        first: (H, W) pixels to the outline, below 0 inside
+        ellipses: (n, 5), from colony
+
+    Returns:
+        np.ndarray: (H, W) thickness
+
+    Example:
+        >>> from unet_tutorial.data.drawing import nuclei
+        >>> path = loaf(rng, len(cells), labels, inward, scale) + nuclei(labels, first, cells)
+    """
     radii = np.append(1, np.sqrt(ellipses[:, 2] * ellipses[:, 3]))
     hub = first / radii[labels] + 1  # 0 in the middle of a cell, 1 at its outline
     return 3 * (hub < 0.5) + 5 * np.exp(-(((hub - 0.5) / 0.03) ** 2))
 
 # %% ../../nbs/workshop/data/drawing.ipynb #relief-why-a
 def granules(
-    rng: np.random.Generator,  # numpy Generator
-    labels: np.ndarray,  # (H, W) int
-    inward: np.ndarray,  # (H, W) how deep inside a cell, unscaled
-    ellipses: np.ndarray,  # (n, 5), from colony
-    scale: float,  # of the picture
-) -> np.ndarray:  # (H, W) thickness
-    "Draw hairs that reach out from the rims, and droplets inside."
+    rng: np.random.Generator,
+    labels: np.ndarray,
+    inward: np.ndarray,
+    ellipses: np.ndarray,
+    scale: float,
+) -> np.ndarray:
+    """Draw hairs that reach out from the rims, and droplets inside.
+
+    Args:
+        rng: numpy Generator
+        labels: (H, W) int
+        inward: (H, W) how deep inside a cell, unscaled
+        ellipses: (n, 5), from colony
+        scale: of the picture
+
+    Returns:
+        np.ndarray: (H, W) thickness
+
+    Example:
+        >>> from unet_tutorial.data.drawing import granules
+        >>> bits = granules(rng, labels, inward, cells, scale)
+    """
     middles = np.vstack([[0, 0], ellipses[:, 1::-1]])  # x, y of each label
     layer, thin = Image.new("L", labels.shape[::-1], 100), max(1, round(2 * scale))
     pen, crowd = ImageDraw.Draw(layer), clouds(rng, *labels.shape, 50 * scale)
@@ -277,11 +528,25 @@ def granules(
 
 # %% ../../nbs/workshop/data/drawing.ipynb #granules
 def relief(
-    rng: np.random.Generator,  # numpy Generator
-    path: np.ndarray,  # (H, W) thickness
-    scale: float,  # of the picture
-) -> np.ndarray:  # (H, W) uint8
-    "See the slope of a thickness, with the noise of a camera."
+    rng: np.random.Generator,
+    path: np.ndarray,
+    scale: float,
+) -> np.ndarray:
+    """See the slope of a thickness, with the noise of a camera.
+
+    Args:
+        rng: numpy Generator
+        path: (H, W) thickness
+        scale: of the picture
+
+    Returns:
+        np.ndarray: (H, W) uint8
+
+    Example:
+        >>> from unet_tutorial.data.drawing import relief
+        >>> bits = granules(rng, labels, inward, cells, scale)
+        >>> image = relief(rng, path + bits, scale)
+    """
     grey = 122 + 6 * scale * sum(np.gradient(path))  # the slope towards the lamp
     grey += 2.6 * rng.standard_normal(grey.shape, np.float32)
     grey += 1.2 * rng.standard_normal((len(grey), 1))  # the camera reads row by row
@@ -297,11 +562,24 @@ SHAPES = [  # length, height of hood, roof, trunk in m; where the windows start,
 
 
 def smooth_curve(
-    places: Sequence[float],  # n places, rising
-    values: Sequence[float],  # n values
-    at: np.ndarray,  # array of places
-) -> np.ndarray:  # array shaped as `at`
-    "Return a curve through a few values at a few places, its corners rounded."
+    places: Sequence[float],
+    values: Sequence[float],
+    at: np.ndarray,
+) -> np.ndarray:
+    """Return a curve through a few values at a few places, its corners rounded.
+
+    Args:
+        places: n places, rising
+        values: n values
+        at: array of places
+
+    Returns:
+        np.ndarray: array shaped as `at`
+
+    Example:
+        >>> from unet_tutorial.data.drawing import smooth_curve
+        >>> assert smooth_curve([0, 1], [2, 2], np.array([0.5])) == 2 and len(SHAPES) == 4
+    """
     near = [
         np.interp(at + shift, places, values) for shift in np.linspace(-0.03, 0.03, 5)
     ]
@@ -309,10 +587,21 @@ def smooth_curve(
 
 # %% ../../nbs/workshop/data/drawing.ipynb #glass-why-a
 def car_body(
-    rng: np.random.Generator,  # numpy Generator
-) -> tuple[np.ndarray, np.ndarray, float]:  # skin (49, 41, 3) in m; glass (48, 40)
-    # bool; where the door is, 0 to 1
-    "Build the skin of a car."
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Build the skin of a car.
+
+    Args:
+        rng: numpy Generator
+
+    Returns:
+        tuple[np.ndarray, np.ndarray, float]: skin (49, 41, 3) in m; glass (48, 40)
+            bool; where the door is, 0 to 1
+
+    Example:
+        >>> from unet_tutorial.data.drawing import car_body
+        >>> skin, glass, door = car_body(np.random.default_rng(1))
+    """
     length, hood, roof, trunk, a, b, c, d = SHAPES[rng.integers(len(SHAPES))]
     length, roof, wide = rng.uniform(0.97, 1.03, 3) * [length, roof, 0.9]
     s = np.linspace(0, 1, 49)[:, None]  # from front to back
@@ -336,14 +625,30 @@ def car_body(
 
 # %% ../../nbs/workshop/data/drawing.ipynb #body
 def car_glass(
-    s: np.ndarray,  # (49, 1) from front to back, 0 to 1
-    t: np.ndarray,  # (41,) from sill to roof, 0 to 1
-    a: float,  # where the windscreen starts, of s
-    b: float,  # where it ends
-    c: float,  # where the rear window starts
-    d: float,  # where it ends
-) -> np.ndarray:  # (48, 40) bool
-    "Say which faces of the skin are windows."
+    s: np.ndarray,
+    t: np.ndarray,
+    a: float,
+    b: float,
+    c: float,
+    d: float,
+) -> np.ndarray:
+    """Say which faces of the skin are windows.
+
+    Args:
+        s: (49, 1) from front to back, 0 to 1
+        t: (41,) from sill to roof, 0 to 1
+        a: where the windscreen starts, of s
+        b: where it ends
+        c: where the rear window starts
+        d: where it ends
+
+    Returns:
+        np.ndarray: (48, 40) bool
+
+    Example:
+        >>> from unet_tutorial.data.drawing import car_glass
+        >>> assert car_glass(np.linspace(0, 1, 49)[:, None], np.ones(41), 1, 1, 1, 1).sum() == 0
+    """
     s, t = s[:-1] + 1 / 96, (t[:-1] + t[1:]) / 2  # the middle of each face
     pillar = abs(s - (b + c) / 2) < 0.015
     side = (0.5 < t) & (t < 0.7) & (a + 0.03 < s) & (s < d - 0.02) & ~pillar
@@ -360,9 +665,21 @@ PLATES = [  # y, half width, height from, to; colour on the front, on the back
 
 
 def car_plates(
-    skin: np.ndarray,  # (49, 41, 3) in m
-) -> list[tuple]:  # list of (polygon, colour, facing)
-    "Set bumpers, grille, number plates and lamps onto the two ends."
+    skin: np.ndarray,
+) -> list[tuple]:
+    """Set bumpers, grille, number plates and lamps onto the two ends.
+
+    Args:
+        skin: (49, 41, 3) in m
+
+    Returns:
+        list[tuple]: list of (polygon, colour, facing)
+
+    Example:
+        >>> from unet_tutorial.data.drawing import car_plates
+        >>> behind, parts = car_fittings(skin, door, paint=(158, 24, 34))
+        >>> assert len(parts) == 2 + len(car_plates(skin)) + 4 * len(car_wheel()) + 2
+    """
     parts = []
     for y, half, low, high, front, back in PLATES:
         for face, flip in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
@@ -373,8 +690,17 @@ def car_plates(
     return parts
 
 
-def car_wheel() -> list[tuple]:  # list of (outline x + iz, grey value)
-    "Return the flat parts of a wheel of radius 1."
+def car_wheel() -> list[tuple]:
+    """Return the flat parts of a wheel of radius 1.
+
+    Returns:
+        list[tuple]: list of (outline x + iz, grey value)
+
+    Example:
+        >>> from unet_tutorial.data.drawing import car_wheel
+        >>> behind, parts = car_fittings(skin, door, paint=(158, 24, 34))
+        >>> assert len(parts) == 2 + len(car_plates(skin)) + 4 * len(car_wheel()) + 2
+    """
     circle, arch = (np.exp(1j * np.linspace(a, pi - a, 25)) for a in (-pi / 2, -0.1))
     spoke = np.array([0.69, 0.69, 0.2, 0.2]) * np.exp([0.13j, 0.47j, 0.9j, -0.3j])
     parts = [(1.17 * arch, 18), (circle, 30), (0.73 * circle, 165), (0.66 * circle, 60)]
@@ -382,12 +708,25 @@ def car_wheel() -> list[tuple]:  # list of (outline x + iz, grey value)
 
 # %% ../../nbs/workshop/data/drawing.ipynb #fittings
 def car_fittings(
-    skin: np.ndarray,  # (49, 41, 3) in m
-    door: float,  # where the door is, 0 to 1
-    paint: np.ndarray,  # (3,) colour of the car
-) -> tuple[list, list]:  # behind: list of (polygon, colour); parts: list of (polygon,
-    # colour, facing)
-    "Set onto the skin what does not follow from it."
+    skin: np.ndarray,
+    door: float,
+    paint: np.ndarray,
+) -> tuple[list, list]:
+    """Set onto the skin what does not follow from it.
+
+    Args:
+        skin: (49, 41, 3) in m
+        door: where the door is, 0 to 1
+        paint: (3,) colour of the car
+
+    Returns:
+        tuple[list, list]: behind: list of (polygon, colour); parts: list of (polygon,
+            colour, facing)
+
+    Example:
+        >>> from unet_tutorial.data.drawing import car_fittings
+        >>> behind, parts = car_fittings(skin, door, paint=(158, 24, 34))
+    """
     behind, parts = [], [(skin[0], paint, (1, 0, 0)), (skin[-1], paint, (-1, 0, 0))]
     parts += car_plates(skin)
     for side, s in ((-1, 9), (-1, 38), (1, 9), (1, 38)):
@@ -411,22 +750,49 @@ CAMERA = np.array([7.0, 0.0, 1.7])  # where it is, in m from the middle of the c
 
 
 def turn_points(
-    points: ArrayLike,  # (..., 3) in m
-    angle: float,  # in sixteenths of a full turn
-) -> np.ndarray:  # (..., 3)
-    "Turn points about the vertical axis."
+    points: ArrayLike,
+    angle: float,
+) -> np.ndarray:
+    """Turn points about the vertical axis.
+
+    Args:
+        points: (..., 3) in m
+        angle: in sixteenths of a full turn
+
+    Returns:
+        np.ndarray: (..., 3)
+
+    Example:
+        >>> from unet_tutorial.data.drawing import turn_points
+        >>> assert np.allclose(turn_points([1, 2, 3], 16), [1, 2, 3])
+    """
     c, s = cos(angle * pi / 8), sin(angle * pi / 8)
     return np.asarray(points, float) @ np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
 
 
 def project(
-    x: np.ndarray,  # in m, towards the camera
-    y: np.ndarray,  # in m, to the right
-    z: np.ndarray,  # in m, upwards
-    height: int,  # of the picture in pixels
-    width: int,  # of the picture in pixels
-) -> list[float]:  # list of numbers: x, y, x, y, ... in pixels
-    "Say where the camera sees points."
+    x: np.ndarray,
+    y: np.ndarray,
+    z: np.ndarray,
+    height: int,
+    width: int,
+) -> list[float]:
+    """Say where the camera sees points.
+
+    Args:
+        x: in m, towards the camera
+        y: in m, to the right
+        z: in m, upwards
+        height: of the picture in pixels
+        width: of the picture in pixels
+
+    Returns:
+        list[float]: list of numbers: x, y, x, y, ... in pixels
+
+    Example:
+        >>> from unet_tutorial.data.drawing import project
+        >>> assert project(np.array([0.0]), CAMERA[1], CAMERA[2], 160, 240)[0] == 120
+    """
     focal = 1.5 * min(height, width / 1.4)
     near = focal / (CAMERA[0] - x)
     down = 0.53 * height - 0.135 * focal + near * (CAMERA[2] - z)
@@ -441,11 +807,22 @@ SIGN = "00 09 39 30,54 74,99 90 c9 c0,h0 e0 e9 h9,e4 g4,j0 n0,l0 l9"  # its stro
 
 
 def draw_sign(
-    pen: ImageDraw.ImageDraw,  # ImageDraw
-    height: int,  # of the picture in pixels
-    width: int,  # of the picture in pixels
+    pen: ImageDraw.ImageDraw,
+    height: int,
+    width: int,
 ) -> None:
-    "Draw the sign on the wall."
+    """Draw the sign on the wall.
+
+    Args:
+        pen: ImageDraw
+        height: of the picture in pixels
+        width: of the picture in pixels
+
+    Example:
+        >>> from unet_tutorial.data.drawing import draw_sign
+        >>> board = Image.new("RGB", (240, 160), "white")
+        >>> draw_sign(ImageDraw.Draw(board), 160, 240)
+    """
     thick = round(0.045 * min(height, width / 1.4))
     for stroke in SIGN.split(","):
         places = [(int(p[0], 36), int(p[1])) for p in stroke.split()]
@@ -455,13 +832,29 @@ def draw_sign(
 
 # %% ../../nbs/workshop/data/drawing.ipynb #light-why-a
 def studio(
-    rng: np.random.Generator,  # numpy Generator
-    angle: float,  # of the car, in sixteenths of a full turn
-    length: float,  # of the car in m
-    height: int,  # of the picture in pixels
-    width: int,  # of the picture in pixels
-) -> np.ndarray:  # (H, W, 3) float32
-    "Draw the studio with its sign and the shadow of the car."
+    rng: np.random.Generator,
+    angle: float,
+    length: float,
+    height: int,
+    width: int,
+) -> np.ndarray:
+    """Draw the studio with its sign and the shadow of the car.
+
+    Args:
+        rng: numpy Generator
+        angle: of the car, in sixteenths of a full turn
+        length: of the car in m
+        height: of the picture in pixels
+        width: of the picture in pixels
+
+    Returns:
+        np.ndarray: (H, W, 3) float32
+
+    Example:
+        >>> from unet_tutorial.data.drawing import studio
+        >>> rng = np.random.default_rng(0)
+        >>> empty = studio(rng, angle=2, length=4.5, height=160, width=240)
+    """
     floor = 150 + rng.normal(0, 10) + rng.normal(0, 2.5, 3)
     picture = Image.new("RGB", (width, height), (232, 234, 234))
     pen, t = ImageDraw.Draw(picture), np.linspace(0, 2 * pi, 90)
@@ -480,21 +873,48 @@ def studio(
 
 # %% ../../nbs/workshop/data/drawing.ipynb #studio
 def studio_light(
-    rng: np.random.Generator,  # numpy Generator
-    height: int,  # of the picture in pixels
-    width: int,  # of the picture in pixels
-) -> np.ndarray:  # (H, W), around 1
-    "Light the studio: brighter in the middle, a little uneven."
+    rng: np.random.Generator,
+    height: int,
+    width: int,
+) -> np.ndarray:
+    """Light the studio: brighter in the middle, a little uneven.
+
+    Args:
+        rng: numpy Generator
+        height: of the picture in pixels
+        width: of the picture in pixels
+
+    Returns:
+        np.ndarray: (H, W), around 1
+
+    Example:
+        >>> from unet_tutorial.data.drawing import studio_light
+        >>> rng = np.random.default_rng(0)
+        >>> light = studio_light(rng, 160, 240)
+    """
     lamp = 1.04 - 0.35 * (np.linspace(-0.5, 0.5, width) - rng.normal(0, 0.1)) ** 2
     return lamp + 0.03 * clouds(rng, height, width, height / 4)
 
 # %% ../../nbs/workshop/data/drawing.ipynb #faces-why-a
 def lit_colours(
-    colour: np.ndarray,  # (..., 3)
-    normal: np.ndarray,  # (..., 3) the direction that the surface faces, of length 1
-    gloss: float,  # how much of the room it reflects
-) -> np.ndarray:  # (..., 3) colours, 0 to 255
-    "Return colours of surfaces under a lamp, in a bright room."
+    colour: np.ndarray,
+    normal: np.ndarray,
+    gloss: float,
+) -> np.ndarray:
+    """Return colours of surfaces under a lamp, in a bright room.
+
+    Args:
+        colour: (..., 3)
+        normal: (..., 3) the direction that the surface faces, of length 1
+        gloss: how much of the room it reflects
+
+    Returns:
+        np.ndarray: (..., 3) colours, 0 to 255
+
+    Example:
+        >>> from unet_tutorial.data.drawing import lit_colours
+        >>> up = lit_colours(np.full(3, 100.0), np.array([0.0, 0.0, 1.0]), gloss=0)
+    """
     lamp = 0.5 + 0.55 * np.clip(normal @ [0.45, -0.35, 0.82], 0, 1)
     shine = np.clip(normal @ [0.79, -0.2, 0.58], 0, 1) ** 30
     bright = [0, 0.1, 0.55, 0.45, 1]
@@ -507,12 +927,28 @@ PAINTS = "#eeeeec #c4c7ca #7e8286 #222326 #9e1822 #1e2a5c #3c6ea0".split()
 
 
 def skin_faces(
-    skin: np.ndarray,  # (49, 41, 3) in m
-    glass: np.ndarray,  # (48, 40) bool
-    paint: np.ndarray,  # (3,) colour of the car
-    angle: float,  # in sixteenths of a full turn
-) -> list[tuple]:  # list of (polygon, colour), from back to front
-    "Return the faces of a skin that the camera sees, with their colours."
+    skin: np.ndarray,
+    glass: np.ndarray,
+    paint: np.ndarray,
+    angle: float,
+) -> list[tuple]:
+    """Return the faces of a skin that the camera sees, with their colours.
+
+    Args:
+        skin: (49, 41, 3) in m
+        glass: (48, 40) bool
+        paint: (3,) colour of the car
+        angle: in sixteenths of a full turn
+
+    Returns:
+        list[tuple]: list of (polygon, colour), from back to front
+
+    Example:
+        >>> from unet_tutorial.data.drawing import skin_faces
+        >>> up = lit_colours(np.full(3, 100.0), np.array([0.0, 0.0, 1.0]), gloss=0)
+        >>> down = lit_colours(np.full(3, 100.0), np.array([0.0, 0.0, -1.0]), gloss=0)
+        >>> assert (up > down).all() and len(skin_faces(skin, glass, (0, 0, 0), 0)) < glass.size
+    """
     points = turn_points(skin, angle)
     faces = [points[:-1, :-1], points[:-1, 1:], points[1:, 1:], points[1:, :-1]]
     normals = np.cross(faces[3] - faces[1], faces[2] - faces[0])
@@ -528,11 +964,23 @@ def skin_faces(
 
 # %% ../../nbs/workshop/data/drawing.ipynb #paint-how-a
 def car_polygons(
-    rng: np.random.Generator,  # numpy Generator
-    angle: float,  # in sixteenths of a full turn
-) -> tuple[list, float]:  # list of (polygon (n, 3), colour) from back to front;
-    # length of the car in m
-    "Build a car and sort all that the camera sees of it."
+    rng: np.random.Generator,
+    angle: float,
+) -> tuple[list, float]:
+    """Build a car and sort all that the camera sees of it.
+
+    Args:
+        rng: numpy Generator
+        angle: in sixteenths of a full turn
+
+    Returns:
+        tuple[list, float]: list of (polygon (n, 3), colour) from back to front; length
+            of the car in m
+
+    Example:
+        >>> from unet_tutorial.data.drawing import car_polygons
+        >>> assert len(car_polygons(np.random.default_rng(1), 2)[0]) > 500
+    """
     skin, glass, door = car_body(rng)
     paint = np.array(ImageColor.getrgb(PAINTS[rng.integers(len(PAINTS))]), float)
     behind, parts = car_fittings(skin, door, paint)
@@ -547,13 +995,27 @@ def car_polygons(
 
 # %% ../../nbs/workshop/data/drawing.ipynb #painter
 def paint_car(
-    rng: np.random.Generator,  # numpy Generator
-    angle: float,  # in sixteenths of a full turn
-    height: int,  # of the picture in pixels
-    width: int,  # of the picture in pixels
-) -> tuple[np.ndarray, float]:  # (H, W, 4) float32: red, green, blue, opacity; and
-    # the length of the car in m
-    "Paint a car on nothing."
+    rng: np.random.Generator,
+    angle: float,
+    height: int,
+    width: int,
+) -> tuple[np.ndarray, float]:
+    """Paint a car on nothing.
+
+    Args:
+        rng: numpy Generator
+        angle: in sixteenths of a full turn
+        height: of the picture in pixels
+        width: of the picture in pixels
+
+    Returns:
+        tuple[np.ndarray, float]: (H, W, 4) float32: red, green, blue, opacity; and the
+            length of the car in m
+
+    Example:
+        >>> from unet_tutorial.data.drawing import paint_car
+        >>> car, length = paint_car(np.random.default_rng(1), angle=2, height=160, width=240)
+    """
     todo, length = car_polygons(rng, angle)
     fine = 2 if height <= 800 else 1  # draw larger, then average: smooth outlines
     canvas = Image.new("RGBA", (fine * width, fine * height))

@@ -278,9 +278,9 @@ def _full_pages(tiff, count):
 
 def _unlisted(path, tiff):
     """Return how many images follow the only page that a file lists."""
+    page = tiff.pages[0]
     if tiff.is_imagej:  # more than 4 GB
         return tiff.imagej_metadata.get("images", 1)
-    page = tiff.pages[0]
     shape = tiff.shaped_metadata[0] if tiff.is_shaped else {}
     if shape.get("truncated"):  # of tifffile
         return prod(shape["shape"]) // max(page.size, 1)
@@ -417,6 +417,8 @@ def _check_kind(pages, page):
 
 # %% ../../nbs/workshop/data/images.ipynb #pages-unpacked
 _USUAL = 1, 2, 3, 4, 5, 7, 8, 32773, 32946  # compressions that every Pillow knows
+_UNUSUAL = {34887: "LERC", 50001: "WebP", 50002: "JPEG XL", 52546: "JPEG XL"}
+_UNUSUAL |= dict.fromkeys((33003, 33004, 33005, 34712), "JPEG 2000")
 
 
 def _unpacked(pages, page, number):
@@ -426,9 +428,8 @@ def _unpacked(pages, page, number):
     except (OSError, ValueError, KeyError) as error:
         if page.compression in _USUAL:
             raise
-        name = getattr(page.compression, "name", str(page.compression))
-        name = re.sub("^(JPEG|APERIO)_?(2000|JP2000|XL).*", r"JPEG \2", name)
-        name = name.replace("JP2000", "2000").replace("_", " ")
+        name = getattr(page.compression, "name", f"compression {page.compression}")
+        name = _UNUSUAL.get(int(page.compression), name)
         remedy = "save it without compression, or with deflate"
         cause = f"is a TIFF with {name} inside, which could not be unpacked"
         raise BadFile(pages.path, cause, remedy) from error

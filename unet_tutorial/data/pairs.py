@@ -132,8 +132,7 @@ def _guess(images, masks):
     if not rests:
         return ""
     (own, end), count = rests.most_common(1)[0]
-    found = sum(i.removesuffix(own) + end in right for i in left if i.endswith(own))
-    if own and count < 2 and found < len(left):
+    if own and count < 2:
         return ""  # one pair alone may be chance
     return f"; or is it suffix={(own, end) if own else end!r}?"
 

@@ -127,10 +127,25 @@ def _check_sides(shape, sides):
 
 # %% ../../nbs/workshop/deploy/export.ipynb #2a62d50c
 def open_graph(
-    path: str | Path,  # .onnx; or .pt2, only one's own: older torch unpickles it
-    kind: str | None = None,  # ".onnx" or ".pt2"; None: as the name ends
-) -> Callable[[np.ndarray], np.ndarray]:  # (B, C, H, W) float32 -> (B, K, h, w)
-    """Open an exported net as a function from images to logits."""
+    path: str | Path,
+    kind: str | None = None,
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Open an exported net as a function from images to logits.
+
+    Args:
+        path: .onnx; or .pt2, only one's own: older torch unpickles it
+        kind: ".onnx" or ".pt2"; None: as the name ends
+
+    Returns:
+        Callable[[np.ndarray], np.ndarray]: (B, C, H, W) float32 -> (B, K, h, w)
+
+    Raises:
+        ValueError: that names what would work, if a graph has no such size
+
+    Example:
+        >>> from unet_tutorial.deploy.export import open_graph
+        >>> graphs = {kind: open_graph(f"runs/paper{kind}") for kind in (".onnx", ".pt2")}
+    """
     kind = kind or Path(path).suffix
     run, sides = (_open_onnx if kind == ".onnx" else _open_program)(path)
 
@@ -143,12 +158,26 @@ def open_graph(
 
 # %% ../../nbs/workshop/deploy/export.ipynb #8e948555
 def largest_difference(
-    path: str | Path,  # an .onnx or .pt2 file
-    model: UNet,  # what it should be equal to
-    kind: str | None = None,  # ".onnx" or ".pt2"; None: as the name ends
-    sizes: list[tuple[int, int]] | None = None,  # (H, W) to try; None: some three
-) -> float:  # of the logits, as a share of the largest where that is above 1
-    """Compare an exported net with the original, on random images of some sizes."""
+    path: str | Path,
+    model: UNet,
+    kind: str | None = None,
+    sizes: list[tuple[int, int]] | None = None,
+) -> float:
+    """Compare an exported net with the original, on random images of some sizes.
+
+    Args:
+        path: an .onnx or .pt2 file
+        model: what it should be equal to
+        kind: ".onnx" or ".pt2"; None: as the name ends
+        sizes: (H, W) to try; None: some three
+
+    Returns:
+        float: of the logits, as a share of the largest where that is above 1
+
+    Example:
+        >>> from unet_tutorial.deploy.export import largest_difference
+        >>> assert largest_difference("runs/paper.onnx", paper) < 1e-4
+    """
     run, step, worst = open_graph(path, kind), 2**model.depth, 0.0
     device = next(model.parameters()).device
     first = 2 * step if model.padding else nearest_valid_sizes(1, model.depth)[1]
@@ -167,12 +196,32 @@ _KINDS = {".onnx": _write_onnx, ".pt2": _write_program}
 
 
 def export_net(
-    net: str | Path | UNet,  # a .safetensors file, a run's folder, or a net
-    to: str | Path,  # the file to write: .onnx, or .pt2 for torch.export
-    overwrite: bool = False,  # replace a file that is there
-    tolerance: float = 1e-4,  # how much logits may differ, see largest_difference
-) -> Path:  # the file
-    """Write a net as a graph that runs without Python, and check that it is equal."""
+    net: str | Path | UNet,
+    to: str | Path,
+    overwrite: bool = False,
+    tolerance: float = 1e-4,
+) -> Path:
+    """Write a net as a graph that runs without Python, and check that it is equal.
+
+    Args:
+        net: a .safetensors file, a run's folder, or a net
+        to: the file to write: .onnx, or .pt2 for torch.export
+        overwrite: replace a file that is there
+        tolerance: how much logits may differ, see largest_difference
+
+    Returns:
+        Path: the file
+
+    Raises:
+        TypeError: "... is no UNet (unwrapped?); torch.onnx.export and
+            torch.export.export take any net"
+        ValueError: "...: a name that ends in .onnx or .pt2 would work"
+        RuntimeError: "... differs from the net by ...: not written"
+
+    Example:
+        >>> from unet_tutorial.deploy.export import export_net
+        >>> path = export_net("membranes", "runs/membranes.onnx", overwrite=True)
+    """
     to, notes = as_path(to, "export_net(net, path)"), {}
     if isinstance(net, nn.Module) and not isinstance(net, UNet):
         text = "torch.onnx.export and torch.export.export take any net"

@@ -321,14 +321,21 @@ def _check_going_on(error, done, to):
 
 # %% ../../nbs/workshop/deploy/folder.ipynb #some-failed
 class SomeFailed(ValueError):
-    """Not all images of a call could be predicted; the others are written."""
+    """Not all images of a call could be predicted; the others are written.
+
+    Args:
+        failed: image -> what is wrong with it
+        written: the answers about the others
+        files: all images
+        to: the folder of the answers
+    """
 
     def __init__(
         self,
-        failed: dict[Path, str],  # image -> what is wrong with it
-        written: list[Path],  # the answers about the others
-        files: list[Path],  # all images
-        to: Path,  # the folder of the answers
+        failed: dict[Path, str],
+        written: list[Path],
+        files: list[Path],
+        to: Path,
     ):
         self.failed, self.written, self.files, self.to = failed, written, files, to
         text = f"not all is written for {len(failed)} of {len(files)} images"
@@ -360,16 +367,44 @@ def _write_all(predictor, files, to, write, failed, axes, channel):
 # %% ../../nbs/workshop/deploy/folder.ipynb #predict-files
 @keep_memory()
 def predict_files(
-    net: str | Path | Predictor,  # a file that save_net wrote, or a run's folder
-    images: str | Path | Iterable[str | Path],  # files, folders, and patterns
-    to: str | Path,  # the folder to write into; it is made
-    overwrite: bool = False,  # remove the old answers about these images first
-    write: Iterable[str] = ("mask",),  # any of images.ENDINGS: labels, polygons, ...
-    axes: str | None = None,  # a letter per axis of each file; None: by the net
-    channel: int | None = None,  # of all that a file has, the one that is taken
-    **options: Any,  # for Predictor.load, such as views and device
-) -> list[Path]:  # what was written
-    """Predict image files, and write the answers under the names of the images."""
+    net: str | Path | Predictor,
+    images: str | Path | Iterable[str | Path],
+    to: str | Path,
+    overwrite: bool = False,
+    write: Iterable[str] = ("mask",),
+    axes: str | None = None,
+    channel: int | None = None,
+    **options: Any,
+) -> list[Path]:
+    """Predict image files, and write the answers under the names of the images.
+
+    Args:
+        net: a file that save_net wrote, or a run's folder
+        images: files, folders, and patterns
+        to: the folder to write into; it is made
+        overwrite: remove the old answers about these images first
+        write: any of images.ENDINGS: labels, polygons, ...
+        axes: a letter per axis of each file; None: by the net
+        channel: of all that a file has, the one that is taken
+        options: for Predictor.load, such as views and device
+
+    Returns:
+        list[Path]: what was written
+
+    Raises:
+        ValueError: "...: say so to Predictor.load instead"
+        ValueError: "... cannot be written; ... would work"
+        NotADirectoryError: "... ; the name of a folder would work"
+        ValueError: "... ends like a file, and answers are written into a folder: ...
+            would work"
+        ValueError: "... and ... would be written under one name"
+        FileExistsError: "... is there: overwrite=True replaces it"
+
+    Example:
+        >>> from unet_tutorial.deploy.folder import predict_files
+        >>> kinds = ["mask", "overlay"]
+        >>> done = predict_files("membranes", folder, "runs/answers", overwrite=True, write=kinds)
+    """
     ready = isinstance(net, Predictor)
     if ready and options:
         raise ValueError(f"{', '.join(options)}: say so to Predictor.load instead")

@@ -71,31 +71,71 @@ def _set(into, tree, path):
 
 # %% ../../nbs/workshop/runs/checkpoint.ipynb #pack-state
 def pack_state(
-    state: Any,  # as for save_state
-) -> tuple[dict[str, str], dict[str, Tensor]]:  # texts and tensors, for write_tensors
-    """Return what save_state writes."""
+    state: Any,
+) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Return what save_state writes.
+
+    Args:
+        state: as for save_state
+
+    Returns:
+        tuple[dict[str, str], dict[str, Tensor]]: texts and tensors, for write_tensors
+
+    Raises:
+        TypeError: "... is a ...; tensors, numbers, text, and lists, tuples and
+            dictionaries of them can be kept"
+    """
     tree = state.state_dict() if hasattr(state, "state_dict") else state
     tensors = {}
     return {"state": json.dumps(_pack(tree, tensors))}, tensors
 
 # %% ../../nbs/workshop/runs/checkpoint.ipynb #520204b0
 def save_state(
-    path: str | Path,  # the .safetensors file to write
-    state: Any,  # nested dicts, lists and tuples of tensors, numbers and text; or an
-    # object whose state_dict() is that, such as an optimizer or an engine.Training
-    overwrite: bool = False,  # replace a file that is there
-) -> Path:  # the path
-    """Write all that a training needs to go on exactly."""
+    path: str | Path,
+    state: Any,
+    overwrite: bool = False,
+) -> Path:
+    """Write all that a training needs to go on exactly.
+
+    Args:
+        path: the .safetensors file to write
+        state: nested dicts, lists and tuples of tensors, numbers and text; or an object
+            whose state_dict() is that, such as an optimizer or an engine.Training
+        overwrite: replace a file that is there
+
+    Returns:
+        Path: the path
+
+    Example:
+        >>> from unet_tutorial.runs.checkpoint import save_state
+        >>> state_file = save_state("runs/state.safetensors", kept, overwrite=True)
+    """
     path = as_path(path, "save_state(path, state)")
     texts, tensors = pack_state(state)
     return write_tensors(path, texts, tensors, overwrite)
 
 
 def load_state(
-    path: str | Path,  # a file that save_state wrote
-    into: Any = None,  # an object with load_state_dict(), to be set to this state
-) -> Any:  # what was saved, on the CPU
-    """Read the state of a training."""
+    path: str | Path,
+    into: Any = None,
+) -> Any:
+    """Read the state of a training.
+
+    Args:
+        path: a file that save_state wrote
+        into: an object with load_state_dict(), to be set to this state
+
+    Returns:
+        Any: what was saved, on the CPU
+
+    Raises:
+        ValueError: "... is a sound file, but its state is not one of this ...: ..."
+
+    Example:
+        >>> from unet_tutorial.runs.checkpoint import load_state
+        >>> state_file = save_state("runs/state.safetensors", kept, overwrite=True)
+        >>> kept = load_state(state_file)  # from the disk this time
+    """
     path = file_to_read(path, "load_state(path)")
     try:
         texts, tensors = read_tensors(path)

@@ -30,25 +30,51 @@ from ..gpu import pick_device
 _TOLD = "RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"
 
 
-def launched() -> bool:  # by torchrun, or by anything that sets the same variables
-    """Tell whether torchrun has started this process as one of several."""
+def launched() -> bool:
+    """Tell whether torchrun has started this process as one of several.
+
+    Returns:
+        bool: by torchrun, or by anything that sets the same variables
+
+    Example:
+        >>> from unet_tutorial.runs.distributed import launched
+        >>> assert not launched() and (rank(), world_size()) == (0, 1)
+    """
     told = all(name in os.environ for name in _TOLD)
     return told and int(os.environ["WORLD_SIZE"]) > 1
 
 
 def world_size() -> int:
-    """Return how many processes have been joined; 1 if none have."""
+    """Return how many processes have been joined; 1 if none have.
+
+    Example:
+        >>> from unet_tutorial.runs.distributed import world_size
+        >>> assert not launched() and (rank(), world_size()) == (0, 1)
+    """
     joined = dist.is_available() and dist.is_initialized()
     return dist.get_world_size() if joined else 1
 
 
 def rank() -> int:
-    """Return the number of this process among those that have been joined."""
+    """Return the number of this process among those that have been joined.
+
+    Example:
+        >>> from unet_tutorial.runs.distributed import rank
+        >>> assert not launched() and (rank(), world_size()) == (0, 1)
+    """
     return dist.get_rank() if world_size() > 1 else 0
 
 
-def is_first() -> bool:  # also before they are joined
-    """Tell whether this is the process that writes and speaks, joined or not yet."""
+def is_first() -> bool:
+    """Tell whether this is the process that writes and speaks, joined or not yet.
+
+    Returns:
+        bool: also before they are joined
+
+    Example:
+        >>> from unet_tutorial.runs.distributed import is_first
+        >>> assert is_first()
+    """
     alone = world_size() == 1 and launched()
     return os.environ["RANK"] == "0" if alone else rank() == 0
 
@@ -86,9 +112,27 @@ def _is_said(error, store):
 
 # %% ../../nbs/workshop/runs/distributed.ipynb #own-device
 def own_device(
-    device: torch.device,  # of a kind that every process has
-) -> torch.device:  # on CUDA the card with the number that torchrun gave
-    """Return the device of this process."""
+    device: torch.device,
+) -> torch.device:
+    """Return the device of this process.
+
+    Args:
+        device: of a kind that every process has
+
+    Returns:
+        torch.device: on CUDA the card with the number that torchrun gave
+
+    Raises:
+        ValueError: "torch joins processes on CPUs and CUDA; ... takes one process only;
+            device='cpu' would work"
+        ValueError: "... is one card for several processes; device='cuda' would work:
+            then each takes its own"
+
+    Example:
+        >>> from unet_tutorial.runs.distributed import own_device
+        >>> with joined(own_device(torch.device("cpu"))):
+        ...     assert world_size() == 1
+    """
     if not launched() or device.type == "cpu":
         return device
     if device.type != "cuda":
@@ -105,9 +149,18 @@ def own_device(
 # %% ../../nbs/workshop/runs/distributed.ipynb #joined
 @contextmanager
 def joined(
-    device: torch.device,  # of this process, see own_device
+    device: torch.device,
 ) -> Iterator[None]:
-    """Join the processes that torchrun has started; where it has not, do nothing."""
+    """Join the processes that torchrun has started; where it has not, do nothing.
+
+    Args:
+        device: of this process, see own_device
+
+    Example:
+        >>> from unet_tutorial.runs.distributed import joined
+        >>> with joined(own_device(torch.device("cpu"))):
+        ...     assert world_size() == 1
+    """
     if not launched() or world_size() > 1:
         yield
         return
@@ -124,9 +177,20 @@ def joined(
 
 # %% ../../nbs/workshop/runs/distributed.ipynb #numbers
 def add_up(
-    numbers: list[float],  # as many in each process
-) -> list[float]:  # the same in each process
-    """Add the numbers of all processes, the first to the first, and so on."""
+    numbers: list[float],
+) -> list[float]:
+    """Add the numbers of all processes, the first to the first, and so on.
+
+    Args:
+        numbers: as many in each process
+
+    Returns:
+        list[float]: the same in each process
+
+    Example:
+        >>> from unet_tutorial.runs.distributed import add_up
+        >>> assert add_up([1.5, 2.0]) == [1.5, 2.0] and not any_process(False)
+    """
     if world_size() == 1:
         return numbers
     sums = torch.tensor(numbers, dtype=torch.float64)
@@ -135,16 +199,38 @@ def add_up(
 
 
 def any_process(
-    wish: bool,  # of this process
-) -> bool:  # the same in each process
-    """Tell whether at least one process wants something."""
+    wish: bool,
+) -> bool:
+    """Tell whether at least one process wants something.
+
+    Args:
+        wish: of this process
+
+    Returns:
+        bool: the same in each process
+
+    Example:
+        >>> from unet_tutorial.runs.distributed import any_process
+        >>> assert add_up([1.5, 2.0]) == [1.5, 2.0] and not any_process(False)
+    """
     return add_up([float(wish)])[0] > 0
 
 # %% ../../nbs/workshop/runs/distributed.ipynb #objects
 def gather(
-    value: Any,  # of this process; anything that can be pickled
-) -> list:  # of all processes, in their order
-    """Give each process what all of them have."""
+    value: Any,
+) -> list:
+    """Give each process what all of them have.
+
+    Args:
+        value: of this process; anything that can be pickled
+
+    Returns:
+        list: of all processes, in their order
+
+    Example:
+        >>> from unet_tutorial.runs.distributed import gather
+        >>> assert gather("what I have found") == ["what I have found"]
+    """
     found = [value] * world_size()
     if world_size() > 1:
         dist.all_gather_object(found, value)
@@ -152,9 +238,20 @@ def gather(
 
 
 def of_first(
-    function: Callable,  # without arguments
-) -> Any:  # what it returned there
-    """Call a function in the first process; all get its result, or its error."""
+    function: Callable,
+) -> Any:
+    """Call a function in the first process; all get its result, or its error.
+
+    Args:
+        function: without arguments
+
+    Returns:
+        Any: what it returned there
+
+    Example:
+        >>> from unet_tutorial.runs.distributed import of_first
+        >>> assert of_first(lambda: "the plan of the run") == "the plan of the run"
+    """
     if world_size() == 1:
         return function()
     told = [None]
@@ -171,9 +268,21 @@ def of_first(
 
 # %% ../../nbs/workshop/runs/distributed.ipynb #sums
 def add_sums(
-    sums: tuple[float, Tensor] | None,  # of evaluate: a loss, (K, K) counts; or nothing
-) -> tuple[float, Tensor] | None:  # of all processes together
-    """Add what the processes have measured, each on its own batches."""
+    sums: tuple[float, Tensor] | None,
+) -> tuple[float, Tensor] | None:
+    """Add what the processes have measured, each on its own batches.
+
+    Args:
+        sums: of evaluate: a loss, (K, K) counts; or nothing
+
+    Returns:
+        tuple[float, Tensor] | None: of all processes together
+
+    Example:
+        >>> from unet_tutorial.runs.distributed import add_sums
+        >>> counts = torch.tensor([[90, 10], [5, 95]])  # (K, K), row = true class
+        >>> loss, table = add_sums((61.5, counts))
+    """
     parts = [part for part in gather(sums) if part is not None]
     if not parts:
         return None
@@ -181,16 +290,33 @@ def add_sums(
 
 # %% ../../nbs/workshop/runs/distributed.ipynb #dealt
 class DealtSampler(Sampler):
-    """One order for all processes, of which each takes its part of every batch."""
+    """One order for all processes, of which each takes its part of every batch.
+
+    Args:
+        length: number of items
+        batch: items of a batch, of all processes together
+        seed: from 0; another seed gives other orders
+        shuffle: False: 0, 1, 2, ... in each epoch
+        processes: that share a batch; None: those joined
+        number: of this one, from 0; None: its rank
+
+    Raises:
+        ValueError: "a batch of ... cannot be shared evenly by ... processes; a batch of
+            ... would work"
+
+    Example:
+        >>> from unet_tutorial.runs.distributed import DealtSampler
+        >>> both = [DealtSampler(9, batch=4, processes=2, number=number) for number in (0, 1)]
+    """
 
     def __init__(
         self,
-        length: int,  # number of items
-        batch: int,  # items of a batch, of all processes together
-        seed: int = 0,  # from 0; another seed gives other orders
-        shuffle: bool = True,  # False: 0, 1, 2, ... in each epoch
-        processes: int | None = None,  # that share a batch; None: those joined
-        number: int | None = None,  # of this one, from 0; None: its rank
+        length: int,
+        batch: int,
+        seed: int = 0,
+        shuffle: bool = True,
+        processes: int | None = None,
+        number: int | None = None,
     ):
         self.order, self.batch = SeededSampler(length, seed, shuffle), batch
         self.start = 0  # items of this process to leave out, of the next iteration
@@ -238,12 +364,26 @@ def _share(sampler, number):
 
 # %% ../../nbs/workshop/runs/distributed.ipynb #whole
 def dealt_batches(
-    length: int,  # number of items
-    batch: int,  # items of a batch
-    processes: int | None = None,  # that share the set; None: those joined
-    number: int | None = None,  # of this one, from 0; None: its rank
-) -> list[int]:  # the items of this process; perhaps none
-    """Deal whole batches, so that each item is measured once, by one process."""
+    length: int,
+    batch: int,
+    processes: int | None = None,
+    number: int | None = None,
+) -> list[int]:
+    """Deal whole batches, so that each item is measured once, by one process.
+
+    Args:
+        length: number of items
+        batch: items of a batch
+        processes: that share the set; None: those joined
+        number: of this one, from 0; None: its rank
+
+    Returns:
+        list[int]: the items of this process; perhaps none
+
+    Example:
+        >>> from unet_tutorial.runs.distributed import dealt_batches
+        >>> print([dealt_batches(7, 2, 2, number) for number in (0, 1)])
+    """
     processes = world_size() if processes is None else processes
     number = rank() if number is None else number
     return [item for item in range(length) if item // batch % processes == number]
@@ -254,10 +394,22 @@ _BUFFERS = "forward_sync_buffers" if _NEW else "broadcast_buffers"  # its older 
 
 
 def in_step(
-    model: nn.Module,  # on its device
-    device: torch.device,  # where that is
-) -> nn.Module:  # the model itself, if there is one process
-    """Wrap a net so that its gradients are averaged over the processes."""
+    model: nn.Module,
+    device: torch.device,
+) -> nn.Module:
+    """Wrap a net so that its gradients are averaged over the processes.
+
+    Args:
+        model: on its device
+        device: where that is
+
+    Returns:
+        nn.Module: the model itself, if there is one process
+
+    Example:
+        >>> from unet_tutorial.runs.distributed import in_step
+        >>> assert in_step(net, torch.device("cpu")) is net
+    """
     if world_size() == 1:
         return model
     options = {_BUFFERS: False}  # average_buffers sees to them
@@ -267,19 +419,40 @@ def in_step(
 
 
 def exchange(
-    model: nn.Module,  # what in_step gave
-    now: bool,  # False: more batches of the same step are to come
-) -> AbstractContextManager:  # to be put around forward and backward pass
-    """Let a net exchange its gradients after this batch, or not yet."""
+    model: nn.Module,
+    now: bool,
+) -> AbstractContextManager:
+    """Let a net exchange its gradients after this batch, or not yet.
+
+    Args:
+        model: what in_step gave
+        now: False: more batches of the same step are to come
+
+    Returns:
+        AbstractContextManager: to be put around forward and backward pass
+
+    Example:
+        >>> from unet_tutorial.runs.distributed import exchange
+        >>> with exchange(net, now=False):
+        ...     net(images[:1].double())
+    """
     wrapped = isinstance(model, DistributedDataParallel)
     return model.no_sync() if wrapped and not now else nullcontext()
 
 # %% ../../nbs/workshop/runs/distributed.ipynb #buffers
 @torch.no_grad()
 def average_buffers(
-    model: nn.Module,  # whose running averages differ from process to process
+    model: nn.Module,
 ) -> None:
-    """Make the running averages of a net those of all processes."""
+    """Make the running averages of a net those of all processes.
+
+    Args:
+        model: whose running averages differ from process to process
+
+    Example:
+        >>> from unet_tutorial.runs.distributed import average_buffers
+        >>> average_buffers(net)
+    """
     buffers = [x for x in model.buffers() if x.is_floating_point()]
     if world_size() > 1 and buffers:
         flat = torch.cat([x.flatten() for x in buffers])
@@ -290,9 +463,17 @@ def average_buffers(
 
 
 def own_numbers(
-    *key: int,  # seed of the training, epoch, batch
+    *key: int,
 ) -> None:
-    """Let the drop-out of each process draw other numbers than that of the first."""
+    """Let the drop-out of each process draw other numbers than that of the first.
+
+    Args:
+        key: seed of the training, epoch, batch
+
+    Example:
+        >>> from unet_tutorial.runs.distributed import own_numbers
+        >>> own_numbers(0, 2, 17)
+    """
     if rank() > 0:
         state = np.random.SeedSequence((rank(), *key)).generate_state(1)
         torch.manual_seed(int(state[0]))
@@ -346,9 +527,18 @@ def _remember(norm, mean, variance):
 
 # %% ../../nbs/workshop/runs/distributed.ipynb #share-norm
 def share_batch_norm(
-    model: nn.Module,  # its layers are replaced in place; the weights are the same
+    model: nn.Module,
 ) -> None:
-    """Let the batch normalisation of a net see the batch of all processes."""
+    """Let the batch normalisation of a net see the batch of all processes.
+
+    Args:
+        model: its layers are replaced in place; the weights are the same
+
+    Example:
+        >>> from unet_tutorial.runs.distributed import share_batch_norm
+        >>> normed = UNet(base_channels=4, depth=1, padding=1, norm="batch")
+        >>> share_batch_norm(normed)
+    """
     for name, layer in model.named_children():
         if type(layer) is nn.BatchNorm2d:
             shared = SharedBatchNorm(layer.num_features, layer.eps, layer.momentum)
@@ -358,10 +548,20 @@ def share_batch_norm(
 
 
 def set_counts(
-    model: nn.Module,  # perhaps with SharedBatchNorm in it
-    share: float,  # of the next batch, see DealtSampler.share
+    model: nn.Module,
+    share: float,
 ) -> None:
-    """Tell the shared normalisation whether the next images count."""
+    """Tell the shared normalisation whether the next images count.
+
+    Args:
+        model: perhaps with SharedBatchNorm in it
+        share: of the next batch, see DealtSampler.share
+
+    Example:
+        >>> from unet_tutorial.runs.distributed import set_counts
+        >>> normed = UNet(base_channels=4, depth=1, padding=1, norm="batch")
+        >>> set_counts(normed, share=0.5)
+    """
     for layer in model.modules():
         if isinstance(layer, SharedBatchNorm):
             layer.counts = float(share > 0)

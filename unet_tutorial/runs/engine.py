@@ -116,19 +116,37 @@ def _begin(training, sync_batch_norm):
 
 # %% ../../nbs/workshop/runs/engine.ipynb #2f8dca40
 class Training(Step):
-    """A training and how far it has come: all that is needed to go on exactly."""
+    """A training and how far it has come: all that is needed to go on exactly.
+
+    Args:
+        model: is trained in place; gives logits (B, K, h, w)
+        optimizer: of the model's parameters
+        scheduler: of torch.optim.lr_scheduler; takes a step each step
+        device: None: the fastest at hand
+        amp: 16 bits where that is safe, see amp_type
+        accumulate: batches that share a step of the optimizer
+        clip: the longest gradient; None: any length
+        ema: decay of the averaged weights, such as 0.99; 0: none
+        sync_batch_norm: over the batch of all processes
+
+    Example:
+        >>> from unet_tutorial.runs.engine import Training
+        >>> net = UNet(base_channels=4, depth=2, padding=1, norm="batch")
+        >>> optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2)
+        >>> training = Training(net, optimizer, ema=0.9)
+    """
 
     def __init__(
         self,
-        model: nn.Module,  # is trained in place; gives logits (B, K, h, w)
-        optimizer: torch.optim.Optimizer,  # of the model's parameters
-        scheduler: Any = None,  # of torch.optim.lr_scheduler; takes a step each step
-        device: torch.device | str | None = None,  # None: the fastest at hand
-        amp: bool | str = False,  # 16 bits where that is safe, see amp_type
-        accumulate: int = 1,  # batches that share a step of the optimizer
-        clip: float | None = None,  # the longest gradient; None: any length
-        ema: float = 0.0,  # decay of the averaged weights, such as 0.99; 0: none
-        sync_batch_norm: bool = False,  # over the batch of all processes
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        scheduler: Any = None,
+        device: torch.device | str | None = None,
+        amp: bool | str = False,
+        accumulate: int = 1,
+        clip: float | None = None,
+        ema: float = 0.0,
+        sync_batch_norm: bool = False,
     ):
         guards.check_number("accumulate", accumulate, 1, whole=True)
         device = pick_device(device)
@@ -246,11 +264,25 @@ _REMEDY = "lower the learning rate, set clip=1.0, or take bf16 instead of fp16"
 
 
 def find_not_finite(
-    model: nn.Module,  # in the mode in which it failed
-    batch: tuple[Tensor, ...],  # images (B, C, H, W), labels, maybe weights
-    amp: torch.dtype | None = None,  # see train.precision
-) -> str | None:  # where it is, and what would help; None: all is finite
-    """Look for the first thing that is NaN or infinite on the way to the logits."""
+    model: nn.Module,
+    batch: tuple[Tensor, ...],
+    amp: torch.dtype | None = None,
+) -> str | None:
+    """Look for the first thing that is NaN or infinite on the way to the logits.
+
+    Args:
+        model: in the mode in which it failed
+        batch: images (B, C, H, W), labels, maybe weights
+        amp: see train.precision
+
+    Returns:
+        str | None: where it is, and what would help; None: all is finite
+
+    Example:
+        >>> from unet_tutorial.runs.engine import find_not_finite
+        >>> broken = images[:4].clone()
+        >>> print(find_not_finite(net, (broken, labels[:4])))
+    """
     device = next(model.parameters()).device
     batch = to_device(batch, device)
     for name, x in zip(["images", "labels", "weights"], batch, strict=False):
@@ -268,11 +300,31 @@ def find_not_finite(
 
 # %% ../../nbs/workshop/runs/engine.ipynb #b51f95c0
 def rest_of_epoch(
-    loader: DataLoader,  # best of make_loader
-    epoch: int,  # from 0; set_epoch of the data set and of the sampler are called
-    done: int = 0,  # batches of the epoch that are done
-) -> Iterator:  # over the other batches
-    """Go through an epoch, or through the rest of one."""
+    loader: DataLoader,
+    epoch: int,
+    done: int = 0,
+) -> Iterator:
+    """Go through an epoch, or through the rest of one.
+
+    Args:
+        loader: best of make_loader
+        epoch: from 0; set_epoch of the data set and of the sampler are called
+        done: batches of the epoch that are done
+
+    Returns:
+        Iterator: over the other batches
+
+    Raises:
+        ValueError: "shuffle=True cannot go on in the middle of an epoch;
+            data.loader.make_loader(dataset, shuffle=True) would work, or
+            DataLoader(dataset, sampler=data.loader.SeededSampler(len(dataset)))"
+
+    Example:
+        >>> from unet_tutorial.runs.engine import rest_of_epoch
+        >>> squares = TensorDataset(images[:4].cpu(), labels[:4].cpu())
+        >>> loader = make_loader(squares, 1, shuffle=True)
+        >>> every = [x for x, _ in rest_of_epoch(loader, epoch=3)]
+    """
     set_epoch(loader, epoch)
     sampler, skip = getattr(loader, "sampler", None), done
     if skip and hasattr(sampler, "start"):
@@ -443,19 +495,45 @@ def _is_done(training, epochs, patience):
 
 # %% ../../nbs/workshop/runs/engine.ipynb #33c16ea6
 def go_on(
-    training: Training,  # from wherever it has got to
-    train_loader: DataLoader,  # to learn from
-    valid_loader: DataLoader | None,  # to measure on, after each epoch; None: nothing
-    criterion: Callable,  # a mean over pixels: loss(logits, labels[, weights])
-    epochs: float,  # how often to go through train_loader, from the beginning
-    metrics: dict[str, Callable] | None = None,  # functions of counts, or objects
-    minutes: float = math.inf,  # stop after this time
-    steps: float = math.inf,  # stop after so many steps of the optimizer
-    patience: float = math.inf,  # stop after so many epochs without a better one
-    watch: str | None = None,  # better: smaller for ...loss, ...error; None: a loss
-    callback: Callable | None = None,  # callback(training, row); row None: a step
-) -> dict[str, list[float]]:  # "train_loss", "valid_loss", metrics: a value per epoch
-    """Train and evaluate in turns, and keep what was measured."""
+    training: Training,
+    train_loader: DataLoader,
+    valid_loader: DataLoader | None,
+    criterion: Callable,
+    epochs: float,
+    metrics: dict[str, Callable] | None = None,
+    minutes: float = math.inf,
+    steps: float = math.inf,
+    patience: float = math.inf,
+    watch: str | None = None,
+    callback: Callable | None = None,
+) -> dict[str, list[float]]:
+    """Train and evaluate in turns, and keep what was measured.
+
+    Args:
+        training: from wherever it has got to
+        train_loader: to learn from
+        valid_loader: to measure on, after each epoch; None: nothing
+        criterion: a mean over pixels: loss(logits, labels[, weights])
+        epochs: how often to go through train_loader, from the beginning
+        metrics: functions of counts, or objects
+        minutes: stop after this time
+        steps: stop after so many steps of the optimizer
+        patience: stop after so many epochs without a better one
+        watch: better: smaller for ...loss, ...error; None: a loss
+        callback: callback(training, row); row None: a step
+
+    Returns:
+        dict[str, list[float]]: "train_loss", "valid_loss", metrics: a value per epoch
+
+    Raises:
+        FloatingPointError: "epoch ...1, batch ...: .... . The step was not taken: the
+            net is as it was before this batch"
+
+    Example:
+        >>> from unet_tutorial.runs.engine import go_on
+        >>> criterion, check = torch.nn.CrossEntropyLoss(), make_loader(squares, 2)
+        >>> history = go_on(begin(0), loader, check, criterion, 3, callback=keep_once)
+    """
     guards.check_fit(training.model, train_loader, valid_loader, criterion, metrics)
     watch = guards.what_is_watched(watch, valid_loader, metrics)
     tell = callback or (lambda training, row: None)

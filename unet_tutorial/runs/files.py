@@ -29,9 +29,16 @@ _PART = re.compile(r"\.unet-[0-9a-f]{16}\.part")
 
 
 def is_part(
-    path: str | Path,  # of any file
-) -> bool:  # also of one that was left by a process that was killed
-    """Tell by its name whether a file is one that is not written to its end."""
+    path: str | Path,
+) -> bool:
+    """Tell by its name whether a file is one that is not written to its end.
+
+    Args:
+        path: of any file
+
+    Returns:
+        bool: also of one that was left by a process that was killed
+    """
     return _PART.fullmatch(Path(path).name) is not None
 
 
@@ -74,9 +81,21 @@ def _remove_rest(part):
 
 
 def remove_rests(
-    folder: str | Path,  # where a process was perhaps killed while it wrote
-) -> list[Path]:  # what was removed
-    """Remove the parts in a folder that no process writes any more."""
+    folder: str | Path,
+) -> list[Path]:
+    """Remove the parts in a folder that no process writes any more.
+
+    Args:
+        folder: where a process was perhaps killed while it wrote
+
+    Returns:
+        list[Path]: what was removed
+
+    Example:
+        >>> from unet_tutorial.runs.files import remove_rests
+        >>> home = Path("runs/files")
+        >>> assert len(remove_rests(home)) == 1 and (home / "mine.part").exists()
+    """
     if not Path(folder).is_dir():
         return []
     parts = [path for path in Path(folder).iterdir() if is_part(path)]
@@ -187,10 +206,30 @@ def _end(part, handle):
 # %% ../../nbs/workshop/runs/files.ipynb #cf600adc
 @contextmanager
 def new_file(
-    path: str | Path,  # the file to write; its folder is made
-    overwrite: bool = False,  # replace a file that is there
-) -> Iterator[Path]:  # where to write; gets its name when the block ends well
-    """Write a file whole or not at all, and replace none unasked."""
+    path: str | Path,
+    overwrite: bool = False,
+) -> Iterator[Path]:
+    """Write a file whole or not at all, and replace none unasked.
+
+    Args:
+        path: the file to write; its folder is made
+        overwrite: replace a file that is there
+
+    Returns:
+        Iterator[Path]: where to write; gets its name when the block ends well
+
+    Raises:
+        IsADirectoryError: "... is a folder; name a file in it"
+        FileExistsError: "... is there already...: overwrite=True replaces it"
+        FileExistsError: "... appeared while it was being written: overwrite=True
+            replaces it"
+
+    Example:
+        >>> from unet_tutorial.runs.files import new_file
+        >>> note = Path("runs/files/note.txt")
+        >>> with new_file(note, overwrite=True) as part:
+        ...     part.write_text("epoch 12, Dice 0.97")
+    """
     path, part, handle = Path(path), None, None
     try:
         _check_name(path, overwrite)
@@ -216,8 +255,19 @@ LONGEST = 255  # bytes of a file's name, on nearly every disk
 
 
 def name_key(
-    name: str,  # of a file, without its folder
-) -> str:  # equal for two names that are one on some disk
-    """Return a name as the strictest disk compares it: no case, one Unicode form."""
+    name: str,
+) -> str:
+    r"""Return a name as the strictest disk compares it: no case, one Unicode form.
+
+    Args:
+        name: of a file, without its folder
+
+    Returns:
+        str: equal for two names that are one on some disk
+
+    Example:
+        >>> from unet_tutorial.runs.files import name_key
+        >>> assert name_key("Café.png") == name_key("CAFE\u0301.PNG") != name_key("cafe.png")
+    """
     folded = unicodedata.normalize("NFD", name).casefold()
     return unicodedata.normalize("NFC", folded)

@@ -26,12 +26,27 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset
 
 # %% ../../nbs/workshop/runs/guards.ipynb #mapped-loader
 class MappedLoader:
-    """A loader whose batches are what a function makes of those of another loader."""
+    """A loader whose batches are what a function makes of those of another loader.
+
+    Args:
+        loader: or anything that gives batches
+        function: batch -> (images, labels) or (images, labels, weights)
+
+    Raises:
+        TypeError: "function is ...; lambda batch: (batch["image"], batch["mask"]) would
+            work"
+
+    Example:
+        >>> from unet_tutorial.runs.guards import MappedLoader
+        >>> named = [{"image": torch.rand(1, 8, 8), "mask": torch.ones(8, 8).long()}] * 6
+        >>> loader = DataLoader(named, batch_size=4)
+        >>> mapped = MappedLoader(loader, lambda batch: (batch["image"], batch["mask"]))
+    """
 
     def __init__(
         self,
-        loader: DataLoader,  # or anything that gives batches
-        function: Callable,  # batch -> (images, labels) or (images, labels, weights)
+        loader: DataLoader,
+        function: Callable,
     ):
         if not callable(function):
             text = 'lambda batch: (batch["image"], batch["mask"]) would work'
@@ -127,11 +142,35 @@ def _check_criterion(criterion, number):
 
 # %% ../../nbs/workshop/runs/guards.ipynb #check-batch
 def check_batch(
-    batch: tuple[Tensor, ...],  # as a loader gave it
-    model: nn.Module,  # that will see the images
-    criterion: Callable,  # that will get everything else
+    batch: tuple[Tensor, ...],
+    model: nn.Module,
+    criterion: Callable,
 ) -> None:
-    """Raise an error unless a batch is (images, labels), perhaps with weights."""
+    """Raise an error unless a batch is (images, labels), perhaps with weights.
+
+    Args:
+        batch: as a loader gave it
+        model: that will see the images
+        criterion: that will get everything else
+
+    Raises:
+        TypeError: unless a batch begins with images and labels
+        TypeError: unless what comes after the labels may be weights
+        TypeError: unless a criterion takes what a batch gives
+        TypeError: "the images are float64, the net is float32: images.float() in the
+            data set would work"
+
+    Example:
+        >>> from unet_tutorial.runs.guards import check_batch
+        >>> net, criterion = nn.Conv2d(1, 2, 1), nn.CrossEntropyLoss()
+        >>> x, y = torch.rand(2, 1, 8, 8), torch.ones(2, 8, 8).long()
+        >>> wrong = [{"image": x, "label": y}, x, (x.numpy(), y), (x, y, torch.arange(2))]
+        >>> for batch in wrong:
+        ...     try:
+        ...         check_batch(batch, net, criterion)
+        ...     except TypeError as error:
+        ...         print("-", error)
+    """
     _check_pair(batch)
     _check_weights(batch)
     _check_criterion(criterion, len(batch))
@@ -142,11 +181,31 @@ def check_batch(
 
 # %% ../../nbs/workshop/runs/guards.ipynb #first-checked
 def first_checked(
-    batches: Iterator,  # of a loader
-    model: nn.Module,  # see check_batch
-    criterion: Callable,  # see check_batch
-) -> Iterator:  # the same batches
-    """Give the batches of a loader, the first one after a look at it."""
+    batches: Iterator,
+    model: nn.Module,
+    criterion: Callable,
+) -> Iterator:
+    """Give the batches of a loader, the first one after a look at it.
+
+    Args:
+        batches: of a loader
+        model: see check_batch
+        criterion: see check_batch
+
+    Returns:
+        Iterator: the same batches
+
+    Raises:
+        TypeError: unless a batch begins with images and labels
+        TypeError: unless what comes after the labels may be weights
+        TypeError: unless a criterion takes what a batch gives
+        TypeError: "the images are float64, the net is float32: images.float() in the
+            data set would work"
+
+    Example:
+        >>> from unet_tutorial.runs.guards import first_checked
+        >>> given = first_checked(iter(loader), net, criterion)  # nothing has been read so far
+    """
     for number, batch in enumerate(batches):
         if number == 0:
             check_batch(batch, model, criterion)
@@ -203,11 +262,36 @@ def _first_of(loader):  # -> a batch, or None where that would take it away
 
 # %% ../../nbs/workshop/runs/guards.ipynb #held-out-checked
 def held_out_checked(
-    loader: DataLoader,  # of the images held out
-    model: nn.Module,  # see check_batch
-    criterion: Callable,  # see check_batch
-) -> DataLoader:  # it, or what gives the same batches
-    """Look at a batch of the images held out before the training begins."""
+    loader: DataLoader,
+    model: nn.Module,
+    criterion: Callable,
+) -> DataLoader:
+    """Look at a batch of the images held out before the training begins.
+
+    Args:
+        loader: of the images held out
+        model: see check_batch
+        criterion: see check_batch
+
+    Returns:
+        DataLoader: it, or what gives the same batches
+
+    Raises:
+        TypeError: unless a batch begins with images and labels
+        TypeError: unless what comes after the labels may be weights
+        TypeError: unless a criterion takes what a batch gives
+        TypeError: "the images are float64, the net is float32: images.float() in the
+            data set would work"
+        TypeError: "of the images held out, ..."
+
+    Example:
+        >>> from unet_tutorial.runs.guards import held_out_checked
+        >>> by_name = DataLoader(named, batch_size=4, shuffle=True)
+        >>> try:
+        ...     held_out_checked(by_name, net, criterion)
+        >>> except TypeError as error:
+        ...     print(error)
+    """
     with _numbers_kept():
         if isinstance(getattr(loader, "dataset", None), IterableDataset):
             loader = _Begun(loader)
@@ -256,11 +340,26 @@ def _is_object(metric):
 
 
 def update_metrics(
-    objects: Mapping[str, object],  # name -> an object with update
-    predicted: Tensor,  # (B, h, w) classes
-    labels: Tensor,  # (B, h, w) classes; -100: unknown
+    objects: Mapping[str, object],
+    predicted: Tensor,
+    labels: Tensor,
 ) -> None:
-    """Give a batch to metric objects."""
+    """Give a batch to metric objects.
+
+    Args:
+        objects: name -> an object with update
+        predicted: (B, h, w) classes
+        labels: (B, h, w) classes; -100: unknown
+
+    Raises:
+        ValueError: "metrics[...] does not take label maps (B, h, w) of classes, -100
+            where unknown: ... Has it ignore_index=-100? Does it want probabilities?"
+
+    Example:
+        >>> from unet_tutorial.runs.guards import update_metrics
+        >>> share, half = ShareRight(), torch.tensor([[[0, 1]]])
+        >>> update_metrics({"share": share}, half, torch.ones_like(half))
+    """
     for name, metric in objects.items():
         try:
             metric.update(predicted, labels)
@@ -271,10 +370,22 @@ def update_metrics(
 
 # %% ../../nbs/workshop/runs/guards.ipynb #split-metrics
 def split_metrics(
-    metrics: Mapping[str, Callable] | None,  # functions of (K, K) counts, or objects
-    device: torch.device | str,  # where the predictions are
-) -> tuple[dict, dict]:  # functions of counts, and objects, which have forgotten all
-    """Separate the functions of counts from the objects that count by themselves."""
+    metrics: Mapping[str, Callable] | None,
+    device: torch.device | str,
+) -> tuple[dict, dict]:
+    """Separate the functions of counts from the objects that count by themselves.
+
+    Args:
+        metrics: functions of (K, K) counts, or objects
+        device: where the predictions are
+
+    Returns:
+        tuple[dict, dict]: functions of counts, and objects, which have forgotten all
+
+    Example:
+        >>> from unet_tutorial.runs.guards import split_metrics
+        >>> functions, objects = split_metrics({"sum": Tensor.sum, "share": share}, "cpu")
+    """
     items = (metrics or {}).items()
     objects = {name: metric for name, metric in items if _is_object(metric)}
     for metric in objects.values():
@@ -329,11 +440,30 @@ def _check_classes(model, metrics):
 
 # %% ../../nbs/workshop/runs/guards.ipynb #check-arguments
 def check_arguments(
-    loader: DataLoader,  # or anything that gives batches
-    criterion: Callable,  # a function or an object, no class
-    metrics: Mapping[str, Callable] | None = None,  # functions of (K, K), or objects
+    loader: DataLoader,
+    criterion: Callable,
+    metrics: Mapping[str, Callable] | None = None,
 ) -> None:
-    """Raise an error for what is easily mistaken."""
+    """Raise an error for what is easily mistaken.
+
+    Args:
+        loader: or anything that gives batches
+        criterion: a function or an object, no class
+        metrics: functions of (K, K), or objects
+
+    Raises:
+        TypeError: unless a loader can give batches
+        TypeError: unless this is a function, or an object that is one
+        TypeError: "metrics is a ...; a dict would work, such as {"dice": dice_of}"
+        TypeError: "metrics[...] computes ..., not one number; an average over classes
+            would work, or the parts of a collection by name"
+        TypeError: "metrics[...] is ..., which takes no table of counts; a function of
+            the counts of a set would work, such as metrics.dice_of,"
+
+    Example:
+        >>> from unet_tutorial.runs.guards import check_arguments
+        >>> check_arguments(loader, criterion, {"share": share})
+    """
     _check_loader(loader)
     _check_function("criterion", criterion, "nn.CrossEntropyLoss()")
     _check_metrics(metrics)
@@ -349,10 +479,31 @@ def _check_model(model):
 
 
 def moved(
-    model: nn.Module,  # any
-    device: torch.device | str | None,  # where to; None: it stays
-) -> nn.Module:  # the same
-    """Send a net to a device, if it is a net and there is such a device."""
+    model: nn.Module,
+    device: torch.device | str | None,
+) -> nn.Module:
+    """Send a net to a device, if it is a net and there is such a device.
+
+    Args:
+        model: any
+        device: where to; None: it stays
+
+    Returns:
+        nn.Module: the same
+
+    Raises:
+        TypeError: unless a net can be moved and asked
+        ValueError: "device is ...; "cpu", "cuda", "mps", or gpu.pick_device("auto")
+            would work"
+
+    Example:
+        >>> from unet_tutorial.runs.guards import moved
+        >>> for model, device in ((net, "auto"), (nn.Conv2d, "cpu")):
+        ...     try:
+        ...         moved(model, device)
+        ...     except (TypeError, ValueError) as error:
+        ...         print("-", error)
+    """
     _check_model(model)
     try:
         torch.device("cpu" if device is None else device)
@@ -363,17 +514,43 @@ def moved(
 
 # %% ../../nbs/workshop/runs/guards.ipynb #device-of
 def device_of(
-    model: nn.Module,  # any
-) -> torch.device:  # of its first weight; the CPU, if it has none
-    """Tell where a net is."""
+    model: nn.Module,
+) -> torch.device:
+    """Tell where a net is.
+
+    Args:
+        model: any
+
+    Returns:
+        torch.device: of its first weight; the CPU, if it has none
+
+    Example:
+        >>> from unet_tutorial.runs.guards import device_of
+        >>> assert device_of(net) == device_of(nn.Identity()) == torch.device("cpu")
+    """
     weight = next(model.parameters(), None)
     return torch.device("cpu") if weight is None else weight.device
 
 # %% ../../nbs/workshop/runs/guards.ipynb #check-logits
 def check_logits(
-    logits: Tensor,  # what a net gave
+    logits: Tensor,
 ) -> None:
-    """Raise an error unless a net gave a score per pixel for each class."""
+    """Raise an error unless a net gave a score per pixel for each class.
+
+    Args:
+        logits: what a net gave
+
+    Raises:
+        TypeError: "the net gives ... ; ..."
+        ValueError: "the net gives shape ...; logits (B, K, h, w) would work: a score
+            per pixel for each class"
+        ValueError: "the net gives one score per pixel, but each class needs one, the
+            background too: UNet(num_classes=2)"
+
+    Example:
+        >>> from unet_tutorial.runs.guards import check_logits
+        >>> check_logits(net(x))
+    """
     if not isinstance(logits, Tensor):
         kind, text = _kind(logits), "data.adapter.Adapter(net, ..., key=...) would work"
         keys = f" of {', '.join(map(str, logits))}" if isinstance(logits, dict) else ""
@@ -387,10 +564,23 @@ def check_logits(
 
 # %% ../../nbs/workshop/runs/guards.ipynb #check-loss
 def check_loss(
-    loss: Tensor,  # what a criterion gave
-    learns: bool = True,  # whether it needs gradients
+    loss: Tensor,
+    learns: bool = True,
 ) -> None:
-    """Raise a TypeError unless a loss is one number that torch can differentiate."""
+    """Raise a TypeError unless a loss is one number that torch can differentiate.
+
+    Args:
+        loss: what a criterion gave
+        learns: whether it needs gradients
+
+    Raises:
+        TypeError: unless a loss is one number that torch can differentiate
+
+    Example:
+        >>> from unet_tutorial.runs.guards import check_loss
+        >>> loss = criterion(net(x), y)
+        >>> check_loss(loss)
+    """
     if not isinstance(loss, Tensor) or loss.numel() != 1:
         text = 'a tensor of one number would work, such as a mean: reduction="mean"'
         raise TypeError(f"the criterion gave {_kind(loss)}; {text}")
@@ -400,12 +590,27 @@ def check_loss(
 
 # %% ../../nbs/workshop/runs/guards.ipynb #check-number
 def check_number(
-    name: str,  # of the argument
-    value: float,  # what was given
-    least: float,  # the smallest that makes sense
-    whole: bool = False,  # whether it has to be an integer
+    name: str,
+    value: float,
+    least: float,
+    whole: bool = False,
 ) -> None:
-    """Raise an error unless a number is at least so large."""
+    """Raise an error unless a number is at least so large.
+
+    Args:
+        name: of the argument
+        value: what was given
+        least: the smallest that makes sense
+        whole: whether it has to be an integer
+
+    Raises:
+        TypeError: "... is ...; ... of at least ... would work"
+        ValueError: "... is ...; ... of at least ... would work"
+
+    Example:
+        >>> from unet_tutorial.runs.guards import check_number
+        >>> check_number("minutes", math.inf, 0)
+    """
     kind, what = (Integral, "a whole number") if whole else (Real, "a number")
     text = f"{name} is {value!r}; {what} of at least {least:g} would work"
     if isinstance(value, bool) or not isinstance(value, kind):
@@ -439,12 +644,38 @@ def _check_scheduler(name, scheduler, optimizer):
 
 
 def check_step(
-    model: nn.Module,  # the net
-    optimizer: Optimizer,  # of its parameters
-    scheduler: LRScheduler | None,  # of this optimizer; takes a step per batch
-    clip: float | None,  # the longest gradient, above 0
+    model: nn.Module,
+    optimizer: Optimizer,
+    scheduler: LRScheduler | None,
+    clip: float | None,
 ) -> None:
-    """Raise an error unless these can take steps together."""
+    """Raise an error unless these can take steps together.
+
+    Args:
+        model: the net
+        optimizer: of its parameters
+        scheduler: of this optimizer; takes a step per batch
+        clip: the longest gradient, above 0
+
+    Raises:
+        TypeError: "the optimizer is ...; torch.optim.AdamW(model.parameters()) would
+            work"
+        ValueError: "the optimizer holds no weight of this model:
+            AdamW(model.parameters()) would work"
+        TypeError: "... is ...; torch.optim.lr_scheduler.StepLR(optimizer, 10) would
+            work"
+        ValueError: "... belongs to another optimizer: ...
+            torch.optim.lr_scheduler.StepLR(optimizer, 10) would work"
+        ValueError: "scheduler takes a step per batch, this one cannot;
+            epoch_scheduler=ReduceLROnPlateau(optimizer) of fit would work"
+        ValueError: "clip is 0, and no step would be taken; 1.0 would work"
+
+    Example:
+        >>> from unet_tutorial.runs.guards import check_step
+        >>> rates = torch.optim.lr_scheduler
+        >>> optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        >>> check_step(net, optimizer, rates.StepLR(optimizer, 10), clip=1.0)
+    """
     _check_optimizer(optimizer, model)
     if scheduler is not None:
         _check_scheduler("scheduler", scheduler, optimizer)
@@ -457,13 +688,39 @@ def check_step(
 
 # %% ../../nbs/workshop/runs/guards.ipynb #check-schedules
 def check_schedules(
-    scheduler: LRScheduler | None,  # takes a step per batch
-    epoch_scheduler: LRScheduler | None,  # takes a step per epoch
-    optimizer: Optimizer,  # whose learning rate they have to change
-    epochs: int,  # of the training
-    loader: DataLoader,  # one epoch of batches
+    scheduler: LRScheduler | None,
+    epoch_scheduler: LRScheduler | None,
+    optimizer: Optimizer,
+    epochs: int,
+    loader: DataLoader,
 ) -> None:
-    """Raise an error, or warn, where a schedule is in the wrong place."""
+    """Raise an error, or warn, where a schedule is in the wrong place.
+
+    Args:
+        scheduler: takes a step per batch
+        epoch_scheduler: takes a step per epoch
+        optimizer: whose learning rate they have to change
+        epochs: of the training
+        loader: one epoch of batches
+
+    Raises:
+        TypeError: "... is ...; ... of at least ... would work"
+        ValueError: "... is ...; ... of at least ... would work"
+        TypeError: "... is ...; torch.optim.lr_scheduler.StepLR(optimizer, 10) would
+            work"
+        ValueError: "... belongs to another optimizer: ...
+            torch.optim.lr_scheduler.StepLR(optimizer, 10) would work"
+        ValueError: "scheduler ends after ... of ... steps; ..."
+
+    Example:
+        >>> from unet_tutorial.runs.guards import check_schedules
+        >>> data = DataLoader(TensorDataset(x, y), 1)  # two batches
+        >>> short = rates.OneCycleLR(optimizer, 0.1, total_steps=10)
+        >>> try:
+        ...     check_schedules(short, None, optimizer, 10, data)
+        >>> except ValueError as error:
+        ...     print("-", error)
+    """
     check_number("epochs", epochs, 0, whole=True)
     if epoch_scheduler is not None:
         _check_scheduler("epoch_scheduler", epoch_scheduler, optimizer)
@@ -483,11 +740,24 @@ def _check_lengths(scheduler, epochs, steps):
 
 # %% ../../nbs/workshop/runs/guards.ipynb #check-plateau
 def check_plateau(
-    scheduler: LRScheduler | None,  # takes a step per epoch
-    watch: str,  # the name of the number it is told
-    smaller_is_better: bool,  # of that number
+    scheduler: LRScheduler | None,
+    watch: str,
+    smaller_is_better: bool,
 ) -> None:
-    """Raise a ValueError if a schedule takes better for worse."""
+    """Raise a ValueError if a schedule takes better for worse.
+
+    Args:
+        scheduler: takes a step per epoch
+        watch: the name of the number it is told
+        smaller_is_better: of that number
+
+    Raises:
+        ValueError: if a schedule takes better for worse
+
+    Example:
+        >>> from unet_tutorial.runs.guards import check_plateau
+        >>> check_plateau(plateau, "valid_loss", smaller_is_better=True)
+    """
     mode = "min" if smaller_is_better else "max"
     if isinstance(scheduler, ReduceLROnPlateau) and scheduler.mode != mode:
         text = f'ReduceLROnPlateau(optimizer, mode="{mode}") would work'
@@ -495,13 +765,35 @@ def check_plateau(
 
 # %% ../../nbs/workshop/runs/guards.ipynb #check-fit
 def check_fit(
-    model: nn.Module,  # to be trained
-    train_loader: DataLoader,  # gives batches, in each epoch again
-    valid_loader: DataLoader | None,  # the same
-    criterion: Callable,  # see check_arguments
-    metrics: Mapping[str, Callable] | None,  # see check_arguments
+    model: nn.Module,
+    train_loader: DataLoader,
+    valid_loader: DataLoader | None,
+    criterion: Callable,
+    metrics: Mapping[str, Callable] | None,
 ) -> None:
-    """Raise an error unless these can be used in one epoch after the other."""
+    """Raise an error unless these can be used in one epoch after the other.
+
+    Args:
+        model: to be trained
+        train_loader: gives batches, in each epoch again
+        valid_loader: the same
+        criterion: see check_arguments
+        metrics: see check_arguments
+
+    Raises:
+        TypeError: unless a net can be moved and asked
+        TypeError: unless a loader can give batches
+        TypeError: unless this is a function, or an object that is one
+        TypeError: "metrics is a ...; a dict would work, such as {"dice": dice_of}"
+        TypeError: "metrics[...] computes ..., not one number; an average over classes
+            would work, or the parts of a collection by name"
+        TypeError: "metrics[...] is ..., which takes no table of counts; a function of
+            the counts of a set would work, such as metrics.dice_of,"
+
+    Example:
+        >>> from unet_tutorial.runs.guards import check_fit
+        >>> check_fit(net, data, None, criterion, None)
+    """
     _check_model(model)
     loaders = [train_loader] if valid_loader is None else [train_loader, valid_loader]
     for loader in loaders:
@@ -516,11 +808,27 @@ def check_fit(
 
 # %% ../../nbs/workshop/runs/guards.ipynb #check-watch
 def what_is_watched(
-    watch: str | None,  # what was given
-    valid_loader: DataLoader | None,  # None: only the training loss is measured
-    metrics: Mapping[str, Callable] | None,  # functions of (K, K) counts, or objects
-) -> str:  # the name of a loss, if none was given
-    """Return the name of the number that decides which epoch is the best."""
+    watch: str | None,
+    valid_loader: DataLoader | None,
+    metrics: Mapping[str, Callable] | None,
+) -> str:
+    """Return the name of the number that decides which epoch is the best.
+
+    Args:
+        watch: what was given
+        valid_loader: None: only the training loss is measured
+        metrics: functions of (K, K) counts, or objects
+
+    Returns:
+        str: the name of a loss, if none was given
+
+    Raises:
+        ValueError: "watch is ...; one of ... would work"
+
+    Example:
+        >>> from unet_tutorial.runs.guards import what_is_watched
+        >>> assert what_is_watched(None, None, None) == "train_loss"
+    """
     known = ["train_loss"]
     if valid_loader is not None:
         known = ["valid_loss", "train_loss", *(metrics or {})]
@@ -530,9 +838,20 @@ def what_is_watched(
 
 
 def check_callback(
-    callback: Callable | None,  # callback(epoch, row)
+    callback: Callable | None,
 ) -> None:
-    """Raise a TypeError unless this can be told an epoch and its row."""
+    """Raise a TypeError unless this can be told an epoch and its row.
+
+    Args:
+        callback: callback(epoch, row)
+
+    Raises:
+        TypeError: unless this can be told an epoch and its row
+
+    Example:
+        >>> from unet_tutorial.runs.guards import check_callback
+        >>> check_callback(lambda epoch, row: None)
+    """
     if callback is not None and not (callable(callback) and _takes(callback, 2)):
         text = "a function of two arguments would work: callback(epoch, row)"
         raise TypeError(f"callback is {callback!r}; {text}")
