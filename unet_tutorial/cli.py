@@ -229,7 +229,7 @@ def _add_axes(parser):
     parser.add_argument("--axes", metavar="LETTERS", help=text)
 
 # %% ../nbs/workshop/cli.ipynb #args-masks
-def _add_masks(parser):
+def _add_mask_rules(parser):
     text = "of masks of grey values, such as JPEG: object is above, such as 127"
     parser.add_argument("--threshold", type=float, metavar="T", help=text)
     text = "exchange object and background of masks"
@@ -277,7 +277,7 @@ def _add_check(parser):
     add("--instances", dest="classes", action="store_const", const=None, help=text)
     _add_range(parser)
     _add_channels(parser)
-    _add_masks(parser)
+    _add_mask_rules(parser)
     add("--kind", choices=_KINDS[:-1], help="a known set")
     add("--picture", metavar="FILE", help="draw some pairs into a file")
     add("--overwrite", action="store_true", help="replace the picture")
@@ -387,7 +387,7 @@ def _add_train(parser):
     _add_classes(parser)
     _add_range(parser)
     _add_channels(parser)
-    _add_masks(parser)
+    _add_mask_rules(parser)
     add("--recipe", metavar="NAME", help="auto, modern, membranes, paper, or a file")
     add("--size", type=_size, metavar="HxW", help="or native; else as data need")
     add("--held-out", type=_count, metavar="N", help="cars, films... to measure on")
