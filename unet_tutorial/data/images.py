@@ -501,6 +501,18 @@ def _pages_in_order(pages):
     return letters, shape, numbers
 
 # %% ../../nbs/workshop/data/images.ipynb #axes-layout
+def _as_we_read(axes, pages):
+    """Return the letters that somebody gave, for pixels whose channels we read last."""
+    names = axes.upper().translate(_LETTERS)
+    planes = pages.head.planarconfig == 2  # in the file each channel is (H, W)
+    if planes and not names.endswith("HWC"):
+        names = names[:-3] + names[-2:] + names[-3]
+    if names[-3:-1] != "HW":
+        remedy = 'axes="HWC" would work, or none: the file knows which is which'
+        raise BadFile(pages.path, "has its channels in its pixels", remedy, axes)
+    return names
+
+
 def _layout(pages, axes=None):
     """Return the letters and lengths of all axes of a file, and its pages in order."""
     letters, shape, numbers = _pages_in_order(pages)
@@ -511,6 +523,8 @@ def _layout(pages, axes=None):
         remedy = "save each channel as a page of its own"
         raise BadFile(pages.path, "has channels in its pages and in its pixels", remedy)
     flat = axes and len(axes) != len(letters + own)
+    if axes and not flat and "C" in own:
+        axes = _as_we_read(axes, pages)
     if not axes and letters and pages.channels and "C" not in letters + own:
         flat, axes = True, _guessed_axes((pages.count, *page), pages.channels)
     if flat:
