@@ -173,7 +173,10 @@ def _old_answers(files, to, write):
     for stem, paths in there.items():
         if page := _PAGE.fullmatch(stem):
             numbered.setdefault(page[1], {})[stem] = paths
-    others = _answers_there(to, [kind for kind in ENDINGS if kind not in write])
+    others, of_kinds = {}, [kind for kind in ENDINGS if kind not in write]
+    for stem, paths in _answers_there(to, of_kinds).items():
+        page = None if stem in near else _PAGE.fullmatch(stem)
+        others.setdefault(page[1] if page else stem, []).extend(paths)
     old, stay = [], []
     for file in files:
         old += there.get(file.stem, [])
