@@ -533,6 +533,7 @@ def train_run(
         ValueError: "... is empty: if it is removed, the run begins anew"
 
     Example:
+        >>> # in run, where its other names come from
         >>> from unet_tutorial.runs.run import train_run
         >>> old = read_recipe("paper")
         >>> old = replace(old, tile=204, tiles=16, epochs=4)
@@ -650,6 +651,7 @@ def resume_run(
         ValueError: "... is empty: if it is removed, the run begins anew"
 
     Example:
+        >>> # in run, where its other names come from
         >>> from unet_tutorial.runs.run import resume_run
         >>> short = replace(new, tile=64, tiles=24, epochs=3)
         >>> whole = {"out": "runs/whole", "recipe": short, "device": "cpu"}
@@ -690,6 +692,7 @@ def begin_or_resume(
             begin"
 
     Example:
+        >>> # in run, where its other names come from
         >>> from unet_tutorial.runs.run import begin_or_resume
         >>> short = replace(new, tile=64, tiles=24, epochs=3)
         >>> whole = {"out": "runs/whole", "recipe": short, "device": "cpu"}
@@ -762,6 +765,7 @@ def evaluate_run(
         ValueError: "... is empty: ..."
 
     Example:
+        >>> # in run, where its other names come from
         >>> from unet_tutorial.runs.run import evaluate_run
         >>> measured = evaluate_run(run, weights="last", device="cpu")
     """
