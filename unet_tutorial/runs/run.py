@@ -407,8 +407,11 @@ def _check_new(out):
     if out.exists() and not out.is_dir():
         raise FileExistsError(f"{out} is a file; the name of a new folder would work")
     if left := _left(out):
-        text = f"to go on with a run: resume_run({str(out)!r}), or --resume"
-        text += " in a terminal; else another name"
+        text = "the name of a new folder would work"
+        if _has_begun(out):
+            text = (
+                f"to go on with it: resume_run({str(out)!r}), or --resume in a terminal"
+            )
         raise FileExistsError(f"{out} holds {left[0]} and is not replaced: {text}")
 
 

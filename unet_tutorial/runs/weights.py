@@ -433,18 +433,21 @@ def file_to_read(
         example: see as_path
 
     Returns:
-        Path: a file that is no pickle, or that is missing
+        Path: a file that is there and no pickle
 
     Raises:
         ValueError: if a file has the name of a pickle
         ValueError: "... is a folder; name the .safetensors file in it"
+        FileNotFoundError: "there is no file ...: check its name and folder"
         ValueError: "... is no file; name a .safetensors file"
     """
     path = as_path(path, example)
     _refuse_pickle(path)
     if path.is_dir():
         raise ValueError(f"{path} is a folder; name the .safetensors file in it")
-    if path.exists() and not path.is_file():
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {path}: check its name and folder")
+    if not path.is_file():
         raise ValueError(f"{path} is no file; name a .safetensors file")
     return path
 
