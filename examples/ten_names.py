@@ -37,7 +37,8 @@ def main(folder: Path) -> dict[str, float]:
     history = fit(net, loader, loader, torch.nn.CrossEntropyLoss(), optimizer, epochs=2)
     assert history["train_loss"][1] < history["train_loss"][0]
 
-    path = save_net(folder / "net.safetensors", net)
+    # it learned from image / 255; without this note an image is standardised
+    path = save_net(folder / "net.safetensors", net, normalisation=(0, 255))
     assert load_net(path)[0].num_classes == 2
     logits = predict_tiled(UNet(base_channels=4, depth=2), images[0], output_tile=52)
     assert logits.shape == (2, 96, 96)

@@ -377,3 +377,20 @@ def test_predict_takes_the_axes_of_a_file(tmp_path):
     assert main(line.split()) == 1  # two axes of two
     assert main([*line.split(), "--axes", "HWC"]) == 0
     assert Image.open(tmp_path / "out" / "a_mask.png").size == (24, 2)
+
+
+def test_axes_of_a_tiff_whose_channels_are_planes(tmp_path):
+    "tifffile takes (3, H, W) for colours in planes; letters mean what the file holds."
+    array = noise(3, 40, 50)
+    tifffile.imwrite(tmp_path / "a.tif", array)
+    for axes in (None, "CHW", "SYX", "HWC"):
+        (image,), _ = as_images(tmp_path / "a.tif", axes=axes)
+        assert np.array_equal(image, array.transpose(1, 2, 0)), axes
+    images, is_stack = as_images(tmp_path / "a.tif", axes="NHW")
+    assert is_stack and np.array_equal(np.stack(images), array)
+
+
+def test_axes_that_contradict_a_tiff_are_refused(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", noise(40, 50, 3), photometric="rgb")
+    with pytest.raises(ValueError, match=says("a.tif", "in its pixels", "HWC")):
+        as_images(tmp_path / "a.tif", axes="CHW")

@@ -44,6 +44,7 @@ def half(
         ValueError: "... is ...; an even number would work"
 
     Example:
+        >>> # in nb, where its other names come from
         >>> from some.nb import half
         >>> n = 8
         >>> assert half(n) == 4

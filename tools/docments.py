@@ -19,7 +19,7 @@ from notebooks import ROOT
 from reading import python
 
 WIDTH = 88
-EXAMPLE_LINES = 8
+EXAMPLE_LINES = 14
 ERRORS = 6
 CELL = re.compile(r"# %% (\S+\.ipynb) #(\S+)")
 RAISE = re.compile(r"Raise an? ([A-Z]\w+) (.*?)\.?$")
@@ -232,12 +232,9 @@ def calls(
     "Whether a statement calls something, and defines nothing."
     if isinstance(node, ast.FunctionDef | ast.ClassDef):
         return False
-    return any(
-        isinstance(part, ast.Call)
-        and isinstance(part.func, ast.Name)
-        and part.func.id == name
-        for part in ast.walk(node)
-    )
+    called = [part.func for part in ast.walk(node) if isinstance(part, ast.Call)]
+    called += [part.value for part in called if isinstance(part, ast.Attribute)]
+    return any(isinstance(part, ast.Name) and part.id == name for part in called)
 
 
 # The docstring
@@ -330,7 +327,8 @@ def changes_of(
     cell = max((line, cell) for line, cell in context["at"] if line <= node.lineno)[1]
     example = [] if owner else example_of(node.name, context["cells"], cell)
     if example:
-        example = [f"from {context['module']} import {node.name}", *example]
+        where = f"# in {context['notebook']}, where its other names come from"
+        example = [where, f"from {context['module']} import {node.name}", *example]
     if not notes and not errors and not example:
         return None
     indent = node.col_offset + 4
@@ -368,6 +366,7 @@ def written(
         "comments": comments_of(text),
         "helpers": {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef)},
         "cells": cells_of(folder / at[0][1][1]),
+        "notebook": Path(at[0][1][1]).stem,
         "at": [(number, match[2]) for number, match in at],
     }
     lines, edits = text.splitlines(), []

@@ -36,6 +36,7 @@ def control_displacements(
             torch.Generator().manual_seed(0)"
 
     Example:
+        >>> # in 09_augment, where its other names come from
         >>> from unet_tutorial.augment import control_displacements
         >>> seeded = torch.Generator().manual_seed(0)
         >>> many = control_displacements(batch=1000, generator=seeded)  # (1000, 2, 3, 3)
@@ -63,6 +64,7 @@ def displacement_field(
         Tensor: (B, 2, H, W) pixels
 
     Example:
+        >>> # in 09_augment, where its other names come from
         >>> from unet_tutorial.augment import displacement_field
         >>> seeded = torch.Generator().manual_seed(0)
         >>> many = control_displacements(batch=1000, generator=seeded)  # (1000, 2, 3, 3)
@@ -85,6 +87,7 @@ def check_grid(
         ValueError: unless deviation and grid make sense
 
     Example:
+        >>> # in 09_augment, where its other names come from
         >>> from unet_tutorial.augment import check_grid
         >>> check_grid(std=10.0, grid=3)
     """
@@ -123,6 +126,7 @@ def warp(
         ValueError: unless a tensor can be warped by a field
 
     Example:
+        >>> # in 09_augment, where its other names come from
         >>> from unet_tutorial.augment import warp
         >>> pixels, cells = draw_cells(size=257, seed=3)
         >>> control = 2 * many[19:20]  # (1, 2, 3, 3)
@@ -208,6 +212,7 @@ def elastic_deform(
         ValueError: unless an image and its maps have sizes that fit
 
     Example:
+        >>> # in 09_augment, where its other names come from
         >>> from unet_tutorial.augment import elastic_deform
         >>> image, label = torch.tensor(pixels)[None] / 255, torch.tensor(cells)
         >>> bent = elastic_deform(image, label, generator=seeded.manual_seed(5))

@@ -42,6 +42,7 @@ class DoubleConv(nn.Module):
         ValueError: "norm is ...; None (the paper), "batch" or "instance" would work"
 
     Example:
+        >>> # in 03_blocks, where its other names come from
         >>> from unet_tutorial.blocks import DoubleConv
         >>> first = DoubleConv(1, 64)
     """
@@ -87,6 +88,7 @@ def incoming_nodes(
         int: N of section 3: how many products are summed into one number
 
     Example:
+        >>> # in 03_blocks, where its other names come from
         >>> from unet_tutorial.blocks import incoming_nodes
         >>> assert incoming_nodes(nn.Conv2d(64, 64, 3)) == 576  # the paper's example
     """
@@ -107,6 +109,7 @@ def init_weights(
         generator: for the same weights each time
 
     Example:
+        >>> # in 03_blocks, where its other names come from
         >>> from unet_tutorial.blocks import init_weights
         >>> block = DoubleConv(64, 128)
         >>> init_weights(block)

@@ -71,6 +71,7 @@ class Command(NamedTuple):
         run: run(args) does it and returns the exit status
 
     Example:
+        >>> # in cli, where its other names come from
         >>> from unet_tutorial.cli import Command
         >>> COMMANDS["hello"] = Command("say hello", "Ada", add_hello, lambda args: args.name)
     """
@@ -89,6 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands.
 
     Example:
+        >>> # in cli, where its other names come from
         >>> from unet_tutorial.cli import build_parser
         >>> args = build_parser().parse_args(["hello", "Ada"])
     """

@@ -38,6 +38,7 @@ class Child(NamedTuple):
         err: and to stderr: the tracebacks
 
     Example:
+        >>> # in doctor, where its other names come from
         >>> from unet_tutorial.doctor import Child
         >>> well, failed = run_child("-c", "print('well')"), run_child("-c", "1 / 0")
         >>> assert well == Child(0, well.out, "") and well.out.split() == ["well"]
@@ -91,6 +92,7 @@ def run_child(
         Child: how it ended
 
     Example:
+        >>> # in doctor, where its other names come from
         >>> from unet_tutorial.doctor import run_child
         >>> well, failed = run_child("-c", "print('well')"), run_child("-c", "1 / 0")
     """
@@ -140,6 +142,7 @@ def without_names(
         str: with ~ and "user" instead of them
 
     Example:
+        >>> # in doctor, where its other names come from
         >>> from unet_tutorial.doctor import without_names
         >>> assert without_names(str(Path.home())) == "~"
     """
@@ -169,6 +172,7 @@ def judge(
         Check: without the names of user and home folder
 
     Example:
+        >>> # in doctor, where its other names come from
         >>> from unet_tutorial.doctor import judge
         >>> check = judge("disk", f"{Path.home() / 'runs'} is full", wrong="delete old runs")
     """
@@ -188,6 +192,7 @@ def check_memory(
         Check: of what was written and read back
 
     Example:
+        >>> # in doctor, where its other names come from
         >>> from unet_tutorial.doctor import check_memory
         >>> print(check_memory(64).seen)
     """
@@ -211,6 +216,7 @@ def check_versions() -> Check:
         Check: of torch, torchvision and numpy
 
     Example:
+        >>> # in doctor, where its other names come from
         >>> from unet_tutorial.doctor import check_versions
         >>> check = check_versions()
     """
@@ -256,6 +262,7 @@ def check_imports() -> Check:
         Check: of the packages in PACKAGES that are installed
 
     Example:
+        >>> # in doctor, where its other names come from
         >>> from unet_tutorial.doctor import check_imports
         >>> assert "torch" in PACKAGES and check_imports().seen and check_openmp().seen
     """
@@ -279,6 +286,7 @@ def openmp_runtimes(
         dict[str, str]: file -> "GNU", "Intel/LLVM" or "Microsoft"
 
     Example:
+        >>> # in doctor, where its other names come from
         >>> from unet_tutorial.doctor import openmp_runtimes
         >>> maps = "7f r-xp 0 8:1 1 torch/lib/libgomp.so.1\n7f r-xp 0 8:1 2 other/lib/libiomp5.so"
         >>> print(openmp_runtimes(maps))
@@ -299,6 +307,7 @@ def check_openmp() -> Check:
         Check: of a process that has imported PACKAGES
 
     Example:
+        >>> # in doctor, where its other names come from
         >>> from unet_tutorial.doctor import check_openmp
         >>> assert "torch" in PACKAGES and check_imports().seen and check_openmp().seen
     """
@@ -326,6 +335,7 @@ def check_shared_memory() -> Check:
         Check: /dev/shm
 
     Example:
+        >>> # in doctor, where its other names come from
         >>> from unet_tutorial.doctor import check_shared_memory
         >>> seen = [check_shared_memory(), check_disk(), check_open_files()]
     """
@@ -346,6 +356,7 @@ def check_disk() -> Check:
         Check: of the current folder
 
     Example:
+        >>> # in doctor, where its other names come from
         >>> from unet_tutorial.doctor import check_disk
         >>> seen = [check_shared_memory(), check_disk(), check_open_files()]
     """
@@ -363,6 +374,7 @@ def check_open_files() -> Check:
         Check: what ulimit -n says
 
     Example:
+        >>> # in doctor, where its other names come from
         >>> from unet_tutorial.doctor import check_open_files
         >>> seen = [check_shared_memory(), check_disk(), check_open_files()]
     """
@@ -381,6 +393,7 @@ def usable_cores() -> float:
         float: such as 2.0
 
     Example:
+        >>> # in doctor, where its other names come from
         >>> from unet_tutorial.doctor import usable_cores
         >>> assert 0 < usable_cores() <= os.cpu_count()
     """
@@ -399,6 +412,7 @@ def check_threads() -> Check:
         Check: of torch, against the cores
 
     Example:
+        >>> # in doctor, where its other names come from
         >>> from unet_tutorial.doctor import check_threads
         >>> seen = [check_threads(), check_start_method(), check_cuda()]
     """
@@ -416,6 +430,7 @@ def check_start_method() -> Check:
         Check: fork, spawn or forkserver
 
     Example:
+        >>> # in doctor, where its other names come from
         >>> from unet_tutorial.doctor import check_start_method
         >>> seen = [check_threads(), check_start_method(), check_cuda()]
     """
@@ -435,6 +450,7 @@ def check_cuda() -> Check:
         Check: GPU, CUDA and driver
 
     Example:
+        >>> # in doctor, where its other names come from
         >>> from unet_tutorial.doctor import check_cuda
         >>> seen = [check_threads(), check_start_method(), check_cuda()]
     """
@@ -482,6 +498,7 @@ def count_threads(
         list[int]: of torch, and of OpenCV if it is there
 
     Example:
+        >>> # in doctor, where its other names come from
         >>> from unet_tutorial.doctor import count_threads
         >>> assert count_threads()[0] == torch.get_num_threads()
     """
@@ -497,6 +514,7 @@ def check_worker() -> Check:
         Check: of a DataLoader
 
     Example:
+        >>> # in doctor, where its other names come from
         >>> from unet_tutorial.doctor import check_worker
         >>> assert check_worker().verdict in ("fine", "warning", "wrong")
     """
@@ -541,6 +559,7 @@ def check_training(
         Check: with the last lines of its stack, if it died
 
     Example:
+        >>> # in doctor, where its other names come from
         >>> from unet_tutorial.doctor import check_training
         >>> planted = check_training("runs/crash.py")
     """
@@ -575,6 +594,7 @@ def run_checks() -> list[Check]:
         list[Check]: one for each of CHECKS
 
     Example:
+        >>> # in doctor, where its other names come from
         >>> from unet_tutorial.doctor import run_checks
         >>> checks = run_checks()
     """
@@ -603,6 +623,7 @@ def report(
         str: one line per check
 
     Example:
+        >>> # in doctor, where its other names come from
         >>> from unet_tutorial.doctor import report
         >>> print(report(checks), file=sys.stderr)  # your machine: not kept
     """
@@ -622,6 +643,7 @@ def exit_status(checks: list[Check]) -> int:
         checks: 0, or 1 if something is wrong
 
     Example:
+        >>> # in doctor, where its other names come from
         >>> from unet_tutorial.doctor import exit_status
         >>> full = judge("disk", "12 MB free", wrong="delete old runs, or use another disk")
         >>> slow = judge("threads", "torch 64, usable cores 2", warning="set OMP_NUM_THREADS=2")

@@ -58,6 +58,7 @@ def pick_device(
         ValueError: unless this machine has a device
 
     Example:
+        >>> # in 13_gpu, where its other names come from
         >>> from unet_tutorial.gpu import pick_device
         >>> device = pick_device()
     """
@@ -87,6 +88,7 @@ def wait_for(
         device: "cpu" is never waited for
 
     Example:
+        >>> # in 13_gpu, where its other names come from
         >>> from unet_tutorial.gpu import wait_for
         >>> wait_for(device)  # it has nothing left to do
     """
@@ -113,6 +115,7 @@ def median_seconds(
         float: seconds of one round
 
     Example:
+        >>> # in 13_gpu, where its other names come from
         >>> from unet_tutorial.gpu import median_seconds
         >>> tile = torch.rand(1, 8, 128, 128, device=device)
         >>> layer = nn.Conv2d(8, 8, 3).to(device)
@@ -192,6 +195,7 @@ def amp_type(
         ValueError: unless a net can be trained in a format on a device
 
     Example:
+        >>> # in 13_gpu, where its other names come from
         >>> from unet_tutorial.gpu import amp_type
         >>> cpu = torch.device("cpu")
         >>> assert amp_type(True, cpu) == torch.bfloat16
@@ -225,6 +229,7 @@ def layout_rule(
         tuple[torch.memory_format, str]: and why
 
     Example:
+        >>> # in 13_gpu, where its other names come from
         >>> from unet_tutorial.gpu import layout_rule
         >>> for training in (True, False):
         ...     for amp in (False, "bf16"):
@@ -264,6 +269,7 @@ def pick_layout(
         torch.memory_format: for net.to(memory_format=...)
 
     Example:
+        >>> # in 13_gpu, where its other names come from
         >>> from unet_tutorial.gpu import pick_layout
         >>> for training in (True, False):
         ...     for amp in (False, "bf16"):
@@ -360,6 +366,7 @@ def predict_memory(
         dict[str, int]: bytes of weights, optimizer, batch, passing: together the peak
 
     Example:
+        >>> # in 13_gpu, where its other names come from
         >>> from unet_tutorial.gpu import predict_memory
         >>> small = UNet(base_channels=16, depth=2)
         >>> batch = largest_batch(small, 220, gib=0.25)
@@ -446,6 +453,7 @@ def largest_batch(
             gib=bytes / 2**30"
 
     Example:
+        >>> # in 13_gpu, where its other names come from
         >>> from unet_tutorial.gpu import largest_batch
         >>> small = UNet(base_channels=16, depth=2)
         >>> batch = largest_batch(small, 220, gib=0.25)
@@ -514,6 +522,7 @@ def recompute(
             wrapper"
 
     Example:
+        >>> # in 13_gpu, where its other names come from
         >>> from unet_tutorial.gpu import recompute
         >>> again = recompute(deepcopy(padded))
     """

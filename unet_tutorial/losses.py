@@ -93,6 +93,7 @@ def weighted_cross_entropy(
         ValueError: unless each pixel has a weight that makes sense
 
     Example:
+        >>> # in 08_losses, where its other names come from
         >>> from unet_tutorial.losses import weighted_cross_entropy
         >>> score, true = torch.randn(2, 3, 8, 9), torch.randint(3, (2, 8, 9))
         >>> ones, heavy = torch.ones(2, 8, 9), 10 * torch.rand(2, 8, 9)
@@ -159,6 +160,7 @@ def soft_dice_loss(
         ValueError: unless all labels are classes, or -100
 
     Example:
+        >>> # in 08_losses, where its other names come from
         >>> from unet_tutorial.losses import soft_dice_loss
         >>> found = torch.tensor([[[[1, 1, 1, 1, 0, 0, 1, 1, 0, 0]]]])  # (1, 1, 1, 10)
         >>> one_object = torch.tensor([[[1, 1, 1, 1, 1, 1, 0, 0, 0, 0]]])
@@ -197,9 +199,19 @@ def dice_bce_loss(
             bfloat16 instead of float16"
 
     Example:
+        >>> # in 08_losses, where its other names come from
         >>> from unet_tutorial.losses import dice_bce_loss
-        >>> score, true = torch.randn(2, 3, 8, 9), torch.randint(3, (2, 8, 9))
-        >>> assert dice_ce_loss(score[:, :2], true % 2) == dice_bce_loss(score[:, :2], true % 2)
+        >>> for dtype in (torch.float16, torch.bfloat16):
+        ...     logits = (1e4 * torch.randn(2, 2, 4, 5).clamp(-1, 1)).to(dtype)
+        ...     with torch.autocast("cpu", dtype):
+        ...         losses = [
+        ...             weighted_cross_entropy(logits, y, w),
+        ...             soft_dice_loss(logits, 0 * y),
+        ...             dice_bce_loss(logits, y),
+        ...         ]
+        ...         gradient = grad(dice_bce_loss, logits, y)
+        ...     assert all(loss.isfinite() and loss.dtype == torch.float32 for loss in losses)
+        ...     assert gradient.isfinite().all() and gradient.dtype == dtype
     """
     score, y, known = _object(logits, labels)
     bce = F.binary_cross_entropy_with_logits(score, y, known, reduction="sum")
@@ -233,6 +245,7 @@ def dice_ce_loss(
             bfloat16 instead of float16"
 
     Example:
+        >>> # in 08_losses, where its other names come from
         >>> from unet_tutorial.losses import dice_ce_loss
         >>> score, true = torch.randn(2, 3, 8, 9), torch.randint(3, (2, 8, 9))
         >>> p = score.softmax(1)  # (2, 3, 8, 9)

@@ -55,6 +55,7 @@ def count_pixels(
         ValueError: unless all classes are below num_classes
 
     Example:
+        >>> # in 11_metrics, where its other names come from
         >>> from unet_tutorial.metrics import count_pixels
         >>> labels = torch.tensor([0, 0, 0, 0, 1, 1, 1, -100])
         >>> found = torch.tensor([0, 0, 0, 1, 1, 1, 0, 1])
@@ -89,6 +90,7 @@ def pixel_error_of(
             would work"
 
     Example:
+        >>> # in 11_metrics, where its other names come from
         >>> from unet_tutorial.metrics import pixel_error_of
         >>> labels = torch.tensor([0, 0, 0, 0, 1, 1, 1, -100])
         >>> found = torch.tensor([0, 0, 0, 1, 1, 1, 0, 1])
@@ -125,6 +127,7 @@ def iou_of(
             pixel_error_of would work"
 
     Example:
+        >>> # in 11_metrics, where its other names come from
         >>> from unet_tutorial.metrics import iou_of
         >>> labels = torch.tensor([0, 0, 0, 0, 1, 1, 1, -100])
         >>> found = torch.tensor([0, 0, 0, 1, 1, 1, 0, 1])
@@ -154,6 +157,7 @@ def dice_of(
             pixel_error_of would work"
 
     Example:
+        >>> # in 11_metrics, where its other names come from
         >>> from unet_tutorial.metrics import dice_of
         >>> labels = torch.tensor([0, 0, 0, 0, 1, 1, 1, -100])
         >>> found = torch.tensor([0, 0, 0, 1, 1, 1, 0, 1])
@@ -224,6 +228,7 @@ def pixel_error(
         ValueError: unless all have one shape, not empty, of dims axes
 
     Example:
+        >>> # in 11_metrics, where its other names come from
         >>> from unet_tutorial.metrics import pixel_error
         >>> assert pixel_error(crumbly, true) == pixel_error(holed, true) == 30 / 128**2
     """
@@ -249,6 +254,7 @@ def iou(
         ValueError: unless all have one shape, not empty, of dims axes
 
     Example:
+        >>> # in 11_metrics, where its other names come from
         >>> from unet_tutorial.metrics import iou
         >>> assert dice(torch.tensor(holed), true) > iou(holed, true) > 0.98
     """
@@ -274,6 +280,7 @@ def dice(
         ValueError: unless all have one shape, not empty, of dims axes
 
     Example:
+        >>> # in 11_metrics, where its other names come from
         >>> from unet_tutorial.metrics import dice
         >>> assert dice(torch.tensor(holed), true) > iou(holed, true) > 0.98
     """
@@ -326,6 +333,7 @@ def rand_error(
         ValueError: unless all have one shape, not empty, of dims axes
 
     Example:
+        >>> # in 11_metrics, where its other names come from
         >>> from unet_tutorial.metrics import rand_error
         >>> for small in np.random.default_rng(0).integers(0, 5, (20, 2, 9, 11)):
         ...     assert np.isclose(rand_error(*small), rand_error_by_pairs(*small))
@@ -354,6 +362,7 @@ def is_simple(
         bool: the pixel itself plays no role
 
     Example:
+        >>> # in 11_metrics, where its other names come from
         >>> from unet_tutorial.metrics import is_simple
         >>> panels, (ys, xs) = np.zeros((6, 3, 3), bool), np.transpose(_RING) + 1
         >>> titles = ["simple" if is_simple(p[ys, xs]) else "not simple" for p in panels]
@@ -396,6 +405,7 @@ def warp_truth(
         ValueError: unless all have one shape, not empty, of dims axes
 
     Example:
+        >>> # in 11_metrics, where its other names come from
         >>> from unet_tutorial.metrics import warp_truth
         >>> bent = warp_truth(holed, true)
     """
@@ -434,6 +444,7 @@ def warping_error(
         float: 0 (the same cells, wherever their borders are) to 1
 
     Example:
+        >>> # in 11_metrics, where its other names come from
         >>> from unet_tutorial.metrics import warping_error
         >>> assert warping_error(crumbly, true) == 0 and sum(_SIMPLE) == 116
     """
@@ -460,6 +471,7 @@ def cell_ious(
         ValueError: unless all have one shape, not empty, of dims axes
 
     Example:
+        >>> # in 11_metrics, where its other names come from
         >>> from unet_tutorial.metrics import cell_ious
         >>> _, frame = draw_cells(size=256, seed=0)
         >>> ids = np.array([0, 2, 2, 3, 4, 5, 6, 7, 8, 9, 10, 0, 12, 13, 14])  # merged, lost
@@ -495,6 +507,7 @@ def seg_score(
         ValueError: unless all have one shape, not empty, of dims axes
 
     Example:
+        >>> # in 11_metrics, where its other names come from
         >>> from unet_tutorial.metrics import seg_score
         >>> _, frame = draw_cells(size=256, seed=0)
         >>> ids = np.array([0, 2, 2, 3, 4, 5, 6, 7, 8, 9, 10, 0, 12, 13, 14])  # merged, lost

@@ -30,6 +30,7 @@ class ContractingPath(nn.Module):
         residual: False: the paper
 
     Example:
+        >>> # in 05_model, where its other names come from
         >>> from unet_tutorial.model import ContractingPath
         >>> widths = [64, 128, 256, 512, 1024]
         >>> contracting = ContractingPath(1, widths, 0, None, 0.5, release=False)
@@ -74,6 +75,7 @@ class ExpansivePath(nn.Module):
         upsampling: the paper; "bilinear"
 
     Example:
+        >>> # in 05_model, where its other names come from
         >>> from unet_tutorial.model import ExpansivePath
         >>> expansive = ExpansivePath(widths, 0, None, release=False)
     """
@@ -150,6 +152,7 @@ class UNet(Changeable):
         upsampling: "bilinear": with padding=1 only
 
     Example:
+        >>> # in 05_model, where its other names come from
         >>> from unet_tutorial.model import UNet
         >>> net = UNet().eval()
     """

@@ -91,6 +91,7 @@ def labels_at(
         ValueError: "threshold=...; a number from 0 to 1 would work"
 
     Example:
+        >>> # in 14_predict, where its other names come from
         >>> from unet_tutorial.predict import labels_at
         >>> several = [0.1, 0.5, 0.9]
         >>> found = [labels_at(p.numpy(), threshold) == 1 for threshold in several]
@@ -133,6 +134,7 @@ def turn(
         Tensor: (C, h, w)
 
     Example:
+        >>> # in 14_predict, where its other names come from
         >>> from unet_tutorial.predict import turn
         >>> letter = torch.zeros(1, 7, 7, dtype=torch.bool)
         >>> eight = [turn(letter, view, 8) for view in range(8)]
@@ -162,6 +164,7 @@ def turn_back(
         Tensor: (K, H, W)
 
     Example:
+        >>> # in 14_predict, where its other names come from
         >>> from unet_tutorial.predict import turn_back
         >>> letter = torch.zeros(1, 7, 7, dtype=torch.bool)
         >>> eight = [turn(letter, view, 8) for view in range(8)]
@@ -197,6 +200,7 @@ def rotate(
         Tensor: (C, h, w)
 
     Example:
+        >>> # in 14_predict, where its other names come from
         >>> from unet_tutorial.predict import rotate
         >>> assert torch.allclose(rotate(x, 90), torch.rot90(x, 1, (1, 2)), atol=1e-3)
     """
@@ -247,6 +251,7 @@ def average_views(
         ValueError: unless an average over so many views is known
 
     Example:
+        >>> # in 14_predict, where its other names come from
         >>> from unet_tutorial.predict import average_views
         >>> odd = x[:, :131, :93]
         >>> average = average_views(ask, odd, 8)
@@ -328,6 +333,7 @@ def class_probabilities(
             takes all of them"
 
     Example:
+        >>> # in 14_predict, where its other names come from
         >>> from unet_tutorial.predict import class_probabilities
         >>> unseen = [draw_membranes(size=180, seed=60 + number) for number in range(6)]
         >>> wrong = np.zeros((4, 6))  # a row for each number of views
@@ -353,6 +359,7 @@ class Averaged(nn.Module):
         ValueError: unless an average over so many views is known
 
     Example:
+        >>> # in 14_predict, where its other names come from
         >>> from unet_tutorial.predict import Averaged
         >>> both = Averaged(net, 2).eval()(squares[:2]).softmax(1)  # (2, 2, 84, 84)
     """
@@ -434,6 +441,7 @@ def label_map(
         ValueError: unless an array can take the labels of an image
 
     Example:
+        >>> # in 14_predict, where its other names come from
         >>> from unet_tutorial.predict import label_map
         >>> labels = label_map(net, pixels, tile=180)
     """
@@ -458,6 +466,7 @@ def fold_batch_norm(
         UNet: a copy for prediction only: in eval mode, without batch norm
 
     Example:
+        >>> # in 14_predict, where its other names come from
         >>> from unet_tutorial.predict import fold_batch_norm
         >>> folded = fold_batch_norm(net)
     """
@@ -490,7 +499,7 @@ class Notes:
 
     Args:
         size: (h, w) that it was trained at; None: any
-        normalisation: or mean and deviation
+        normalisation: or (mean, deviation) of bytes
         classes: their names, the background first
         tile: side of the output tile of an unpadded net
         value_range: black and white; None: all values
@@ -498,6 +507,7 @@ class Notes:
         num_classes: a net with another number of them is refused
 
     Example:
+        >>> # in 14_predict, where its other names come from
         >>> from unet_tutorial.predict import Notes
         >>> camera = Notes(value_range=(0, 4095))  # of 12 bits
     """
@@ -636,7 +646,7 @@ class Predictor:
         model: trained; a copy is asked, whatever happens to it later
         device: of the copy; None: the net's own
         amp: 16 bits: True, "auto" (where faster), "bf16", "fp16"
-        notes: those of Notes: size, normalisation, classes, tile, views, ...
+        notes: see Notes; normalisation=(0, 255): trained on image / 255
 
     Raises:
         TypeError: "a ... is no UNet; Predictor.load opens a file"
@@ -646,6 +656,11 @@ class Predictor:
         ValueError: unless an average over so many views is known
         ValueError: "...=...; a positive integer would work"
         ValueError: "classes=...; a list of names would work"
+
+    Example:
+        >>> # in 14_predict, where its other names come from
+        >>> from unet_tutorial.predict import Predictor
+        >>> predictor = Predictor.load("runs/small", "cpu")
     """
 
     def __init__(

@@ -102,6 +102,7 @@ def array_mean_and_std(
             work"
 
     Example:
+        >>> # in 22_scale, where its other names come from
         >>> from unet_tutorial.scale import array_mean_and_std
         >>> mean, std = array_mean_and_std("data/small.zarr", chunk=32)
     """
@@ -329,6 +330,7 @@ def predict_array(
             would work, channels first"
 
     Example:
+        >>> # in 22_scale, where its other names come from
         >>> from unet_tutorial.scale import predict_array
         >>> membranes = Predictor.load("membranes", "cpu").model  # unpadded, of depth 3
         >>> labels = predict_array(membranes, "data/section.zarr", chunk=384)  # a promise

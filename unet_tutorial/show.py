@@ -31,6 +31,7 @@ def as_picture(
         ValueError: "an image holds numbers or booleans, got ..."
 
     Example:
+        >>> # in 00_show, where its other names come from
         >>> from unet_tutorial.show import as_picture
         >>> assert as_picture(np.zeros((3, 96, 128))).shape == (96, 128, 3)
     """
@@ -79,6 +80,7 @@ def colour_labels(
         ValueError: "a label map is (H, W) integers, got ..."
 
     Example:
+        >>> # in 00_show, where its other names come from
         >>> from unet_tutorial.show import colour_labels
         >>> window = labels[26:36, 33:51]  # (10, 18)
         >>> fig, ax = plt.subplots(figsize=(6, 3.4), layout="constrained")
@@ -107,6 +109,7 @@ def as_colour(
         limits: (black, white); None: see the table
 
     Example:
+        >>> # in 00_show, where its other names come from
         >>> from unet_tutorial.show import as_colour
         >>> assert as_colour(labels > 0).max() == 1  # a mask: black and white
     """
@@ -185,6 +188,7 @@ def show_images(
         ValueError: "... images and ... titles do not match"
 
     Example:
+        >>> # in 00_show, where its other names come from
         >>> from unet_tutorial.show import show_images
         >>> mask = labels > 0
         >>> show_images([image, labels, mask], ["image (uint8)", "label map (int)", "mask (bool)"])
@@ -220,6 +224,7 @@ def border(
         ValueError: "a label map is (H, W), got shape ..."
 
     Example:
+        >>> # in 00_show, where its other names come from
         >>> from unet_tutorial.show import border
         >>> assert border([[0, 0, 1, 1, 1, 2, 2, 2]]).sum() == 4  # two at each change of label
     """
@@ -269,6 +274,7 @@ def overlay(
         ValueError: "... is ...; make it a mask: ... > threshold"
 
     Example:
+        >>> # in 00_show, where its other names come from
         >>> from unet_tutorial.show import overlay
         >>> edge = overlay(image, border(labels) & mask, color=OKABE_ITO["yellow"], alpha=1)
     """
@@ -300,6 +306,7 @@ def differences(
         ValueError: "... is ...; make it a mask: ... > threshold"
 
     Example:
+        >>> # in 00_show, where its other names come from
         >>> from unet_tutorial.show import differences
         >>> prediction = image > 98
         >>> blue = (differences(image, prediction, mask) == to_rgb(OKABE_ITO["blue"])).all(axis=-1)
@@ -329,6 +336,7 @@ def show_differences(
         height: inches of a panel; less where a row would exceed 8
 
     Example:
+        >>> # in 00_show, where its other names come from
         >>> from unet_tutorial.show import show_differences
         >>> prediction = image > 98
         >>> show_differences(image, prediction, mask)

@@ -53,6 +53,7 @@ def valid_sizes(
         ValueError: "... must be at least ..., got ..."
 
     Example:
+        >>> # in 02_sizes, where its other names come from
         >>> from unet_tutorial.sizes import valid_sizes
         >>> print(valid_sizes(620, start=540))
     """
@@ -78,6 +79,7 @@ def nearest_valid_sizes(
         ValueError: "... must be at least ..., got ..."
 
     Example:
+        >>> # in 02_sizes, where its other names come from
         >>> from unet_tutorial.sizes import nearest_valid_sizes
         >>> assert nearest_valid_sizes(570) == (556, 572)
     """
@@ -106,6 +108,7 @@ def output_size(
         ValueError: "... must be at least ..., got ..."
 
     Example:
+        >>> # in 02_sizes, where its other names come from
         >>> from unet_tutorial.sizes import output_size
         >>> assert output_size(572) == up[-1][-1] == 388
     """
@@ -133,6 +136,7 @@ def crop_margins(
         ValueError: "... must be at least ..., got ..."
 
     Example:
+        >>> # in 02_sizes, where its other names come from
         >>> from unet_tutorial.sizes import crop_margins
         >>> assert crop_margins(572) == tuple(crops) == (4, 16, 40, 88)
     """
@@ -174,6 +178,7 @@ def receptive_field(
         ValueError: "at must be "output" or "bottom", got ..."
 
     Example:
+        >>> # in 02_sizes, where its other names come from
         >>> from unet_tutorial.sizes import receptive_field
         >>> assert receptive_field(0) == range(0, 188)
     """

@@ -23,6 +23,7 @@ class Down(nn.Module):
         residual: of the block, see DoubleConv
 
     Example:
+        >>> # in 04_skips, where its other names come from
         >>> from unet_tutorial.skips import Down
         >>> x = torch.zeros(1, 64, 568, 568)
         >>> assert Down(64, 128)(x).shape == (1, 128, 280, 280)
@@ -63,6 +64,7 @@ def center_crop(
         ValueError: "cannot crop ... from a map of ..."
 
     Example:
+        >>> # in 04_skips, where its other names come from
         >>> from unet_tutorial.skips import center_crop
         >>> ramp = torch.arange(64.0).expand(1, 1, 64, 64)  # each pixel holds its own column
         >>> cropped = center_crop(ramp, (56, 56))
@@ -122,6 +124,7 @@ class Up(nn.Module):
             work, or "bilinear" with padding=1"
 
     Example:
+        >>> # in 04_skips, where its other names come from
         >>> from unet_tutorial.skips import Up
         >>> bottom = torch.zeros(1, 1024, 28, 28)
         >>> skip = torch.zeros(1, 512, 64, 64)

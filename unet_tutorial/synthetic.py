@@ -29,6 +29,7 @@ def draw_membranes(
         seed: another seed gives other tissue
 
     Example:
+        >>> # in 01_synthetic, where its other names come from
         >>> from unet_tutorial.synthetic import draw_membranes
         >>> image, mask = draw_membranes(size=256, seed=1)
     """
@@ -55,6 +56,7 @@ def draw_cells(
         seed: another seed gives other cells
 
     Example:
+        >>> # in 01_synthetic, where its other names come from
         >>> from unet_tutorial.synthetic import draw_cells
         >>> image, labels = draw_cells(size=256, seed=4)
     """
@@ -86,6 +88,7 @@ def draw_cars(
         ValueError: "angle ... is none of the 16 views, 0 to 15"
 
     Example:
+        >>> # in 01_synthetic, where its other names come from
         >>> from unet_tutorial.synthetic import draw_cars
         >>> views = [draw_cars(a, (160, 240), seed) for seed in (1, 3) for a in (0, 2, 4, 7)]
     """
@@ -148,6 +151,7 @@ def write_isbi(
             another folder"
 
     Example:
+        >>> # in 01_synthetic, where its other names come from
         >>> from unet_tutorial.synthetic import write_isbi
         >>> folder = Path("data/drawn")
         >>> write_isbi(folder / "isbi2012", slices=2, size=128)
@@ -186,6 +190,7 @@ def write_ctc(
             another folder"
 
     Example:
+        >>> # in 01_synthetic, where its other names come from
         >>> from unet_tutorial.synthetic import write_ctc
         >>> folder = Path("data/drawn")
         >>> write_ctc(folder / "DIC-C2DH-HeLa", frames=2, size=128)
@@ -223,6 +228,7 @@ def write_carvana(
             another folder"
 
     Example:
+        >>> # in 01_synthetic, where its other names come from
         >>> from unet_tutorial.synthetic import write_carvana
         >>> folder = Path("data/drawn")
         >>> write_carvana(folder / "carvana", cars=1, size=(64, 96))

@@ -28,6 +28,7 @@ def lost_pixels(depth: int = 4) -> int:
         depth: steps down of the unpadded net
 
     Example:
+        >>> # in 06_tiles, where its other names come from
         >>> from unet_tutorial.tiles import lost_pixels
         >>> assert lost_pixels() == (572 - 388) // 2 == 92
     """
@@ -51,6 +52,7 @@ def mirror_positions(
         np.ndarray: (stop - start,) integers, 0 to size - 1
 
     Example:
+        >>> # in 06_tiles, where its other names come from
         >>> from unet_tutorial.tiles import mirror_positions
         >>> print(mirror_positions(-3, 9, 5).tolist())
     """
@@ -79,6 +81,7 @@ def read_window(
         torch.Tensor | np.ndarray: (..., height, width), a copy
 
     Example:
+        >>> # in 06_tiles, where its other names come from
         >>> from unet_tutorial.tiles import read_window
         >>> pixels, truth = draw_membranes(size=(448, 560), seed=7)
         >>> around = np.pad(pixels, 600, mode="reflect")  # more than the image itself
@@ -113,6 +116,7 @@ def tile_starts(
             would work"
 
     Example:
+        >>> # in 06_tiles, where its other names come from
         >>> from unet_tutorial.tiles import tile_starts
         >>> assert list(tile_starts(1000)) == [0, 384, 768]
     """
@@ -139,6 +143,7 @@ def mean_and_std(
         ValueError: that names the first pixel that is NaN or infinite
 
     Example:
+        >>> # in 06_tiles, where its other names come from
         >>> from unet_tutorial.tiles import mean_and_std
         >>> mean, std = mean_and_std(pixels)
     """
@@ -170,6 +175,7 @@ def usable_std(
             such as image / 1e100, would work"
 
     Example:
+        >>> # in 06_tiles, where its other names come from
         >>> from unet_tutorial.tiles import usable_std
         >>> assert usable_std(7.0, 0.0) == 1e-6 and usable_std(1e-8, 1e-9) == 1e-9
     """
@@ -195,6 +201,7 @@ def check_finite(
         ValueError: that names the first pixel that is NaN or infinite
 
     Example:
+        >>> # in 06_tiles, where its other names come from
         >>> from unet_tutorial.tiles import check_finite
         >>> mean, std = mean_and_std(pixels)
         >>> image = torch.tensor((pixels - mean) / std).float()[None]  # (1, 448, 560)
@@ -221,6 +228,7 @@ def eval_mode(
         model: in any mode, each layer in its own
 
     Example:
+        >>> # in 06_tiles, where its other names come from
         >>> from unet_tutorial.tiles import eval_mode
         >>> with eval_mode(net.train()):
         ...     assert not net.training
@@ -258,6 +266,7 @@ def ask_net(
             not ...: set model.depth, or"
 
     Example:
+        >>> # in 06_tiles, where its other names come from
         >>> from unet_tutorial.tiles import ask_net
         >>> with eval_mode(net.train()):
         ...     assert not net.training
@@ -283,6 +292,7 @@ def first_weight(
         torch.Tensor: floats; of a net without any, an empty one on the CPU
 
     Example:
+        >>> # in 06_tiles, where its other names come from
         >>> from unet_tutorial.tiles import first_weight
         >>> assert first_weight(net).dtype == torch.float32
     """
@@ -375,6 +385,7 @@ def tile_rules(
         TileRules: of this net
 
     Example:
+        >>> # in 06_tiles, where its other names come from
         >>> from unet_tutorial.tiles import tile_rules
         >>> assert tile_rules(net) == (44, 8, 3)
     """
@@ -424,6 +435,7 @@ def check_image(
             image.filled(0) would work"
 
     Example:
+        >>> # in 06_tiles, where its other names come from
         >>> from unet_tutorial.tiles import check_image
         >>> check_image(net, image)
     """
@@ -549,6 +561,7 @@ def predict_tiled(
         torch.Tensor: logits (K, H, W), on the device of the net
 
     Example:
+        >>> # in 06_tiles, where its other names come from
         >>> from unet_tutorial.tiles import predict_tiled
         >>> tiled = predict_tiled(net, image, output_tile=116, batch_size=3)  # (2, 448, 560)
     """

@@ -43,6 +43,7 @@ def to_device(
         list[Tensor]: the same tensors there, labels as int64
 
     Example:
+        >>> # in 12_train, where its other names come from
         >>> from unet_tutorial.train import to_device
         >>> on_cpu, _ = to_device((x, y), "cpu")
     """
@@ -73,6 +74,7 @@ def check_labels(
         ValueError: if labels do not fit what the net gives
 
     Example:
+        >>> # in 12_train, where its other names come from
         >>> from unet_tutorial.train import check_labels
         >>> for wrong in (torch.zeros(4, 140, 140).long(), y[:, None], y.float(), 255 * y):
         ...     try:
@@ -114,6 +116,7 @@ def precision(
             gpu.amp_type(...)"
 
     Example:
+        >>> # in 12_train, where its other names come from
         >>> from unet_tutorial.train import precision
         >>> with torch.no_grad(), precision(torch.device("cpu"), torch.bfloat16):
         ...     print(model(x).dtype)
@@ -137,6 +140,7 @@ class Step:
         amp: see precision
 
     Example:
+        >>> # in 12_train, where its other names come from
         >>> from unet_tutorial.train import Step
         >>> other = deepcopy(untrained)
         >>> try:
@@ -212,6 +216,7 @@ def known_pixels(
         Tensor: a scalar on the same device, so that nobody waits for it
 
     Example:
+        >>> # in 12_train, where its other names come from
         >>> from unet_tutorial.train import known_pixels
         >>> some = torch.tensor([[[0, 1, -100]]])  # (1, 1, 3): two pixels are known
         >>> small, large = torch.tensor(3.0), torch.tensor(1.0)
@@ -253,6 +258,7 @@ def train_one_epoch(
         ValueError: if labels do not fit what the net gives
 
     Example:
+        >>> # in 12_train, where its other names come from
         >>> from unet_tutorial.train import train_one_epoch
         >>> mean = train_one_epoch(other, train_loader, criterion, step, "cpu")
     """
@@ -353,6 +359,7 @@ def evaluate(
         ValueError: if labels do not fit what the net gives
 
     Example:
+        >>> # in 12_train, where its other names come from
         >>> from unet_tutorial.train import evaluate
         >>> partly = labels[16:].clone()
         >>> parts = TensorDataset(images[16:], partly)
@@ -389,6 +396,7 @@ def set_epoch(
         epoch: from 0
 
     Example:
+        >>> # in 12_train, where its other names come from
         >>> from unet_tutorial.train import set_epoch
         >>> set_epoch(train_loader, 0)  # torch's own sampler has no epochs: nothing happens
     """
@@ -430,6 +438,7 @@ def watched(
         float: smaller is better; a NaN is as bad as can be
 
     Example:
+        >>> # in 12_train, where its other names come from
         >>> from unet_tutorial.train import watched
         >>> assert watched({"dice": 0.9}, "dice") < watched({"dice": 0.8}, "dice")
     """
@@ -576,6 +585,24 @@ def fit(
 
     Returns:
         dict[str, list[float]]: "train_loss", "valid_loss", metrics: a value per epoch
+
+    Example:
+        >>> # in 12_train, where its other names come from
+        >>> from unet_tutorial.train import fit
+        >>> net = deepcopy(untrained)
+        >>> optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2)
+        >>> short = fit(
+        ...     net,
+        ...     train_loader,
+        ...     valid_loader,
+        ...     criterion=criterion,
+        ...     optimizer=optimizer,
+        ...     epochs=4,
+        ...     metrics={"dice": dice_of},
+        ...     watch="dice",
+        ...     epoch_scheduler=CosineAnnealingLR(optimizer, T_max=4),
+        ...     restore_best=True,
+        ... )
     """
     loaders = train_loader, valid_loader
     valid_loader, watch = _begin(model, loaders, criterion, metrics, watch)

@@ -67,6 +67,7 @@ def separate_cells(
             enlarge the label map, np.kron(labels, np.ones((3, 3), int))"
 
     Example:
+        >>> # in 07_weight_map, where its other names come from
         >>> from unet_tutorial.weight_map import separate_cells
         >>> parted = separate_cells(labels)
     """
@@ -115,6 +116,7 @@ def nearest_two(
             is not a cell background with labels.clip(0)"
 
     Example:
+        >>> # in 07_weight_map, where its other names come from
         >>> from unet_tutorial.weight_map import nearest_two
         >>> d1, d2 = nearest_two(parted, reach=29)
     """
@@ -179,6 +181,7 @@ def border_weights(
             numbers with labels.astype(int), or ..."
 
     Example:
+        >>> # in 07_weight_map, where its other names come from
         >>> from unet_tutorial.weight_map import border_weights
         >>> weights = border_weights(parted)
     """
@@ -211,6 +214,7 @@ def class_weights(
             is not a cell background with labels.clip(0)"
 
     Example:
+        >>> # in 07_weight_map, where its other names come from
         >>> from unet_tutorial.weight_map import class_weights
         >>> assert class_weights(np.eye(4, dtype=int)) == (16 / (2 * 12), 16 / (2 * 4))
     """
@@ -255,6 +259,7 @@ def weight_map(
             got ...: see class_weights"
 
     Example:
+        >>> # in 07_weight_map, where its other names come from
         >>> from unet_tutorial.weight_map import weight_map
         >>> fig, axes = plt.subplots(1, 4, figsize=(8, 2.3), layout="constrained")
         >>> weights = axes[3].imshow(weight_map(target), cmap="magma")

@@ -106,6 +106,7 @@ class Adapter(nn.Module):
         key: where the logits are, in a dict or a tuple
 
     Example:
+        >>> # in adapter, where its other names come from
         >>> from unet_tutorial.data.adapter import Adapter
         >>> small = Adapter(nn.Conv2d(3, 1, 3, padding=1), in_channels=3, num_classes=1, multiple=8)
     """
@@ -165,6 +166,7 @@ def whole_steps(
         int: pixels, as many or a few more
 
     Example:
+        >>> # in adapter, where its other names come from
         >>> from unet_tutorial.data.adapter import whole_steps
         >>> assert whole_steps(small, 60) == 64 and whole_steps(small, 64) == 64
     """
@@ -187,6 +189,7 @@ def unwrapped(
         nn.Module: the net inside, or itself
 
     Example:
+        >>> # in adapter, where its other names come from
         >>> from unet_tutorial.data.adapter import unwrapped
         >>> inside = Adapter(nn.Conv2d(1, 2, 1), in_channels=1, num_classes=2)
         >>> assert unwrapped(torch.compile(nn.DataParallel(inside))) is inside
@@ -214,6 +217,7 @@ def known_net(
             Adapter(net, in_channels, num_classes=1) adds it"
 
     Example:
+        >>> # in adapter, where its other names come from
         >>> from unet_tutorial.data.adapter import known_net
         >>> inside = Adapter(nn.Conv2d(1, 2, 1), in_channels=1, num_classes=2)
         >>> assert known_net(nn.DataParallel(inside)) is inside

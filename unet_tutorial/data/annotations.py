@@ -44,6 +44,7 @@ def fill_polygon(
         np.ndarray: (H, W) bool
 
     Example:
+        >>> # in annotations, where its other names come from
         >>> from unet_tutorial.data.annotations import fill_polygon
         >>> hole = np.array([[3, 4], [5, 4], [5, 6], [3, 6]])
         >>> rings = [np.array([[1, 1], [9.5, 4], [3, 9]]), hole]
@@ -129,6 +130,7 @@ class Annotation(NamedTuple):
         crowd: many objects, drawn as one
 
     Example:
+        >>> # in annotations, where its other names come from
         >>> from unet_tutorial.data.annotations import Annotation
         >>> ring = np.array([[1, 1], [4, 1], [4, 3], [1, 3]])
         >>> square = Annotation("cell", "shape 1", [_Polygon([ring])])
@@ -152,6 +154,7 @@ class Annotations(NamedTuple):
         items: in the order of the file
 
     Example:
+        >>> # in annotations, where its other names come from
         >>> from unet_tutorial.data.annotations import Annotations
         >>> ring = np.array([[1, 1], [4, 1], [4, 3], [1, 3]])
         >>> square = Annotation("cell", "shape 1", [_Polygon([ring])])
@@ -632,6 +635,7 @@ def read_annotations(
         ValueError: "an entry that is no ROI"
 
     Example:
+        >>> # in annotations, where its other names come from
         >>> from unet_tutorial.data.annotations import read_annotations
         >>> path = Path("runs/labelme.json")
         >>> read = read_annotations(path)
@@ -779,6 +783,7 @@ def draw_annotations(
         ValueError: "overlap=...: later, smaller or refuse would work"
 
     Example:
+        >>> # in annotations, where its other names come from
         >>> from unet_tutorial.data.annotations import draw_annotations
         >>> names = "background", "Debris", "Cell"
         >>> classes = draw_annotations(drawn, image.shape, names)
@@ -883,6 +888,7 @@ def write_coco(
             ...1 would work"
 
     Example:
+        >>> # in annotations, where its other names come from
         >>> from unet_tutorial.data.annotations import write_coco
         >>> ring = np.ones((4, 5), int)
         >>> path = write_coco("runs/ring.json", ring, overwrite=True, source="ring.png")
@@ -1019,6 +1025,7 @@ def pixel_size(
         tuple[float, float] | None: height and width in µm; None: the file does not say
 
     Example:
+        >>> # in annotations, where its other names come from
         >>> from unet_tutorial.data.annotations import pixel_size
         >>> assert pixel_size("runs/a.tif") is None
     """
@@ -1057,6 +1064,7 @@ def measure_objects(
             ...1 would work"
 
     Example:
+        >>> # in annotations, where its other names come from
         >>> from unet_tutorial.data.annotations import measure_objects
         >>> pixels, cells = draw_cells(size=128, seed=0)
         >>> rows = measure_objects(cells, pixels)
@@ -1115,6 +1123,7 @@ def write_table(
         ValueError: "...: the name of such a file ends in ..."
 
     Example:
+        >>> # in annotations, where its other names come from
         >>> from unet_tutorial.data.annotations import write_table
         >>> pixels, cells = draw_cells(size=128, seed=0)
         >>> path = write_table("runs/cells.csv", cells, pixels, overwrite=True, pixel=(0.5, 0.5))
@@ -1239,6 +1248,7 @@ def write_masks(
             classes=(...)"
 
     Example:
+        >>> # in annotations, where its other names come from
         >>> from unet_tutorial.data.annotations import write_masks
         >>> place = Path("runs/annotated")
         >>> masks, bare = write_masks(place, "runs/annotated masks", objects=True, overwrite=True)

@@ -368,6 +368,7 @@ def check_pairs(
         ValueError: "threshold= and invert= are for num_classes=2"
 
     Example:
+        >>> # in check, where its other names come from
         >>> from unet_tutorial.data.check import check_pairs
         >>> report = check_pairs(mine)
     """

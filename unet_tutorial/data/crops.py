@@ -43,6 +43,7 @@ def read_example(
         tuple[np.ndarray, ...]: image uint8, labels (H, W) uint8, perhaps weights
 
     Example:
+        >>> # in crops, where its other names come from
         >>> from unet_tutorial.data.crops import read_example
         >>> image, labels, weights = read_example(cells, 0, weighted=True)
     """
@@ -144,6 +145,7 @@ class Windows(Dataset):
         ValueError: "objects=...; a share from 0 to 1 would work"
 
     Example:
+        >>> # in crops, where its other names come from
         >>> from unet_tutorial.data.crops import Windows
         >>> windows = Windows(slice_parts, 252, 44, pipeline=membrane_pipeline())
     """
@@ -243,6 +245,7 @@ def random_windows(
         ValueError: unless stacks (N, H, W) fit each other and a net
 
     Example:
+        >>> # in crops, where its other names come from
         >>> from unet_tutorial.data.crops import random_windows
         >>> frames = [read_example(cells, index, weighted=True) for index in range(len(cells))]
         >>> images, parted, weights = (np.stack(part) for part in zip(*frames, strict=True))
@@ -275,6 +278,7 @@ class Whole(Dataset):
         as_bytes: True: images are ByteImages where the examples allow
 
     Example:
+        >>> # in crops, where its other names come from
         >>> from unet_tutorial.data.crops import Whole
         >>> whole = Whole(slice_parts, side=124, depth=3)  # output tiles of 36 pixels
     """

@@ -97,6 +97,7 @@ def open_carvana(folder: str | Path) -> Source:
         folder: that holds all, at any depth
 
     Example:
+        >>> # in datasets, where its other names come from
         >>> from unet_tutorial.data.datasets import open_carvana
         >>> cars = open_carvana(cars_folder)
     """
@@ -136,6 +137,7 @@ def load_isbi(
             equal: get both again from ..."
 
     Example:
+        >>> # in datasets, where its other names come from
         >>> from unet_tutorial.data.datasets import load_isbi
         >>> images, masks = load_isbi(slices_folder)
     """
@@ -178,6 +180,7 @@ def open_isbi(
             equal: get both again from ..."
 
     Example:
+        >>> # in datasets, where its other names come from
         >>> from unet_tutorial.data.datasets import open_isbi
         >>> slices = open_isbi(slices_folder)
     """
@@ -266,6 +269,7 @@ def open_ctc(
         ValueError: "...: In part...: .... Keep them: partial=True; or truth='silver'"
 
     Example:
+        >>> # in datasets, where its other names come from
         >>> from unet_tutorial.data.datasets import open_ctc
         >>> cells, every = open_ctc(cells_folder), open_ctc(cells_folder, partial=True)
     """
@@ -324,6 +328,7 @@ def open_pets(folder: str | Path) -> Source:
             ..."
 
     Example:
+        >>> # in datasets, where its other names come from
         >>> from unet_tutorial.data.datasets import open_pets
         >>> pets = open_pets("data/drawn_pets")
     """
@@ -376,6 +381,7 @@ def open_nuclei(folder: str | Path) -> Source:
             part, ..."
 
     Example:
+        >>> # in datasets, where its other names come from
         >>> from unet_tutorial.data.datasets import open_nuclei
         >>> nuclei, file = open_nuclei("data/drawn_nuclei"), place / "masks" / "05.png"
     """
@@ -462,6 +468,7 @@ def open_folder(
         ValueError: "... values for ... classes: one for each"
 
     Example:
+        >>> # in datasets, where its other names come from
         >>> from unet_tutorial.data.datasets import open_folder
         >>> train_folder, masks_folder = (cars_folder / name for name in ("train", "train_masks"))
         >>> mine = open_folder(train_folder, masks_folder, "_mask", group=lambda p: p.stem[:-3])
@@ -510,6 +517,7 @@ def open_source(
         ValueError: "no data set of kind ...: ... would work"
 
     Example:
+        >>> # in datasets, where its other names come from
         >>> from unet_tutorial.data.datasets import open_source
         >>> for kind in ("isbi", "ctc", "carvana", "pets", "nuclei"):
         ...     place = {"isbi": "slices", "ctc": "cells", "carvana": "cars"}.get(kind, kind)
@@ -535,6 +543,7 @@ def check_source(
         list[str]: what is wrong, one line per image; empty: nothing
 
     Example:
+        >>> # in datasets, where its other names come from
         >>> from unet_tutorial.data.datasets import check_source
         >>> for kind in ("isbi", "ctc", "carvana", "pets", "nuclei"):
         ...     place = {"isbi": "slices", "ctc": "cells", "carvana": "cars"}.get(kind, kind)

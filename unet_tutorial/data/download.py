@@ -285,6 +285,7 @@ def checksum(path: str | Path) -> str:
         path: a file
 
     Example:
+        >>> # in download, where its other names come from
         >>> from unet_tutorial.data.download import checksum
         >>> sums = [checksum(home / name) for name in ("packed.zip", "flipped.zip")]
     """
@@ -314,6 +315,7 @@ def alone(
         Iterator[None]: for `with`
 
     Example:
+        >>> # in download, where its other names come from
         >>> from unet_tutorial.data.download import alone
         >>> with alone(home / "once"):
         ...     try:
@@ -413,6 +415,7 @@ def download(
         ConnectionError: "asked for the bytes from ... on, got ..."
 
     Example:
+        >>> # in download, where its other names come from
         >>> from unet_tutorial.data.download import download
         >>> path = download(f"{address}/set.zip", home / "set.zip", sums[0], wait=0)
     """
@@ -632,6 +635,7 @@ def get(
         FileExistsError: "... is there already: delete it or name another"
 
     Example:
+        >>> # in download, where its other names come from
         >>> from unet_tutorial.data.download import get
         >>> folder = get("slices", home)
     """

@@ -33,6 +33,7 @@ def height_and_width(
         ValueError: "size ... is too small; each side needs at least 64"
 
     Example:
+        >>> # in drawing, where its other names come from
         >>> from unet_tutorial.data.drawing import height_and_width
         >>> height, width = height_and_width((96, 144))
     """
@@ -58,6 +59,7 @@ def stretch(
         np.ndarray: (height, width) float32
 
     Example:
+        >>> # in drawing, where its other names come from
         >>> from unet_tutorial.data.drawing import stretch
         >>> rng = np.random.default_rng(0)
         >>> height, width = height_and_width((96, 144))
@@ -86,6 +88,7 @@ def clouds(
         np.ndarray: (height, width) float32, around 0, with a standard deviation below 1
 
     Example:
+        >>> # in drawing, where its other names come from
         >>> from unet_tutorial.data.drawing import clouds
         >>> rng = np.random.default_rng(0)
         >>> height, width = height_and_width((96, 144))
@@ -115,6 +118,7 @@ def bent_grid(
         tuple[np.ndarray, np.ndarray]: ys, xs: (height, width) float32 each
 
     Example:
+        >>> # in drawing, where its other names come from
         >>> from unet_tutorial.data.drawing import bent_grid
         >>> rng = np.random.default_rng(0)
         >>> height, width = height_and_width((96, 144))
@@ -146,6 +150,7 @@ def two_nearest(
             number: (H, W) int, from 1
 
     Example:
+        >>> # in drawing, where its other names come from
         >>> from unet_tutorial.data.drawing import two_nearest
         >>> ellipses = np.array([[48, 40, 30, 22, 0.4], [50, 100, 34, 24, -0.5]])
         >>> first, second, number = two_nearest(ys, xs, ellipses, reach=10)
@@ -183,6 +188,7 @@ def pack(
         np.ndarray: ellipses (n, 5): y, x, half axes a and b, turn
 
     Example:
+        >>> # in drawing, where its other names come from
         >>> from unet_tutorial.data.drawing import pack
         >>> rng = np.random.default_rng(1)
         >>> ellipses = pack(rng, 192, 192)
@@ -219,6 +225,7 @@ def tissue(
             membrane; number: cells, half size
 
     Example:
+        >>> # in drawing, where its other names come from
         >>> from unet_tutorial.data.drawing import tissue
         >>> rng = np.random.default_rng(1)
         >>> ellipses = pack(rng, 192, 192)
@@ -245,6 +252,7 @@ def organelles(
         np.ndarray: (H, W) float32, added to the grey values: below 0 where it is darker
 
     Example:
+        >>> # in drawing, where its other names come from
         >>> from unet_tutorial.data.drawing import organelles
         >>> bodies = organelles(rng, edge)
     """
@@ -285,6 +293,7 @@ def cytoplasm(
         np.ndarray: (H, W) float32 grey values
 
     Example:
+        >>> # in drawing, where its other names come from
         >>> from unet_tutorial.data.drawing import cytoplasm
         >>> grey = cytoplasm(rng, number, len(ellipses), 192, 192) + bodies
     """
@@ -310,6 +319,7 @@ def membrane_shade(
         np.ndarray: (H, W) float32, how much darker it is
 
     Example:
+        >>> # in drawing, where its other names come from
         >>> from unet_tutorial.data.drawing import membrane_shade
         >>> half = np.full_like(edge, 2.6)
         >>> shade, heavy = membrane_shade(rng, edge, half), stain(rng, edge)
@@ -332,6 +342,7 @@ def stain(
         np.ndarray: (H, W) float32, how much darker it is
 
     Example:
+        >>> # in drawing, where its other names come from
         >>> from unet_tutorial.data.drawing import stain
         >>> half = np.full_like(edge, 2.6)
         >>> shade, heavy = membrane_shade(rng, edge, half), stain(rng, edge)
@@ -354,6 +365,7 @@ def microscope(
         np.ndarray: (H, W) uint8
 
     Example:
+        >>> # in drawing, where its other names come from
         >>> from unet_tutorial.data.drawing import microscope
         >>> half = np.full_like(edge, 2.6)
         >>> grey = cytoplasm(rng, number, len(ellipses), 192, 192) + bodies
@@ -381,6 +393,7 @@ def colony(
         np.ndarray: ellipses (n, 5): y, x, half axes a and b, turn
 
     Example:
+        >>> # in drawing, where its other names come from
         >>> from unet_tutorial.data.drawing import colony
         >>> rng, scale = np.random.default_rng(4), 0.5
         >>> cells = colony(rng, 256, 256)
@@ -421,6 +434,7 @@ def outline_cells(
             the outline; inward: depth inside, unscaled
 
     Example:
+        >>> # in drawing, where its other names come from
         >>> from unet_tutorial.data.drawing import outline_cells
         >>> rng, scale = np.random.default_rng(4), 0.5
         >>> cells = colony(rng, 256, 256)
@@ -454,6 +468,7 @@ def loaf(
         np.ndarray: (H, W) thickness
 
     Example:
+        >>> # in drawing, where its other names come from
         >>> from unet_tutorial.data.drawing import loaf
         >>> path = loaf(rng, len(cells), labels, inward, scale) + nuclei(labels, first, cells)
     """
@@ -481,6 +496,7 @@ def nuclei(
         np.ndarray: (H, W) thickness
 
     Example:
+        >>> # in drawing, where its other names come from
         >>> from unet_tutorial.data.drawing import nuclei
         >>> path = loaf(rng, len(cells), labels, inward, scale) + nuclei(labels, first, cells)
     """
@@ -509,6 +525,7 @@ def granules(
         np.ndarray: (H, W) thickness
 
     Example:
+        >>> # in drawing, where its other names come from
         >>> from unet_tutorial.data.drawing import granules
         >>> bits = granules(rng, labels, inward, cells, scale)
     """
@@ -543,6 +560,7 @@ def relief(
         np.ndarray: (H, W) uint8
 
     Example:
+        >>> # in drawing, where its other names come from
         >>> from unet_tutorial.data.drawing import relief
         >>> bits = granules(rng, labels, inward, cells, scale)
         >>> image = relief(rng, path + bits, scale)
@@ -577,6 +595,7 @@ def smooth_curve(
         np.ndarray: array shaped as `at`
 
     Example:
+        >>> # in drawing, where its other names come from
         >>> from unet_tutorial.data.drawing import smooth_curve
         >>> assert smooth_curve([0, 1], [2, 2], np.array([0.5])) == 2 and len(SHAPES) == 4
     """
@@ -599,6 +618,7 @@ def car_body(
             bool; where the door is, 0 to 1
 
     Example:
+        >>> # in drawing, where its other names come from
         >>> from unet_tutorial.data.drawing import car_body
         >>> skin, glass, door = car_body(np.random.default_rng(1))
     """
@@ -646,6 +666,7 @@ def car_glass(
         np.ndarray: (48, 40) bool
 
     Example:
+        >>> # in drawing, where its other names come from
         >>> from unet_tutorial.data.drawing import car_glass
         >>> assert car_glass(np.linspace(0, 1, 49)[:, None], np.ones(41), 1, 1, 1, 1).sum() == 0
     """
@@ -676,6 +697,7 @@ def car_plates(
         list[tuple]: list of (polygon, colour, facing)
 
     Example:
+        >>> # in drawing, where its other names come from
         >>> from unet_tutorial.data.drawing import car_plates
         >>> behind, parts = car_fittings(skin, door, paint=(158, 24, 34))
         >>> assert len(parts) == 2 + len(car_plates(skin)) + 4 * len(car_wheel()) + 2
@@ -697,6 +719,7 @@ def car_wheel() -> list[tuple]:
         list[tuple]: list of (outline x + iz, grey value)
 
     Example:
+        >>> # in drawing, where its other names come from
         >>> from unet_tutorial.data.drawing import car_wheel
         >>> behind, parts = car_fittings(skin, door, paint=(158, 24, 34))
         >>> assert len(parts) == 2 + len(car_plates(skin)) + 4 * len(car_wheel()) + 2
@@ -724,6 +747,7 @@ def car_fittings(
             colour, facing)
 
     Example:
+        >>> # in drawing, where its other names come from
         >>> from unet_tutorial.data.drawing import car_fittings
         >>> behind, parts = car_fittings(skin, door, paint=(158, 24, 34))
     """
@@ -763,6 +787,7 @@ def turn_points(
         np.ndarray: (..., 3)
 
     Example:
+        >>> # in drawing, where its other names come from
         >>> from unet_tutorial.data.drawing import turn_points
         >>> assert np.allclose(turn_points([1, 2, 3], 16), [1, 2, 3])
     """
@@ -790,6 +815,7 @@ def project(
         list[float]: list of numbers: x, y, x, y, ... in pixels
 
     Example:
+        >>> # in drawing, where its other names come from
         >>> from unet_tutorial.data.drawing import project
         >>> assert project(np.array([0.0]), CAMERA[1], CAMERA[2], 160, 240)[0] == 120
     """
@@ -819,6 +845,7 @@ def draw_sign(
         width: of the picture in pixels
 
     Example:
+        >>> # in drawing, where its other names come from
         >>> from unet_tutorial.data.drawing import draw_sign
         >>> board = Image.new("RGB", (240, 160), "white")
         >>> draw_sign(ImageDraw.Draw(board), 160, 240)
@@ -851,6 +878,7 @@ def studio(
         np.ndarray: (H, W, 3) float32
 
     Example:
+        >>> # in drawing, where its other names come from
         >>> from unet_tutorial.data.drawing import studio
         >>> rng = np.random.default_rng(0)
         >>> empty = studio(rng, angle=2, length=4.5, height=160, width=240)
@@ -888,6 +916,7 @@ def studio_light(
         np.ndarray: (H, W), around 1
 
     Example:
+        >>> # in drawing, where its other names come from
         >>> from unet_tutorial.data.drawing import studio_light
         >>> rng = np.random.default_rng(0)
         >>> light = studio_light(rng, 160, 240)
@@ -912,6 +941,7 @@ def lit_colours(
         np.ndarray: (..., 3) colours, 0 to 255
 
     Example:
+        >>> # in drawing, where its other names come from
         >>> from unet_tutorial.data.drawing import lit_colours
         >>> up = lit_colours(np.full(3, 100.0), np.array([0.0, 0.0, 1.0]), gloss=0)
     """
@@ -944,6 +974,7 @@ def skin_faces(
         list[tuple]: list of (polygon, colour), from back to front
 
     Example:
+        >>> # in drawing, where its other names come from
         >>> from unet_tutorial.data.drawing import skin_faces
         >>> up = lit_colours(np.full(3, 100.0), np.array([0.0, 0.0, 1.0]), gloss=0)
         >>> down = lit_colours(np.full(3, 100.0), np.array([0.0, 0.0, -1.0]), gloss=0)
@@ -978,6 +1009,7 @@ def car_polygons(
             of the car in m
 
     Example:
+        >>> # in drawing, where its other names come from
         >>> from unet_tutorial.data.drawing import car_polygons
         >>> assert len(car_polygons(np.random.default_rng(1), 2)[0]) > 500
     """
@@ -1013,6 +1045,7 @@ def paint_car(
             length of the car in m
 
     Example:
+        >>> # in drawing, where its other names come from
         >>> from unet_tutorial.data.drawing import paint_car
         >>> car, length = paint_car(np.random.default_rng(1), angle=2, height=160, width=240)
     """

@@ -38,6 +38,7 @@ class BadFile(ValueError):
         found: what was found in this very file
 
     Example:
+        >>> # in images, where its other names come from
         >>> from unet_tutorial.data.images import BadFile
         >>> print(BadFile("a.tif", "is odd", "save it again", f"bands {name_some(range(9))}"))
     """
@@ -66,6 +67,7 @@ def name_some(
         str: such as "a, b, c and 7 more"
 
     Example:
+        >>> # in images, where its other names come from
         >>> from unet_tutorial.data.images import name_some
         >>> print(BadFile("a.tif", "is odd", "save it again", f"bands {name_some(range(9))}"))
     """
@@ -112,6 +114,7 @@ def what_it_is(
         tuple[str, str]: cause and remedy, such as "is a web page, not an image"
 
     Example:
+        >>> # in images, where its other names come from
         >>> from unet_tutorial.data.images import what_it_is
         >>> print(what_it_is("data/page.jpg"))
     """
@@ -187,6 +190,7 @@ def open_image(
         FileNotFoundError: "there is no file ...: check name, folder and link"
 
     Example:
+        >>> # in images, where its other names come from
         >>> from unet_tutorial.data.images import open_image
         >>> for name in ("empty.png", "page.jpg", "photo.jpeg"):
         ...     refused(open_image(Path("data") / name).__enter__)
@@ -501,6 +505,18 @@ def _pages_in_order(pages):
     return letters, shape, numbers
 
 # %% ../../nbs/workshop/data/images.ipynb #axes-layout
+def _as_we_read(axes, pages):
+    """Return the letters that somebody gave, for pixels whose channels we read last."""
+    names = axes.upper().translate(_LETTERS)
+    planes = pages.head.planarconfig == 2  # in the file each channel is (H, W)
+    if planes and not names.endswith("HWC"):
+        names = names[:-3] + names[-2:] + names[-3]
+    if names[-3:-1] != "HW":
+        remedy = 'axes="HWC" would work, or none: the file knows which is which'
+        raise BadFile(pages.path, "has its channels in its pixels", remedy, axes)
+    return names
+
+
 def _layout(pages, axes=None):
     """Return the letters and lengths of all axes of a file, and its pages in order."""
     letters, shape, numbers = _pages_in_order(pages)
@@ -511,6 +527,8 @@ def _layout(pages, axes=None):
         remedy = "save each channel as a page of its own"
         raise BadFile(pages.path, "has channels in its pages and in its pixels", remedy)
     flat = axes and len(axes) != len(letters + own)
+    if axes and not flat and "C" in own:
+        axes = _as_we_read(axes, pages)
     if not axes and letters and pages.channels and "C" not in letters + own:
         flat, axes = True, _guessed_axes((pages.count, *page), pages.channels)
     if flat:
@@ -553,8 +571,9 @@ def _guessed_axes(shape, channels):
 class _Unfit(ValueError):
     """An array that has not as many channels as are expected."""
 
-    def __init__(self, found, given, channels):
+    def __init__(self, found, given, channels, dims):
         names = 'or name the axes: axes="NHW" (a stack of grey images), "CHW", "HWC"'
+        names = 'or name the axes: axes="NCHW", "NHWC"' if dims == 4 else names
         one = ", channel=0 the first of them" if channels == 1 else ""
         self.found = found
         self.remedy = f"channels={given} would read it{one}; {names}"
@@ -586,6 +605,7 @@ def channels_last(
             axes="...CHW" or axes="...HWC" would work"
 
     Example:
+        >>> # in images, where its other names come from
         >>> from unet_tutorial.data.images import channels_last
         >>> for shape, channels in [((9, 8, 5), 5), ((5, 9, 8), 5), ((5, 9, 8), 1)]:
         ...     found, stack = channels_last(np.zeros(shape), channels)
@@ -603,7 +623,7 @@ def channels_last(
         if names == "NHW":
             given = min(shape[0], shape[-1])
             found = f"an array {shape} without an axis of {channels}"
-        raise _Unfit(found, given, channels)
+        raise _Unfit(found, given, channels, len(shape))
     order = [at for letter in "NHWC" for at, name in enumerate(names) if name == letter]
     image = image.transpose(order)
     more = names.count("N")  # depths and times, for example
@@ -689,6 +709,7 @@ def upright_size(
             axes="...CHW" or axes="...HWC" would work"
 
     Example:
+        >>> # in images, where its other names come from
         >>> from unet_tutorial.data.images import upright_size
         >>> assert upright_size(photo) == (320, 480) and not has_channels(photo)
     """
@@ -721,6 +742,7 @@ def has_channels(
         bool: True: an array, or a TIFF of other channels than grey or three colours
 
     Example:
+        >>> # in images, where its other names come from
         >>> from unet_tutorial.data.images import has_channels
         >>> assert upright_size(photo) == (320, 480) and not has_channels(photo)
     """
@@ -796,6 +818,7 @@ def common_channels(
             number of them; channels= says which, such as 4"
 
     Example:
+        >>> # in images, where its other names come from
         >>> from unet_tutorial.data.images import common_channels
         >>> assert common_channels([photo]) == 3
     """
@@ -876,6 +899,7 @@ def load_upright(
         OSError: "disk full"
 
     Example:
+        >>> # in images, where its other names come from
         >>> from unet_tutorial.data.images import load_upright
         >>> upright, size = load_upright("data/phone.jpg")
     """
@@ -913,7 +937,8 @@ def _check_range(pixels, fractions, value_range, path):
         if not fractions:
             top = 2 ** int(high).bit_length() - 1
         remedy = "say what becomes 0 and 255, for all files: value_range=(low, high)"
-        found = f"{low:g} to {high:g}; ({bottom:g}, {top:g}) would hold all"
+        whom = "this file, others may go higher" if fractions else "all"
+        found = f"{low:g} to {high:g}; ({bottom:g}, {top:g}) would hold {whom}"
         raise BadFile(path, "has more than 8 bits", remedy, found)
     if not finite or not value_range[0] < value_range[1]:
         remedy = "give finite values and a rising value_range"
@@ -934,6 +959,7 @@ def to_bytes(
         np.ndarray: of the same shape, uint8
 
     Example:
+        >>> # in images, where its other names come from
         >>> from unet_tutorial.data.images import to_bytes
         >>> camera = np.array([[0, 1000, 4095, 9000]])
         >>> assert to_bytes(camera, (0, 4095)).tolist() == [[0, 62, 255, 255]]
@@ -1001,6 +1027,7 @@ def read_image(
         BadFile: if a file has not as many channels as are expected
 
     Example:
+        >>> # in images, where its other names come from
         >>> from unet_tutorial.data.images import read_image
         >>> ranges = [(0, 65535), (0, 4095), (1200, 2000)]
         >>> views = [read_image("data/deep.png", value_range=r) for r in ranges]
@@ -1069,6 +1096,7 @@ def stack_shape(
         FileNotFoundError: "there is no file ...: check name, folder and link"
 
     Example:
+        >>> # in images, where its other names come from
         >>> from unet_tutorial.data.images import stack_shape
         >>> slices = write_isbi(Path("data") / "few_slices", slices=3, size=128)
         >>> volume = slices / "train-volume.tif"
@@ -1096,6 +1124,7 @@ def read_page(
         OSError: "disk full"
 
     Example:
+        >>> # in images, where its other names come from
         >>> from unet_tutorial.data.images import read_page
         >>> slices = write_isbi(Path("data") / "few_slices", slices=3, size=128)
         >>> volume = slices / "train-volume.tif"
@@ -1125,6 +1154,7 @@ def read_stack(
         OSError: "disk full"
 
     Example:
+        >>> # in images, where its other names come from
         >>> from unet_tutorial.data.images import read_stack
         >>> slices = write_isbi(Path("data") / "few_slices", slices=3, size=128)
         >>> volume = slices / "train-volume.tif"
@@ -1152,6 +1182,7 @@ def why_not_two(
         counts: (K,) how many pixels have each
 
     Example:
+        >>> # in images, where its other names come from
         >>> from unet_tutorial.data.images import why_not_two
         >>> white = Image.fromarray(255 * to_mask(index, mask_file))
         >>> small = np.asarray(white.resize((240, 160), Image.Resampling.BILINEAR))
@@ -1192,6 +1223,7 @@ def to_mask(
         np.ndarray: uint8
 
     Example:
+        >>> # in images, where its other names come from
         >>> from unet_tutorial.data.images import to_mask
         >>> white = Image.fromarray(255 * to_mask(index, mask_file))
     """
@@ -1308,6 +1340,7 @@ def read_mask(
         np.ndarray: (H, W) uint8, 0 = background, 1 = object
 
     Example:
+        >>> # in images, where its other names come from
         >>> from unet_tutorial.data.images import read_mask
         >>> mask = read_mask(mask_file, size=(160, 240))
     """
@@ -1332,6 +1365,7 @@ def has_outlines(
         bool: True: a TIFF in which ImageJ keeps a selection or an overlay
 
     Example:
+        >>> # in images, where its other names come from
         >>> from unet_tutorial.data.images import has_outlines
         >>> assert has_outlines("data/outlines.tif") and not has_outlines("data/cells.png")
     """
@@ -1380,6 +1414,7 @@ def read_labels(
         np.ndarray: (H, W) uint8, or int32 where the file has more than 8 bits
 
     Example:
+        >>> # in images, where its other names come from
         >>> from unet_tutorial.data.images import read_labels
         >>> assert np.array_equal(read_labels("data/cells.tif"), instances)
     """
@@ -1552,6 +1587,7 @@ def read_pixels(
         OSError: "disk full"
 
     Example:
+        >>> # in images, where its other names come from
         >>> from unet_tutorial.data.images import read_pixels
         >>> names = ["grey.png", "deep.tif", "float.tif", "colour.png", "array.npy"]
         >>> for name in [*names, "imagej.tif", "big.tif"]:
@@ -1590,6 +1626,7 @@ def as_images(
         TypeError: "the image is ...; integers or floats would work"
 
     Example:
+        >>> # in images, where its other names come from
         >>> from unet_tutorial.data.images import as_images
         >>> sections = [Image.fromarray(draw_membranes(size=160, seed=n)[0]) for n in range(3)]
         >>> for what in [folder / "stack.tif", sections[0], pixels, car, np.ones((5, 9, 9, 3))]:
@@ -1662,6 +1699,7 @@ def composite(
         np.ndarray: (H, W) or (H, W, 3) as it is; of other channels (H, W, 3) uint8
 
     Example:
+        >>> # in images, where its other names come from
         >>> from unet_tutorial.data.images import composite
         >>> five = np.stack([draw_cells(96, seed=n)[0] for n in range(5)], axis=-1)
         >>> show_images([five[..., 0], composite(five)], ["channel 0 of 5", "all five"], height=2)
@@ -1733,6 +1771,7 @@ def find_files(
             that holds all parts, or get and unpack ..."
 
     Example:
+        >>> # in images, where its other names come from
         >>> from unet_tutorial.data.images import find_files
         >>> assert len(find_files(cars, "*_mask.gif", "")) == 16
     """
@@ -1801,6 +1840,7 @@ def find_images(
             pattern such as cars/*.jpg would work; images end in ..."
 
     Example:
+        >>> # in images, where its other names come from
         >>> from unet_tutorial.data.images import find_images
         >>> found = find_images([folder / "stack.tif", f"{folder}/*.tif", folder])
     """

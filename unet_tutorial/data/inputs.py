@@ -103,6 +103,7 @@ def take_images(
         ValueError: "a list of images holds a stack of ...; ask about it by itself"
 
     Example:
+        >>> # in inputs, where its other names come from
         >>> from unet_tutorial.data.inputs import take_images
         >>> for shape, channels, kind in [((9, 8, 2), 2, "one"), ((2, 9, 8), 1, "stack")]:
         ...     array = np.zeros(shape)
@@ -152,6 +153,7 @@ def channels_first(
         ValueError: "the image has ... channel...; ..."
 
     Example:
+        >>> # in inputs, where its other names come from
         >>> from unet_tutorial.data.inputs import channels_first
         >>> assert channels_first(np.zeros((9, 8, 5)), 5).shape == (5, 9, 8)
     """
@@ -190,6 +192,7 @@ def check_units(
         ValueError: unless these numbers can prepare an image
 
     Example:
+        >>> # in inputs, where its other names come from
         >>> from unet_tutorial.data.inputs import check_units
         >>> check_units(size=(9, 8), normalisation=(120, 40), value_range=(0, 4095))
     """

@@ -35,6 +35,7 @@ class SeededSampler(Sampler):
         shuffle: False: 0, 1, 2, ... in each epoch
 
     Example:
+        >>> # in loader, where its other names come from
         >>> from unet_tutorial.data.loader import SeededSampler
         >>> sampler = SeededSampler(8, seed=1)
     """
@@ -78,6 +79,7 @@ def reseed(
             draws from"
 
     Example:
+        >>> # in loader, where its other names come from
         >>> from unet_tutorial.data.loader import reseed
         >>> flips = A.Compose([A.HorizontalFlip(), A.VerticalFlip()], seed=0)
         >>> reseed(flips, 0)
@@ -136,6 +138,7 @@ class Seeded(Dataset):
         ValueError: unless a data set can be changed by this seed
 
     Example:
+        >>> # in loader, where its other names come from
         >>> from unet_tutorial.data.loader import Seeded
         >>> photos = Photos(A.Compose([ElasticDeform()], seed=0))
         >>> alike, differ = by_workers(photos, 2), by_workers(Seeded(photos), 2)
@@ -278,6 +281,7 @@ def make_loader(
         RuntimeError: if workers would do again all that the script does
 
     Example:
+        >>> # in loader, where its other names come from
         >>> from unet_tutorial.data.loader import make_loader
         >>> alone = make_loader(Seeded(photos), 2, shuffle=True)
     """
@@ -301,6 +305,7 @@ def end_workers(
         loader: perhaps with workers; it can be gone through again
 
     Example:
+        >>> # in loader, where its other names come from
         >>> from unet_tutorial.data.loader import end_workers
         >>> fork = {"workers": 2, "multiprocessing_context": "fork"} if hasattr(os, "fork") else {}
         >>> helped = make_loader(Seeded(photos), 2, shuffle=True, **fork)
@@ -329,6 +334,7 @@ def pick_workers(
         int: processes that read ahead
 
     Example:
+        >>> # in loader, where its other names come from
         >>> from unet_tutorial.data.loader import pick_workers
         >>> assert pick_workers("cpu") == 0 and 1 <= pick_workers("cuda") <= 8
     """

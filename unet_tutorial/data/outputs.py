@@ -90,6 +90,7 @@ def write_mask(
             probabilities take the argmax..."
 
     Example:
+        >>> # in outputs, where its other names come from
         >>> from unet_tutorial.data.outputs import write_mask
         >>> seen = write_mask("runs/cells.png", mask, overwrite=True)
     """
@@ -128,6 +129,7 @@ def write_labels(
             probabilities take the argmax..."
 
     Example:
+        >>> # in outputs, where its other names come from
         >>> from unet_tutorial.data.outputs import write_labels
         >>> for largest, name in [(200, "few.png"), (60_000, "many.png"), (100_000, "more.tif")]:
         ...     numbers = np.array([[0, 1], [2, largest]])
@@ -169,6 +171,7 @@ def write_probabilities(
         ValueError: "...: probabilities are 0 to 1; of logits take softmax(0)"
 
     Example:
+        >>> # in outputs, where its other names come from
         >>> from unet_tutorial.data.outputs import write_probabilities
         >>> p = np.linspace(0, 1, 256 * 256).reshape(256, 256)
         >>> path = write_probabilities("runs/p.png", p, overwrite=True)
@@ -216,6 +219,7 @@ def painted(
         np.ndarray: (H, W, 3) uint8
 
     Example:
+        >>> # in outputs, where its other names come from
         >>> from unet_tutorial.data.outputs import painted
         >>> path = write_overlay("runs/overlay.png", pixels, mask, overwrite=True)
         >>> assert (np.array(Image.open(path)) == painted(pixels, mask)).all()
@@ -261,6 +265,7 @@ def write_overlay(
             probabilities take the argmax..."
 
     Example:
+        >>> # in outputs, where its other names come from
         >>> from unet_tutorial.data.outputs import write_overlay
         >>> path = write_overlay("runs/overlay.png", pixels, mask, overwrite=True)
     """
@@ -331,6 +336,7 @@ def outlines(
             probabilities take the argmax..."
 
     Example:
+        >>> # in outputs, where its other names come from
         >>> from unet_tutorial.data.outputs import outlines
         >>> for one in outlines(small):
         ...     assert isinstance(one, Outline)
@@ -379,6 +385,7 @@ def write_polygons(
             probabilities take the argmax..."
 
     Example:
+        >>> # in outputs, where its other names come from
         >>> from unet_tutorial.data.outputs import write_polygons
         >>> path = write_polygons("runs/small.geojson", small, overwrite=True, smallest=3)
     """
@@ -419,6 +426,7 @@ def source_of(
         str | None: "": without a name; None: somebody else wrote it, or changed it
 
     Example:
+        >>> # in outputs, where its other names come from
         >>> from unet_tutorial.data.outputs import source_of
         >>> ours = write_mask("runs/a_mask.png", mask, overwrite=True, source="a.png")
         >>> assert source_of(ours) == "a.png"

@@ -82,6 +82,7 @@ class Pair(NamedTuple):
         group: what must not be in two parts: a car, a sequence, a patient
 
     Example:
+        >>> # in pairs, where its other names come from
         >>> from unet_tutorial.data.pairs import Pair
         >>> pairs, *rest = _group([images, masks])
         >>> assert pairs[1] == Pair(mine / "images/car.1.jpg", mine / "masks/car.1_mask.png", "")
@@ -165,6 +166,7 @@ class Problem(NamedTuple):
         files: file -> what was found in it
 
     Example:
+        >>> # in pairs, where its other names come from
         >>> from unet_tutorial.data.pairs import Problem
         >>> print(Problem("no mask of that name", "add it", dict.fromkeys([*images][:5], "")))
     """
@@ -236,6 +238,7 @@ def find_pairs(
         list[Pair]: sorted
 
     Example:
+        >>> # in pairs, where its other names come from
         >>> from unet_tutorial.data.pairs import find_pairs
         >>> pairs = find_pairs(mine)
     """

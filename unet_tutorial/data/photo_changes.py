@@ -30,6 +30,7 @@ def colour_matrix(
         np.ndarray: (3, 3), to be multiplied with red, green and blue
 
     Example:
+        >>> # in photo_changes, where its other names come from
         >>> from unet_tutorial.data.photo_changes import colour_matrix
         >>> red, grey = np.array([1.0, 0, 0]), np.full(3, 0.4)
         >>> assert np.allclose(colour_matrix(120) @ red, [0, 1, 0])
@@ -56,6 +57,7 @@ class PhotoChanges:
         tint: share by which each channel grows or fades by itself, at most
 
     Example:
+        >>> # in photo_changes, where its other names come from
         >>> from unet_tutorial.data.photo_changes import PhotoChanges
         >>> photograph, truth = draw_cars(angle=2, size=(160, 240), seed=4)
         >>> for pipeline in PhotoChanges(), car_pipeline():

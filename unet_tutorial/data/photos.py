@@ -38,6 +38,7 @@ def to_tensor(image: np.ndarray) -> Tensor:
         image: (H, W) or (H, W, C), any numbers
 
     Example:
+        >>> # in photos, where its other names come from
         >>> from unet_tutorial.data.photos import to_tensor
         >>> image = read_image(pairs[0].image, size)  # (160, 240, 3)
         >>> x = to_tensor(image)
@@ -89,6 +90,7 @@ def byte_image(
         scale: mean and deviation; None: its own
 
     Example:
+        >>> # in photos, where its other names come from
         >>> from unet_tutorial.data.photos import byte_image
         >>> sent = byte_image(image)
     """
@@ -130,6 +132,7 @@ def check_classes(
         ValueError: if a label map holds a label that is no class
 
     Example:
+        >>> # in photos, where its other names come from
         >>> from unet_tutorial.data.photos import check_classes
         >>> check_classes(np.array([[0, 1], [1, 0]]), 2, "mask.png")
     """
@@ -331,6 +334,7 @@ class ImagePairs(Dataset):
         as_bytes: True: images are ByteImages, labels int16
 
     Example:
+        >>> # in photos, where its other names come from
         >>> from unet_tutorial.data.photos import ImagePairs
         >>> data = Seeded(ImagePairs(pairs, transform=PhotoChanges()))
     """

@@ -57,6 +57,7 @@ class ElasticDeform(A.DualTransform):
         shift: share of the sides, at most
 
     Example:
+        >>> # in pipelines, where its other names come from
         >>> from unet_tutorial.data.pipelines import ElasticDeform
         >>> strong = A.ElasticTransform(alpha=1000, sigma=25, p=1)
         >>> relatives = [A.ElasticTransform(p=1), strong, A.GridDistortion(p=1), ElasticDeform()]
@@ -129,6 +130,7 @@ def membrane_pipeline(
         A.Compose: call with image= uint8, mask= uint8, perhaps weights=; gives a dict
 
     Example:
+        >>> # in pipelines, where its other names come from
         >>> from unet_tutorial.data.pipelines import membrane_pipeline
         >>> tissue = draw_membranes(size=(160, 240), seed=4)
         >>> photograph = draw_cars(angle=2, size=(160, 240), seed=1)
@@ -161,6 +163,7 @@ def car_pipeline(
         A.Compose: call with image= (H, W, 3) uint8, and mask= uint8; gives a dict
 
     Example:
+        >>> # in pipelines, where its other names come from
         >>> from unet_tutorial.data.pipelines import car_pipeline
         >>> tissue = draw_membranes(size=(160, 240), seed=4)
         >>> photograph = draw_cars(angle=2, size=(160, 240), seed=1)

@@ -45,6 +45,7 @@ def slide_mean_and_std(
         image: (C, H, W) or (H, W), any numbers, such as a memmap
 
     Example:
+        >>> # in slides, where its other names come from
         >>> from unet_tutorial.data.slides import slide_mean_and_std
         >>> pixels, truth = draw_membranes(size=(448, 560), seed=7)
         >>> assert np.allclose(slide_mean_and_std(pixels), mean_and_std(pixels))
@@ -83,6 +84,7 @@ class Standardised:
         ValueError: "standardise=...; slide_mean_and_std(image) would work"
 
     Example:
+        >>> # in slides, where its other names come from
         >>> from unet_tutorial.data.slides import Standardised
         >>> lazy = Standardised(pixels, *slide_mean_and_std(pixels))
     """
@@ -156,6 +158,7 @@ def predict_blended(
         ValueError: unless a net can be asked in tiles that overlap like this
 
     Example:
+        >>> # in slides, where its other names come from
         >>> from unet_tutorial.data.slides import predict_blended
         >>> whole = predict_blended(padded_net, image, tile=560, overlap=0)  # one tile
     """
@@ -277,6 +280,7 @@ def predict_slide(
         ValueError: unless the answers fit into an array
 
     Example:
+        >>> # in slides, where its other names come from
         >>> from unet_tutorial.data.slides import predict_slide
         >>> slide = np.load("data/slide.npy", mmap_mode="r")
         >>> answer = np.lib.format.open_memmap("data/labels.npy", "w+", np.uint8, slide.shape)

@@ -29,6 +29,7 @@ class Item(NamedTuple):
         test: whether the makers of the data set hold it out
 
     Example:
+        >>> # in source, where its other names come from
         >>> from unet_tutorial.data.source import Item
         >>> items = [Item(Path("-"), Path("-"), f"car {n // 16}", n % 16) for n in range(64)]
     """
@@ -85,7 +86,9 @@ class Source:
         channel: of all that a file has, the one that is taken
 
     Example:
+        >>> # in source, where its other names come from
         >>> from unet_tutorial.data.source import Source
+        >>> items = [Item(Path("-"), Path("-"), f"car {n // 16}", n % 16) for n in range(64)]
         >>> studio = Source(
         ...     name="drawn cars",
         ...     items=items,
@@ -165,6 +168,7 @@ def split_by_car(
             one to train on"
 
     Example:
+        >>> # in source, where its other names come from
         >>> from unet_tutorial.data.source import split_by_car
         >>> train, valid = split_by_car(items, held_out=1)
     """

@@ -58,6 +58,7 @@ def draw_place(
         np.ndarray: (2, grid + 2, grid + 2), for rows and for columns
 
     Example:
+        >>> # in tissue, where its other names come from
         >>> from unet_tutorial.data.tissue import draw_place
         >>> upright = SimpleNamespace(std=0, grid=3, turn=0, zoom=0, shift=0)
         >>> matrix = draw_place(upright, np.random.default_rng(0), (90, 120))  # (2, 5, 5)
@@ -214,6 +215,7 @@ def change_window(
             and standardise afterwards"
 
     Example:
+        >>> # in tissue, where its other names come from
         >>> from unet_tutorial.data.tissue import change_window
         >>> image, truth = draw_membranes(size=160, seed=4)
         >>> parts = [image[None], truth.astype(np.uint8)]
@@ -303,6 +305,7 @@ class TissueChanges:
         noise: its standard deviation, as a share of white
 
     Example:
+        >>> # in tissue, where its other names come from
         >>> from unet_tutorial.data.tissue import TissueChanges
         >>> image, truth = draw_membranes(size=160, seed=4)
         >>> parts = [image[None], truth.astype(np.uint8)]

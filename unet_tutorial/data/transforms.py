@@ -79,6 +79,7 @@ class ElasticGrid(v2.Transform):
         grid: points along one side
 
     Example:
+        >>> # in transforms, where its other names come from
         >>> from unet_tutorial.data.transforms import ElasticGrid
         >>> pixels, cells = draw_cells(size=256, seed=3)
         >>> image, mask = tv_tensors.Image(pixels[None]), tv_tensors.Mask(cells)
@@ -117,6 +118,7 @@ class ForArrays:
         transform: of torchvision, such as v2.Compose([...])
 
     Example:
+        >>> # in transforms, where its other names come from
         >>> from unet_tutorial.data.transforms import ForArrays
         >>> turns = [v2.RandomHorizontalFlip(1.0), v2.RandomVerticalFlip(1.0)]
         >>> flips = ForArrays(v2.Compose(turns))

@@ -143,6 +143,7 @@ def open_graph(
         ValueError: that names what would work, if a graph has no such size
 
     Example:
+        >>> # in export, where its other names come from
         >>> from unet_tutorial.deploy.export import open_graph
         >>> graphs = {kind: open_graph(f"runs/paper{kind}") for kind in (".onnx", ".pt2")}
     """
@@ -175,6 +176,7 @@ def largest_difference(
         float: of the logits, as a share of the largest where that is above 1
 
     Example:
+        >>> # in export, where its other names come from
         >>> from unet_tutorial.deploy.export import largest_difference
         >>> assert largest_difference("runs/paper.onnx", paper) < 1e-4
     """
@@ -219,6 +221,7 @@ def export_net(
         RuntimeError: "... differs from the net by ...: not written"
 
     Example:
+        >>> # in export, where its other names come from
         >>> from unet_tutorial.deploy.export import export_net
         >>> path = export_net("membranes", "runs/membranes.onnx", overwrite=True)
     """

@@ -173,7 +173,10 @@ def _old_answers(files, to, write):
     for stem, paths in there.items():
         if page := _PAGE.fullmatch(stem):
             numbered.setdefault(page[1], {})[stem] = paths
-    others = _answers_there(to, [kind for kind in ENDINGS if kind not in write])
+    others, of_kinds = {}, [kind for kind in ENDINGS if kind not in write]
+    for stem, paths in _answers_there(to, of_kinds).items():
+        page = None if stem in near else _PAGE.fullmatch(stem)
+        others.setdefault(page[1] if page else stem, []).extend(paths)
     old, stay = [], []
     for file in files:
         old += there.get(file.stem, [])
@@ -254,6 +257,13 @@ def _fault(failed, file, error):
     failed.setdefault(file, said if str(file) in said else f"{file}: {said}")
 
 
+def _to_a_net(error, channels):
+    """Say of a file what can be done where the channels are the net's."""
+    cure = f"the net takes {channels}, and one trained for \\1 would read it"
+    said = re.sub("channels=([0-9]+) would read it", cure, str(error))
+    return error if said == str(error) else ValueError(said)
+
+
 def _pages(files, failed, channels, axes, channel):
     """Yield file, stem and image of each page of each file that can be read."""
     for file in tqdm(files, "images", delay=2, leave=False):
@@ -262,7 +272,7 @@ def _pages(files, failed, channels, axes, channel):
         try:
             pages, stack = as_images(file, channels, axes, channel)
         except Exception as error:  # of any kind: one file must not cost the others
-            _fault(failed, file, error)
+            _fault(failed, file, _to_a_net(error, channels))
             continue
         for page, image in enumerate(pages):
             yield file, f"{file.stem}_{page:03d}" if stack else file.stem, image
@@ -401,6 +411,7 @@ def predict_files(
         FileExistsError: "... is there: overwrite=True replaces it"
 
     Example:
+        >>> # in folder, where its other names come from
         >>> from unet_tutorial.deploy.folder import predict_files
         >>> kinds = ["mask", "overlay"]
         >>> done = predict_files("membranes", folder, "runs/answers", overwrite=True, write=kinds)

@@ -33,6 +33,7 @@ def read_upload(
         tuple[str, bytes] | None: name and content of the last file; None without one
 
     Example:
+        >>> # in live, where its other names come from
         >>> from unet_tutorial.deploy.live import read_upload
         >>> new = ({"name": "a.png", "content": memoryview(b"12")},)  # ipywidgets 8
         >>> old = {"a.png": {"metadata": {}, "content": b"12"}}  # ipywidgets 7
@@ -135,6 +136,7 @@ class Desk:
         turn: a file that several desks share: one works
 
     Example:
+        >>> # in live, where its other names come from
         >>> from unet_tutorial.deploy.live import Desk
         >>> desk = Desk(predictor, to="runs/desk")
     """
@@ -211,6 +213,7 @@ def live(
         turn: a file that several pages share: one works
 
     Example:
+        >>> # in live, where its other names come from
         >>> from unet_tutorial.deploy.live import live
         >>> try:
         ...     import ipywidgets  # noqa: F401

@@ -59,6 +59,7 @@ def halo_of(
         int | None: pixels; None: no tile equals the whole image
 
     Example:
+        >>> # in package, where its other names come from
         >>> from unet_tutorial.deploy.package import halo_of
         >>> paper = UNet(base_channels=4)
         >>> padded = UNet(base_channels=4, padding=1, norm="batch")
@@ -487,6 +488,7 @@ def package_net(
         RuntimeError: unless both files answer as the net did
 
     Example:
+        >>> # in package, where its other names come from
         >>> from unet_tutorial.deploy.package import package_net
         >>> who = {"authors": ["The unet_tutorial authors"], "license": "Apache-2.0"}
         >>> path = package_net("membranes", "runs/membranes.zip", overwrite=True, **who)

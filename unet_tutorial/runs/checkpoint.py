@@ -107,6 +107,7 @@ def save_state(
         Path: the path
 
     Example:
+        >>> # in checkpoint, where its other names come from
         >>> from unet_tutorial.runs.checkpoint import save_state
         >>> state_file = save_state("runs/state.safetensors", kept, overwrite=True)
     """
@@ -132,6 +133,7 @@ def load_state(
         ValueError: "... is a sound file, but its state is not one of this ...: ..."
 
     Example:
+        >>> # in checkpoint, where its other names come from
         >>> from unet_tutorial.runs.checkpoint import load_state
         >>> state_file = save_state("runs/state.safetensors", kept, overwrite=True)
         >>> kept = load_state(state_file)  # from the disk this time

@@ -37,6 +37,7 @@ def launched() -> bool:
         bool: by torchrun, or by anything that sets the same variables
 
     Example:
+        >>> # in distributed, where its other names come from
         >>> from unet_tutorial.runs.distributed import launched
         >>> assert not launched() and (rank(), world_size()) == (0, 1)
     """
@@ -48,6 +49,7 @@ def world_size() -> int:
     """Return how many processes have been joined; 1 if none have.
 
     Example:
+        >>> # in distributed, where its other names come from
         >>> from unet_tutorial.runs.distributed import world_size
         >>> assert not launched() and (rank(), world_size()) == (0, 1)
     """
@@ -59,6 +61,7 @@ def rank() -> int:
     """Return the number of this process among those that have been joined.
 
     Example:
+        >>> # in distributed, where its other names come from
         >>> from unet_tutorial.runs.distributed import rank
         >>> assert not launched() and (rank(), world_size()) == (0, 1)
     """
@@ -72,6 +75,7 @@ def is_first() -> bool:
         bool: also before they are joined
 
     Example:
+        >>> # in distributed, where its other names come from
         >>> from unet_tutorial.runs.distributed import is_first
         >>> assert is_first()
     """
@@ -129,6 +133,7 @@ def own_device(
             then each takes its own"
 
     Example:
+        >>> # in distributed, where its other names come from
         >>> from unet_tutorial.runs.distributed import own_device
         >>> with joined(own_device(torch.device("cpu"))):
         ...     assert world_size() == 1
@@ -157,6 +162,7 @@ def joined(
         device: of this process, see own_device
 
     Example:
+        >>> # in distributed, where its other names come from
         >>> from unet_tutorial.runs.distributed import joined
         >>> with joined(own_device(torch.device("cpu"))):
         ...     assert world_size() == 1
@@ -188,6 +194,7 @@ def add_up(
         list[float]: the same in each process
 
     Example:
+        >>> # in distributed, where its other names come from
         >>> from unet_tutorial.runs.distributed import add_up
         >>> assert add_up([1.5, 2.0]) == [1.5, 2.0] and not any_process(False)
     """
@@ -210,6 +217,7 @@ def any_process(
         bool: the same in each process
 
     Example:
+        >>> # in distributed, where its other names come from
         >>> from unet_tutorial.runs.distributed import any_process
         >>> assert add_up([1.5, 2.0]) == [1.5, 2.0] and not any_process(False)
     """
@@ -228,6 +236,7 @@ def gather(
         list: of all processes, in their order
 
     Example:
+        >>> # in distributed, where its other names come from
         >>> from unet_tutorial.runs.distributed import gather
         >>> assert gather("what I have found") == ["what I have found"]
     """
@@ -249,6 +258,7 @@ def of_first(
         Any: what it returned there
 
     Example:
+        >>> # in distributed, where its other names come from
         >>> from unet_tutorial.runs.distributed import of_first
         >>> assert of_first(lambda: "the plan of the run") == "the plan of the run"
     """
@@ -279,6 +289,7 @@ def add_sums(
         tuple[float, Tensor] | None: of all processes together
 
     Example:
+        >>> # in distributed, where its other names come from
         >>> from unet_tutorial.runs.distributed import add_sums
         >>> counts = torch.tensor([[90, 10], [5, 95]])  # (K, K), row = true class
         >>> loss, table = add_sums((61.5, counts))
@@ -305,6 +316,7 @@ class DealtSampler(Sampler):
             ... would work"
 
     Example:
+        >>> # in distributed, where its other names come from
         >>> from unet_tutorial.runs.distributed import DealtSampler
         >>> both = [DealtSampler(9, batch=4, processes=2, number=number) for number in (0, 1)]
     """
@@ -381,6 +393,7 @@ def dealt_batches(
         list[int]: the items of this process; perhaps none
 
     Example:
+        >>> # in distributed, where its other names come from
         >>> from unet_tutorial.runs.distributed import dealt_batches
         >>> print([dealt_batches(7, 2, 2, number) for number in (0, 1)])
     """
@@ -407,6 +420,7 @@ def in_step(
         nn.Module: the model itself, if there is one process
 
     Example:
+        >>> # in distributed, where its other names come from
         >>> from unet_tutorial.runs.distributed import in_step
         >>> assert in_step(net, torch.device("cpu")) is net
     """
@@ -432,6 +446,7 @@ def exchange(
         AbstractContextManager: to be put around forward and backward pass
 
     Example:
+        >>> # in distributed, where its other names come from
         >>> from unet_tutorial.runs.distributed import exchange
         >>> with exchange(net, now=False):
         ...     net(images[:1].double())
@@ -450,6 +465,7 @@ def average_buffers(
         model: whose running averages differ from process to process
 
     Example:
+        >>> # in distributed, where its other names come from
         >>> from unet_tutorial.runs.distributed import average_buffers
         >>> average_buffers(net)
     """
@@ -471,6 +487,7 @@ def own_numbers(
         key: seed of the training, epoch, batch
 
     Example:
+        >>> # in distributed, where its other names come from
         >>> from unet_tutorial.runs.distributed import own_numbers
         >>> own_numbers(0, 2, 17)
     """
@@ -535,6 +552,7 @@ def share_batch_norm(
         model: its layers are replaced in place; the weights are the same
 
     Example:
+        >>> # in distributed, where its other names come from
         >>> from unet_tutorial.runs.distributed import share_batch_norm
         >>> normed = UNet(base_channels=4, depth=1, padding=1, norm="batch")
         >>> share_batch_norm(normed)
@@ -558,6 +576,7 @@ def set_counts(
         share: of the next batch, see DealtSampler.share
 
     Example:
+        >>> # in distributed, where its other names come from
         >>> from unet_tutorial.runs.distributed import set_counts
         >>> normed = UNet(base_channels=4, depth=1, padding=1, norm="batch")
         >>> set_counts(normed, share=0.5)

@@ -130,6 +130,7 @@ class Training(Step):
         sync_batch_norm: over the batch of all processes
 
     Example:
+        >>> # in engine, where its other names come from
         >>> from unet_tutorial.runs.engine import Training
         >>> net = UNet(base_channels=4, depth=2, padding=1, norm="batch")
         >>> optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2)
@@ -279,6 +280,7 @@ def find_not_finite(
         str | None: where it is, and what would help; None: all is finite
 
     Example:
+        >>> # in engine, where its other names come from
         >>> from unet_tutorial.runs.engine import find_not_finite
         >>> broken = images[:4].clone()
         >>> print(find_not_finite(net, (broken, labels[:4])))
@@ -320,6 +322,7 @@ def rest_of_epoch(
             DataLoader(dataset, sampler=data.loader.SeededSampler(len(dataset)))"
 
     Example:
+        >>> # in engine, where its other names come from
         >>> from unet_tutorial.runs.engine import rest_of_epoch
         >>> squares = TensorDataset(images[:4].cpu(), labels[:4].cpu())
         >>> loader = make_loader(squares, 1, shuffle=True)
@@ -530,6 +533,7 @@ def go_on(
             net is as it was before this batch"
 
     Example:
+        >>> # in engine, where its other names come from
         >>> from unet_tutorial.runs.engine import go_on
         >>> criterion, check = torch.nn.CrossEntropyLoss(), make_loader(squares, 2)
         >>> history = go_on(begin(0), loader, check, criterion, 3, callback=keep_once)

@@ -92,6 +92,7 @@ def remove_rests(
         list[Path]: what was removed
 
     Example:
+        >>> # in files, where its other names come from
         >>> from unet_tutorial.runs.files import remove_rests
         >>> home = Path("runs/files")
         >>> assert len(remove_rests(home)) == 1 and (home / "mine.part").exists()
@@ -225,6 +226,7 @@ def new_file(
             replaces it"
 
     Example:
+        >>> # in files, where its other names come from
         >>> from unet_tutorial.runs.files import new_file
         >>> note = Path("runs/files/note.txt")
         >>> with new_file(note, overwrite=True) as part:
@@ -266,6 +268,7 @@ def name_key(
         str: equal for two names that are one on some disk
 
     Example:
+        >>> # in files, where its other names come from
         >>> from unet_tutorial.runs.files import name_key
         >>> assert name_key("Café.png") == name_key("CAFE\u0301.PNG") != name_key("cafe.png")
     """

@@ -37,6 +37,7 @@ class MappedLoader:
             work"
 
     Example:
+        >>> # in guards, where its other names come from
         >>> from unet_tutorial.runs.guards import MappedLoader
         >>> named = [{"image": torch.rand(1, 8, 8), "mask": torch.ones(8, 8).long()}] * 6
         >>> loader = DataLoader(named, batch_size=4)
@@ -161,6 +162,7 @@ def check_batch(
             data set would work"
 
     Example:
+        >>> # in guards, where its other names come from
         >>> from unet_tutorial.runs.guards import check_batch
         >>> net, criterion = nn.Conv2d(1, 2, 1), nn.CrossEntropyLoss()
         >>> x, y = torch.rand(2, 1, 8, 8), torch.ones(2, 8, 8).long()
@@ -203,6 +205,7 @@ def first_checked(
             data set would work"
 
     Example:
+        >>> # in guards, where its other names come from
         >>> from unet_tutorial.runs.guards import first_checked
         >>> given = first_checked(iter(loader), net, criterion)  # nothing has been read so far
     """
@@ -285,6 +288,7 @@ def held_out_checked(
         TypeError: "of the images held out, ..."
 
     Example:
+        >>> # in guards, where its other names come from
         >>> from unet_tutorial.runs.guards import held_out_checked
         >>> by_name = DataLoader(named, batch_size=4, shuffle=True)
         >>> try:
@@ -356,6 +360,7 @@ def update_metrics(
             where unknown: ... Has it ignore_index=-100? Does it want probabilities?"
 
     Example:
+        >>> # in guards, where its other names come from
         >>> from unet_tutorial.runs.guards import update_metrics
         >>> share, half = ShareRight(), torch.tensor([[[0, 1]]])
         >>> update_metrics({"share": share}, half, torch.ones_like(half))
@@ -383,6 +388,7 @@ def split_metrics(
         tuple[dict, dict]: functions of counts, and objects, which have forgotten all
 
     Example:
+        >>> # in guards, where its other names come from
         >>> from unet_tutorial.runs.guards import split_metrics
         >>> functions, objects = split_metrics({"sum": Tensor.sum, "share": share}, "cpu")
     """
@@ -461,6 +467,7 @@ def check_arguments(
             the counts of a set would work, such as metrics.dice_of,"
 
     Example:
+        >>> # in guards, where its other names come from
         >>> from unet_tutorial.runs.guards import check_arguments
         >>> check_arguments(loader, criterion, {"share": share})
     """
@@ -497,6 +504,7 @@ def moved(
             would work"
 
     Example:
+        >>> # in guards, where its other names come from
         >>> from unet_tutorial.runs.guards import moved
         >>> for model, device in ((net, "auto"), (nn.Conv2d, "cpu")):
         ...     try:
@@ -525,6 +533,7 @@ def device_of(
         torch.device: of its first weight; the CPU, if it has none
 
     Example:
+        >>> # in guards, where its other names come from
         >>> from unet_tutorial.runs.guards import device_of
         >>> assert device_of(net) == device_of(nn.Identity()) == torch.device("cpu")
     """
@@ -548,6 +557,7 @@ def check_logits(
             background too: UNet(num_classes=2)"
 
     Example:
+        >>> # in guards, where its other names come from
         >>> from unet_tutorial.runs.guards import check_logits
         >>> check_logits(net(x))
     """
@@ -577,6 +587,7 @@ def check_loss(
         TypeError: unless a loss is one number that torch can differentiate
 
     Example:
+        >>> # in guards, where its other names come from
         >>> from unet_tutorial.runs.guards import check_loss
         >>> loss = criterion(net(x), y)
         >>> check_loss(loss)
@@ -608,6 +619,7 @@ def check_number(
         ValueError: "... is ...; ... of at least ... would work"
 
     Example:
+        >>> # in guards, where its other names come from
         >>> from unet_tutorial.runs.guards import check_number
         >>> check_number("minutes", math.inf, 0)
     """
@@ -671,6 +683,7 @@ def check_step(
         ValueError: "clip is 0, and no step would be taken; 1.0 would work"
 
     Example:
+        >>> # in guards, where its other names come from
         >>> from unet_tutorial.runs.guards import check_step
         >>> rates = torch.optim.lr_scheduler
         >>> optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
@@ -713,6 +726,7 @@ def check_schedules(
         ValueError: "scheduler ends after ... of ... steps; ..."
 
     Example:
+        >>> # in guards, where its other names come from
         >>> from unet_tutorial.runs.guards import check_schedules
         >>> data = DataLoader(TensorDataset(x, y), 1)  # two batches
         >>> short = rates.OneCycleLR(optimizer, 0.1, total_steps=10)
@@ -755,6 +769,7 @@ def check_plateau(
         ValueError: if a schedule takes better for worse
 
     Example:
+        >>> # in guards, where its other names come from
         >>> from unet_tutorial.runs.guards import check_plateau
         >>> check_plateau(plateau, "valid_loss", smaller_is_better=True)
     """
@@ -791,6 +806,7 @@ def check_fit(
             the counts of a set would work, such as metrics.dice_of,"
 
     Example:
+        >>> # in guards, where its other names come from
         >>> from unet_tutorial.runs.guards import check_fit
         >>> check_fit(net, data, None, criterion, None)
     """
@@ -826,6 +842,7 @@ def what_is_watched(
         ValueError: "watch is ...; one of ... would work"
 
     Example:
+        >>> # in guards, where its other names come from
         >>> from unet_tutorial.runs.guards import what_is_watched
         >>> assert what_is_watched(None, None, None) == "train_loss"
     """
@@ -849,6 +866,7 @@ def check_callback(
         TypeError: unless this can be told an epoch and its row
 
     Example:
+        >>> # in guards, where its other names come from
         >>> from unet_tutorial.runs.guards import check_callback
         >>> check_callback(lambda epoch, row: None)
     """

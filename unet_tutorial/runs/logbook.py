@@ -44,6 +44,7 @@ def history_text(
         str: comma-separated values
 
     Example:
+        >>> # in logbook, where its other names come from
         >>> from unet_tutorial.runs.logbook import history_text
         >>> assert history_text(training.history).startswith("epoch,train_loss")
     """
@@ -65,6 +66,7 @@ def write_history(
         history: of a Training
 
     Example:
+        >>> # in logbook, where its other names come from
         >>> from unet_tutorial.runs.logbook import write_history
         >>> write_history(run, training.history)
     """
@@ -188,6 +190,7 @@ def saving(
         notes: that go with the nets
 
     Example:
+        >>> # in logbook, where its other names come from
         >>> from unet_tutorial.runs.logbook import saving
         >>> with saving(run, {"kind": "drawn"}) as saver:
         ...     saver.keep(training, {"pixel error": 0.2})
@@ -218,6 +221,7 @@ def environment(
         dict[str, str | int]: for environment.json
 
     Example:
+        >>> # in logbook, where its other names come from
         >>> from unet_tutorial.runs.logbook import environment
         >>> here = environment(torch.device("cpu"))
     """
@@ -246,6 +250,7 @@ def json_text(
         str: of a file
 
     Example:
+        >>> # in logbook, where its other names come from
         >>> from unet_tutorial.runs.logbook import json_text
         >>> here = environment(torch.device("cpu"))
         >>> assert (run / "environment.json").read_text() == json_text(here)
@@ -264,6 +269,7 @@ def write_json(
         values: what json can hold
 
     Example:
+        >>> # in logbook, where its other names come from
         >>> from unet_tutorial.runs.logbook import write_json
         >>> here = environment(torch.device("cpu"))
         >>> write_json(run / "environment.json", here)
@@ -346,6 +352,7 @@ def interruptible() -> Iterator[list]:
         Stopped: "asked twice: stopped at once, what was saved before is whole"
 
     Example:
+        >>> # in logbook, where its other names come from
         >>> from unet_tutorial.runs.logbook import interruptible
         >>> with interruptible() as asked:
         ...     signal.raise_signal(signal.SIGINT)  # as if somebody had pressed Ctrl-C
@@ -382,6 +389,7 @@ def crash_file(
         path: is removed if nothing was written
 
     Example:
+        >>> # in logbook, where its other names come from
         >>> from unet_tutorial.runs.logbook import crash_file
         >>> with crash_file(run / "crash.txt"):
         ...     assert (run / "crash.txt").exists()
@@ -417,6 +425,7 @@ def tensorboard_writer(
         Any: a SummaryWriter, or None
 
     Example:
+        >>> # in logbook, where its other names come from
         >>> from unet_tutorial.runs.logbook import tensorboard_writer
         >>> if writer := tensorboard_writer(run / "tensorboard", epoch=3):
         ...     writer.close()

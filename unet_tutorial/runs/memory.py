@@ -44,6 +44,7 @@ def keep_memory() -> Iterator[None]:
     """Keep freed memory for the next step inside a `with`; give it back after it.
 
     Example:
+        >>> # in memory, where its other names come from
         >>> from unet_tutorial.runs.memory import keep_memory
         >>> with keep_memory(), keep_memory():
         ...     inside = len(_inside)
@@ -69,6 +70,7 @@ def keep_a_little() -> None:
     """Let this process keep up to 256 MB of freed memory, from now on.
 
     Example:
+        >>> # in memory, where its other names come from
         >>> from unet_tutorial.runs.memory import keep_a_little
         >>> keep_a_little()
     """

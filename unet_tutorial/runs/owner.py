@@ -129,6 +129,7 @@ def locked(
         FileExistsError: "... is no lock of a run; move it away"
 
     Example:
+        >>> # in owner, where its other names come from
         >>> from unet_tutorial.runs.owner import locked
         >>> run = Path("runs/of_owner")
         >>> with locked(run):
@@ -204,6 +205,7 @@ def check_mark(
         ValueError: if a file cannot be read, or is of another run
 
     Example:
+        >>> # in owner, where its other names come from
         >>> from unet_tutorial.runs.owner import check_mark
         >>> state, mark = run / "state.safetensors", {"run": "a1b2", "step": 6, "epoch": 2}
         >>> assert check_mark(state, "a1b2") == mark
@@ -249,6 +251,7 @@ def lost_nets(
         ValueError: if a file cannot be read, or is of another run
 
     Example:
+        >>> # in owner, where its other names come from
         >>> from unet_tutorial.runs.owner import lost_nets
         >>> lost = lost_nets(run, "an id", {"best": 2}, {"dice": [0.7, 0.9, 0.8]})
     """

@@ -72,6 +72,7 @@ def object_breadths(
         list[float]: of each object, without dust, in pixels
 
     Example:
+        >>> # in planner, where its other names come from
         >>> from unet_tutorial.runs.planner import object_breadths
         >>> rows, columns = np.mgrid[:80, :80]
         >>> drawn = ((rows >= 5) & (rows < 8)).astype(np.uint8)  # (80, 80): a line of 3 pixels
@@ -126,6 +127,7 @@ def measure_folder(
         Facts: sizes, channels, classes, objects
 
     Example:
+        >>> # in planner, where its other names come from
         >>> from unet_tutorial.runs.planner import measure_folder
         >>> items = [Item(Path("-"), Path("-"), str(n), n) for n in range(6)]
         >>> draw = {"read_pixels": lambda item, size: 200 * drawn, "channels": 1}
@@ -176,6 +178,7 @@ def choose_size(
         tuple[tuple[int, int] | None, str]: (H, W) or None: as they are; the reason
 
     Example:
+        >>> # in planner, where its other names come from
         >>> from unet_tutorial.runs.planner import choose_size
         >>> print(choose_size(drawn_facts)[1])
     """
@@ -227,6 +230,7 @@ def choose_net(
         tuple[int, int, int, str]: width, side of a window, batch, the reason
 
     Example:
+        >>> # in planner, where its other names come from
         >>> from unet_tutorial.runs.planner import choose_net
         >>> for seconds in (1.0, 0.1, 0.001):
         ...     print(choose_net(replace(drawn_facts, size=(512, 512)), None, seconds, 6)[-1])
@@ -262,6 +266,7 @@ def time_step(
         float: seconds
 
     Example:
+        >>> # in planner, where its other names come from
         >>> from unet_tutorial.runs.planner import time_step
         >>> assert 0 < time_step(drawn_facts, "cpu") < 60
     """
@@ -381,6 +386,7 @@ def plan_for(
         Planned: recipe, size, reasons
 
     Example:
+        >>> # in planner, where its other names come from
         >>> from unet_tutorial.runs.planner import plan_for
         >>> planned = plan_for(drawn_facts, 0.1, minutes=6)
     """
@@ -421,6 +427,7 @@ def one_class_note(
         str: empty: more than one class was predicted, or there is only one
 
     Example:
+        >>> # in planner, where its other names come from
         >>> from unet_tutorial.runs.planner import one_class_note
         >>> blind, seeing = torch.tensor([[90, 0], [10, 0]]), torch.tensor([[90, 0], [9, 1]])
         >>> assert "'background'" in one_class_note(blind, lines.classes)
@@ -448,6 +455,7 @@ def telling(
         dict[str, Callable]: the same, and the first of them tells
 
     Example:
+        >>> # in planner, where its other names come from
         >>> from unet_tutorial.runs.planner import telling
         >>> blind, seeing = torch.tensor([[90, 0], [10, 0]]), torch.tensor([[90, 0], [9, 1]])
         >>> said = []
@@ -475,6 +483,7 @@ def otsu_threshold(
         int: 0 to 255: above it is bright
 
     Example:
+        >>> # in planner, where its other names come from
         >>> from unet_tutorial.runs.planner import otsu_threshold
         >>> assert otsu_threshold(200 * drawn) < 200
     """
@@ -514,6 +523,7 @@ def dice_of_otsu(
         float: 0 to 1, of all pixels held out
 
     Example:
+        >>> # in planner, where its other names come from
         >>> from unet_tutorial.runs.planner import dice_of_otsu
         >>> one = dice_of_otsu(lines.subset([0, 1]), lines.subset([2]))
     """
@@ -537,6 +547,7 @@ def otsu_note(
         str: a sentence
 
     Example:
+        >>> # in planner, where its other names come from
         >>> from unet_tutorial.runs.planner import otsu_note
         >>> print(otsu_note(0.91, 0.6))
     """

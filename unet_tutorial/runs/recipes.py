@@ -124,6 +124,7 @@ class Net:
         upsampling: see UNet
 
     Example:
+        >>> # in recipes, where its other names come from
         >>> from unet_tutorial.runs.recipes import Net
         >>> Net(64, 4, 0, None, 0.5), Optimizer("SGD", 0.001, momentum=0.99)  # the paper's
     """
@@ -154,6 +155,7 @@ class Optimizer:
         betas: of AdamW: how long it remembers, two shares
 
     Example:
+        >>> # in recipes, where its other names come from
         >>> from unet_tutorial.runs.recipes import Optimizer
         >>> Net(64, 4, 0, None, 0.5), Optimizer("SGD", 0.001, momentum=0.99)  # the paper's
     """
@@ -267,6 +269,7 @@ def recipe_names() -> list[str]:
         list[str]: ["membranes", "modern", "paper"]
 
     Example:
+        >>> # in recipes, where its other names come from
         >>> from unet_tutorial.runs.recipes import recipe_names
         >>> print(recipe_names())
     """
@@ -400,6 +403,7 @@ class Plan:
         id: see plan_id; None: an older version began the run
 
     Example:
+        >>> # in recipes, where its other names come from
         >>> from unet_tutorial.runs.recipes import Plan
         >>> asked = {"kind": "isbi", "data": None, "size": None, "held_out": None, "seed": 0}
         >>> large = replace(paper, tile=204, net=replace(paper.net, base_channels=4, depth=3))
@@ -444,6 +448,7 @@ def usual_size(
         tuple[int, int] | None: (H, W); None: images stay as they are
 
     Example:
+        >>> # in recipes, where its other names come from
         >>> from unet_tutorial.runs.recipes import usual_size
         >>> slices = open_source("isbi", write_isbi("data/recipe_slices", slices=8, size=192))
         >>> assert usual_size("isbi", slices) is None
@@ -468,6 +473,7 @@ def number_format(
         bool | str: False (32 bits), "bf16" or "fp16"
 
     Example:
+        >>> # in recipes, where its other names come from
         >>> from unet_tutorial.runs.recipes import number_format
         >>> asked = {"kind": "isbi", "data": None, "size": None, "held_out": None, "seed": 0}
         >>> asked["amp"] = number_format(False, torch.device("cpu"))
@@ -488,6 +494,7 @@ def as_dict(
         dict: what json can hold; options that are None are left out
 
     Example:
+        >>> # in recipes, where its other names come from
         >>> from unet_tutorial.runs.recipes import as_dict
         >>> path = Path("runs/of_recipes/recipe.json")
         >>> path.write_text(json.dumps(as_dict(new), indent=2))
@@ -536,6 +543,7 @@ def read_plan(
             put the old file back, or begin another"
 
     Example:
+        >>> # in recipes, where its other names come from
         >>> from unet_tutorial.runs.recipes import read_plan
         >>> path = Path("runs/of_recipes/recipe.json")
         >>> assert read_plan(path.parent) == new
@@ -590,6 +598,7 @@ def split(
         tuple[Source, Source]: to train on, to measure on
 
     Example:
+        >>> # in recipes, where its other names come from
         >>> from unet_tutorial.runs.recipes import split
         >>> learn, check = split(replace(new, held_out=(3, 4)), slices)
     """
@@ -694,6 +703,7 @@ def train_loader(
             augment: 'membranes' would work"
 
     Example:
+        >>> # in recipes, where its other names come from
         >>> from unet_tutorial.runs.recipes import train_loader
         >>> train, valid = train_loader(new, slices), valid_loader(new, slices)
     """
@@ -721,6 +731,7 @@ def valid_loader(
         DataLoader: in order; of several joined processes each gets some of the batches
 
     Example:
+        >>> # in recipes, where its other names come from
         >>> from unet_tutorial.runs.recipes import valid_loader
         >>> train, valid = train_loader(new, slices), valid_loader(new, slices)
     """
@@ -750,6 +761,7 @@ def rate_factor(
         ValueError: "schedule is ...; cosine or constant would work"
 
     Example:
+        >>> # in recipes, where its other names come from
         >>> from unet_tutorial.runs.recipes import rate_factor
         >>> done = np.linspace(0, 1, 200)
         >>> figure, axis = plt.subplots(figsize=(5, 1.9), dpi=90, layout="constrained")
@@ -780,6 +792,7 @@ def layout_note(
         str: such as "channels last, because ..."
 
     Example:
+        >>> # in recipes, where its other names come from
         >>> from unet_tutorial.runs.recipes import layout_note
         >>> assert ", because " in layout_note(new, torch.device("cpu"))
     """
@@ -803,6 +816,7 @@ def begin_training(
         device: None: the fastest at hand
 
     Example:
+        >>> # in recipes, where its other names come from
         >>> from unet_tutorial.runs.recipes import begin_training
         >>> training = begin_training(new, slices, len(train), "cpu")
     """
@@ -837,6 +851,7 @@ def steps_per_epoch(
         batches: per epoch
 
     Example:
+        >>> # in recipes, where its other names come from
         >>> from unet_tutorial.runs.recipes import steps_per_epoch
         >>> assert steps_per_epoch(small, len(train)) == 50
     """
@@ -870,6 +885,7 @@ def mean_dice_of(
         float: 0 to 1; NaN if no class is there
 
     Example:
+        >>> # in recipes, where its other names come from
         >>> from unet_tutorial.runs.recipes import mean_dice_of
         >>> counts = torch.tensor([[5, 0, 0, 0], [0, 3, 1, 0], [0, 0, 4, 0], [0, 0, 0, 0]])
         >>> assert abs(mean_dice_of(counts) - (6 / 7 + 8 / 9) / 2) < 1e-9
@@ -899,6 +915,7 @@ def criterion_for(
         Callable: loss(logits, labels), or with weights
 
     Example:
+        >>> # in recipes, where its other names come from
         >>> from unet_tutorial.runs.recipes import criterion_for
         >>> assert criterion_for(paper) is weighted_cross_entropy
     """
@@ -919,6 +936,7 @@ def metrics_for(
         dict[str, Callable]: name -> function of (K, K) counts
 
     Example:
+        >>> # in recipes, where its other names come from
         >>> from unet_tutorial.runs.recipes import metrics_for
         >>> print(list(metrics_for(slices.classes)), list(metrics_for(("sky", "sea", "sand"))))
     """
@@ -952,6 +970,7 @@ def notes_for(
         dict: notes for save_net
 
     Example:
+        >>> # in recipes, where its other names come from
         >>> from unet_tutorial.runs.recipes import notes_for
         >>> print(notes_for(old, slices))
     """
@@ -995,6 +1014,7 @@ def describe(
         str: three lines
 
     Example:
+        >>> # in recipes, where its other names come from
         >>> from unet_tutorial.runs.recipes import describe
         >>> print(describe(new, slices, training, len(train)))
     """

@@ -41,6 +41,7 @@ def sample_answers(
         list[list[np.ndarray]]: image, truth and prediction of each, (h, w)
 
     Example:
+        >>> # in report, where its other names come from
         >>> from unet_tutorial.runs.report import sample_answers
         >>> samples = sample_answers(training.net, checked)
     """
@@ -83,6 +84,7 @@ def draw_progress(
         plt.Figure: a matplotlib figure
 
     Example:
+        >>> # in report, where its other names come from
         >>> from unet_tutorial.runs.report import draw_progress
         >>> progress = draw_progress(training.history, samples)
     """
@@ -127,6 +129,7 @@ def draw_run(
         bytes: the figure as PNG
 
     Example:
+        >>> # in report, where its other names come from
         >>> from unet_tutorial.runs.report import draw_run
         >>> run = Path("runs/of_report")
         >>> png = draw_run(run, training, checked, "pixel error")
@@ -150,6 +153,7 @@ def live_figure() -> Callable[[bytes], None]:
         Callable[[bytes], None]: show(png) replaces what it showed
 
     Example:
+        >>> # in report, where its other names come from
         >>> from unet_tutorial.runs.report import live_figure
         >>> show = live_figure()
     """

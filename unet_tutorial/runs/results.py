@@ -59,6 +59,7 @@ def read_results(
             others, would work"
 
     Example:
+        >>> # in results, where its other names come from
         >>> from unet_tutorial.runs.results import read_results
         >>> rows = read_results("touching.csv")
     """
@@ -86,6 +87,7 @@ def measured(
         bool: False: there is no value yet
 
     Example:
+        >>> # in results, where its other names come from
         >>> from unet_tutorial.runs.results import measured
         >>> rows = read_results("touching.csv")
         >>> assert len(rows) == 12 and all(measured(row) for row in rows)
@@ -112,6 +114,7 @@ def mean_interval(
             8 seeds"
 
     Example:
+        >>> # in results, where its other names come from
         >>> from unet_tutorial.runs.results import mean_interval
         >>> pairs = zip(shares("background"), shares("class"), strict=True)
         >>> mean, half = mean_interval([with_it - without for with_it, without in pairs])

@@ -407,8 +407,11 @@ def _check_new(out):
     if out.exists() and not out.is_dir():
         raise FileExistsError(f"{out} is a file; the name of a new folder would work")
     if left := _left(out):
-        text = f"to go on with a run: resume_run({str(out)!r}), or --resume"
-        text += " in a terminal; else another name"
+        text = "the name of a new folder would work"
+        if _has_begun(out):
+            text = (
+                f"to go on with it: resume_run({str(out)!r}), or --resume in a terminal"
+            )
         raise FileExistsError(f"{out} holds {left[0]} and is not replaced: {text}")
 
 
@@ -533,6 +536,7 @@ def train_run(
         ValueError: "... is empty: if it is removed, the run begins anew"
 
     Example:
+        >>> # in run, where its other names come from
         >>> from unet_tutorial.runs.run import train_run
         >>> old = read_recipe("paper")
         >>> old = replace(old, tile=204, tiles=16, epochs=4)
@@ -650,6 +654,7 @@ def resume_run(
         ValueError: "... is empty: if it is removed, the run begins anew"
 
     Example:
+        >>> # in run, where its other names come from
         >>> from unet_tutorial.runs.run import resume_run
         >>> short = replace(new, tile=64, tiles=24, epochs=3)
         >>> whole = {"out": "runs/whole", "recipe": short, "device": "cpu"}
@@ -690,6 +695,7 @@ def begin_or_resume(
             begin"
 
     Example:
+        >>> # in run, where its other names come from
         >>> from unet_tutorial.runs.run import begin_or_resume
         >>> short = replace(new, tile=64, tiles=24, epochs=3)
         >>> whole = {"out": "runs/whole", "recipe": short, "device": "cpu"}
@@ -762,6 +768,7 @@ def evaluate_run(
         ValueError: "... is empty: ..."
 
     Example:
+        >>> # in run, where its other names come from
         >>> from unet_tutorial.runs.run import evaluate_run
         >>> measured = evaluate_run(run, weights="last", device="cpu")
     """

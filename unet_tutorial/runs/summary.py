@@ -45,6 +45,7 @@ def bootstrap_interval(
         tuple[float, float] | None: of 95 %; None: fewer than 3 groups
 
     Example:
+        >>> # in summary, where its other names come from
         >>> from unet_tutorial.runs.summary import bootstrap_interval
         >>> dices = [0.91, 0.93, 0.88, 0.95, 0.52, 0.9, 0.94, 0.92]
         >>> low, high = bootstrap_interval(dices)
@@ -366,6 +367,7 @@ def report_run(
             they are now"
 
     Example:
+        >>> # in summary, where its other names come from
         >>> from unet_tutorial.runs.summary import report_run
         >>> page = report_run("runs/reported", device="cpu")
     """

@@ -72,6 +72,7 @@ def check_switches(
         ValueError: unless there can be a net with these switches
 
     Example:
+        >>> # in transfer, where its other names come from
         >>> from unet_tutorial.runs.transfer import check_switches
         >>> check_switches(UNet(base_channels=1, depth=1))
     """

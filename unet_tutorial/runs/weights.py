@@ -46,6 +46,7 @@ def as_path(
         TypeError: "a ... is no path to a file; ... would work"
 
     Example:
+        >>> # in weights, where its other names come from
         >>> from unet_tutorial.runs.weights import as_path
         >>> try:
         ...     _refuse_pickle(as_path("net.pt", "load_net(path)"))
@@ -136,6 +137,7 @@ def write_tensors(
             at most ... would work"
 
     Example:
+        >>> # in weights, where its other names come from
         >>> from unet_tutorial.runs.weights import write_tensors
         >>> few = {"b": torch.arange(3), "a": torch.ones(2, 2)}
         >>> written = write_tensors("runs/few.safetensors", {"about": "numbers"}, few, True)
@@ -174,6 +176,7 @@ def read_tensors(
         ValueError: "its checksum is wrong, so some byte of it has changed"
 
     Example:
+        >>> # in weights, where its other names come from
         >>> from unet_tutorial.runs.weights import read_tensors
         >>> few = {"b": torch.arange(3), "a": torch.ones(2, 2)}
         >>> written = write_tensors("runs/few.safetensors", {"about": "numbers"}, few, True)
@@ -232,6 +235,7 @@ def check_notes(
         ValueError: unless the notes that have a meaning make sense
 
     Example:
+        >>> # in weights, where its other names come from
         >>> from unet_tutorial.runs.weights import check_notes
         >>> check_notes({"size": [160, 240], "classes": ["outside", "car"], "who": "me"})
     """
@@ -369,6 +373,7 @@ def save_net(
             answers"
 
     Example:
+        >>> # in weights, where its other names come from
         >>> from unet_tutorial.runs.weights import save_net
         >>> net_file = save_net("runs/net.safetensors", net, overwrite=True, about="membranes")
     """
@@ -428,18 +433,21 @@ def file_to_read(
         example: see as_path
 
     Returns:
-        Path: a file that is no pickle, or that is missing
+        Path: a file that is there and no pickle
 
     Raises:
         ValueError: if a file has the name of a pickle
         ValueError: "... is a folder; name the .safetensors file in it"
+        FileNotFoundError: "there is no file ...: check its name and folder"
         ValueError: "... is no file; name a .safetensors file"
     """
     path = as_path(path, example)
     _refuse_pickle(path)
     if path.is_dir():
         raise ValueError(f"{path} is a folder; name the .safetensors file in it")
-    if path.exists() and not path.is_file():
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {path}: check its name and folder")
+    if not path.is_file():
         raise ValueError(f"{path} is no file; name a .safetensors file")
     return path
 
@@ -471,6 +479,7 @@ def load_net(
             answers"
 
     Example:
+        >>> # in weights, where its other names come from
         >>> from unet_tutorial.runs.weights import load_net
         >>> again, notes = load_net(net_file)
     """
@@ -502,6 +511,7 @@ def shipped_nets() -> list[str]:
         list[str]: their names, such as "membranes"
 
     Example:
+        >>> # in weights, where its other names come from
         >>> from unet_tutorial.runs.weights import shipped_nets
         >>> print("shipped:", *shipped_nets())
     """
@@ -525,6 +535,7 @@ def find_net(
         FileNotFoundError: "... holds no ..., but ...; an epoch must be done first"
 
     Example:
+        >>> # in weights, where its other names come from
         >>> from unet_tutorial.runs.weights import find_net
         >>> assert find_net(net_file) == net_file
     """
