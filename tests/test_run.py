@@ -336,7 +336,7 @@ def test_a_run_stops_after_steps_or_minutes(stack, tmp_path):
 def test_nothing_is_replaced(stack, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.txt").write_text("precious")
-    with pytest.raises(FileExistsError, match=says("thesis.txt", "resume_run")):
+    with pytest.raises(FileExistsError, match=says("thesis.txt", "new folder")):
         train_run("isbi", stack, tmp_path / "run", recipe())
     (tmp_path / "file").write_text("precious")
     with pytest.raises(FileExistsError, match=says("file", "new folder")):

@@ -186,7 +186,7 @@ def _old_answers(files, to, write):
             old, stay = old + pages, stay + unclear
     return list(dict.fromkeys(old)), list(dict.fromkeys(stay))
 
-
+# %% ../../nbs/workshop/deploy/folder.ipynb #plan-code
 def _plan(files, to, write, overwrite, failed):
     """Check all that will be written, and return what will be removed before."""
     _check_kinds(to, write)
