@@ -44,6 +44,15 @@ def thin_net(depth=1, dtype=torch.float32, base_channels=2, **switches):
     return net.eval().to(dtype)
 
 
+def with_scores(net, classes):
+    "The net with so many scores; with one, as a net of another library has it."
+    if classes > 1:
+        return net.with_classes(classes)
+    net.last = torch.nn.Conv2d(net.last.in_channels, 1, 1, dtype=net.last.weight.dtype)
+    net.num_classes = 1
+    return net
+
+
 def names(folder):
     "The names of what is in a folder."
     return sorted(path.name for path in folder.iterdir())

@@ -380,9 +380,10 @@ def test_predict_takes_the_axes_of_a_file(tmp_path):
 
 
 def test_axes_of_a_tiff_whose_channels_are_planes(tmp_path):
-    "tifffile takes (3, H, W) for colours in planes; letters mean what the file holds."
+    "Colours in planes are (3, H, W) in the file; letters mean what the file holds."
     array = noise(3, 40, 50)
-    tifffile.imwrite(tmp_path / "a.tif", array)
+    rgb = {"photometric": "rgb", "planarconfig": "separate"}
+    tifffile.imwrite(tmp_path / "a.tif", array, **rgb)
     for axes in (None, "CHW", "SYX", "HWC"):
         (image,), _ = as_images(tmp_path / "a.tif", axes=axes)
         assert np.array_equal(image, array.transpose(1, 2, 0)), axes

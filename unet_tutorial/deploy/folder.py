@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import torch
 from tqdm.auto import tqdm
 
 from ..data import annotations
@@ -25,6 +25,7 @@ from unet_tutorial.data.images import (
     find_images,
     name_some,
 )
+from ..data.inputs import for_a_net
 from unet_tutorial.data.outputs import (
     source_of,
     write_labels,
@@ -33,6 +34,7 @@ from unet_tutorial.data.outputs import (
     write_polygons,
     write_probabilities,
 )
+from ..data.slides import likeliest
 from ..predict import Predictor
 from ..runs.files import LONGEST, name_key
 from ..runs.memory import keep_memory
@@ -214,10 +216,9 @@ def _answers(predictor, images, write):
 
 def _likeliest(p):
     """Return the likeliest class of each pixel, a band of rows at a time."""
-    labels = np.empty(p.shape[1:], np.uint8)
-    for top in range(0, len(labels), 256):  # argmax needs eight bytes per pixel
-        labels[top : top + 256] = p[:, top : top + 256].argmax(0)
-    return labels
+    tops = range(0, p.shape[1], 256)  # its indices need eight bytes per pixel
+    bands = [likeliest(torch.from_numpy(p[:, top : top + 256])) for top in tops]
+    return torch.cat(bands).numpy()
 
 # %% ../../nbs/workshop/deploy/folder.ipynb #write-one
 def _names(predictor):
@@ -257,13 +258,6 @@ def _fault(failed, file, error):
     failed.setdefault(file, said if str(file) in said else f"{file}: {said}")
 
 
-def _to_a_net(error, channels):
-    """Say of a file what can be done where the channels are the net's."""
-    cure = f"the net takes {channels}, and one trained for \\1 would read it"
-    said = re.sub("channels=([0-9]+) would read it", cure, str(error))
-    return error if said == str(error) else ValueError(said)
-
-
 def _pages(files, failed, channels, axes, channel):
     """Yield file, stem and image of each page of each file that can be read."""
     for file in tqdm(files, "images", delay=2, leave=False):
@@ -272,7 +266,7 @@ def _pages(files, failed, channels, axes, channel):
         try:
             pages, stack = as_images(file, channels, axes, channel)
         except Exception as error:  # of any kind: one file must not cost the others
-            _fault(failed, file, _to_a_net(error, channels))
+            _fault(failed, file, for_a_net(error, channels))
             continue
         for page, image in enumerate(pages):
             yield file, f"{file.stem}_{page:03d}" if stack else file.stem, image
