@@ -5,11 +5,13 @@ from copy import deepcopy
 from itertools import pairwise
 from pathlib import Path
 
+import layers
 import notebooks as files
 import pytest
 import torch
 from torch import nn
 
+from unet_tutorial import road
 from unet_tutorial.model import UNet
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -81,3 +83,19 @@ def test_the_boxes_of_figure_1_make_a_u():
     for before, box in pairwise(boxes):
         same_row = box["y"] == before["y"]
         assert same_row == (box["kind"] == "Conv2d")
+
+
+def test_the_map_shows_the_notebooks_there_are():
+    assert road.STOPS == [path.stem for path in ROAD if path.stem != "index"]
+    for part, (first, last) in layers.PARTS.items():
+        numbers = [files.number(stop) for stop in road.PARTS[part].split()]
+        assert numbers == list(range(first, last + 1))
+    assert len({road.stop_place(number) for number in range(25)}) == 25
+
+
+@pytest.mark.parametrize("path", ROAD[1:], ids=lambda path: path.stem)
+def test_a_notebook_says_where_the_reader_is(path):
+    cells = files.read(path)["cells"]
+    drawn = [cell for cell in cells if "road_map(" in files.source(cell)]
+    assert len(drawn) == 1 and f'"{path.stem}"' in files.source(drawn[0])
+    assert "image/png" in drawn[0]["outputs"][0]["data"]

@@ -20,7 +20,7 @@ from reading import TABLE, is_generated
 
 BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
 COLAB = "https://colab.research.google.com/github"
-LINKS_START, COLAB_START = reading.GENERATED
+LINKS_START, COLAB_START, ROAD_START = reading.GENERATED
 PICTURE = "site/house.png"
 TEXTS = "README.md CONTRIBUTING.md CHANGELOG.md CITATION.cff".split()
 
@@ -157,7 +157,7 @@ def with_links(
     path,  # this notebook
     effort="",  # see effort_line
 ):  # dict
-    "The notebook with its two generated cells where they belong."
+    "The notebook with its generated cells where they belong."
     cells = [cell for cell in notebook["cells"] if not is_generated(cell)]
     module = notebooks.exported_module(notebook)
     line = links_line(settings, road, path, module)
@@ -167,7 +167,30 @@ def with_links(
     directive = f"#| default_exp {module}"
     place = sources.index(directive) + 1 if directive in sources else 2
     cells.insert(place, code_cell("colab", colab_code(settings)))
+    if path.stem in road and path.stem != "index":
+        cells.insert(first_section(cells) + 1, road_cell(notebook, path.stem))
     return notebook | {"cells": cells}
+
+
+def first_section(
+    cells,  # of a notebook
+):  # int
+    "The place of the cell with the first section, which says where we are."
+    heads = [notebooks.source(cell).startswith("## ") for cell in cells]
+    return heads.index(True) if True in heads else len(cells) - 1
+
+
+def road_cell(
+    notebook,  # dict; the picture that it has already is kept
+    stop,  # such as "06_tiles"
+):  # dict
+    "The cell that draws the road, and where the reader is."
+    text = f'{ROAD_START} road_map\n\nroad_map("{stop}")'
+    cell = code_cell("road", text)
+    for old in notebook["cells"]:
+        if notebooks.source(old) == text:
+            cell = cell | {"outputs": old["outputs"]}
+    return cell
 
 
 def with_map(

@@ -13,7 +13,11 @@ from notebooks import source
 PACKAGE = "unet_tutorial"
 WORDS_A_MINUTE = 200
 LINES_A_MINUTE = 20
-GENERATED = ("[![Open in Colab]", "# Colab: install the package.")  # how cells begin
+GENERATED = (  # how cells begin that make links writes
+    "[![Open in Colab]",
+    "# Colab: install the package.",
+    "from unet_tutorial.road import",
+)
 TABLE = ("<!-- notebooks: written by make links -->", "<!-- end of notebooks -->")
 
 
