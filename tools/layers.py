@@ -24,7 +24,7 @@ LAYERS = {
     "runs.planner runs.report runs.results runs.summary runs.logbook runs.run",
     "deploy": "deploy.folder deploy.live deploy.export deploy.package",
     "further": "scale",  # on the road; its notebook is in part IV
-    "top": "doctor cli",
+    "top": "questions doctor cli",
 }
 ORDER = [module for layer in LAYERS.values() for module in layer.split()]
 WINGS = ("data", "runs", "deploy")  # the packages of the workshop
@@ -58,6 +58,7 @@ SERVES = {  # which notebook of the road leads to a wing, or to a single room
     "runs.distributed": "22_scale",
     "runs.memory": "21_speed",
     "runs.transfer": "05_model",
+    "questions": "index",
     "doctor": "23_debugging",
     "cli": "24_command_line",
 }
