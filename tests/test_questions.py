@@ -331,7 +331,9 @@ def test_many_right_answers_are_counted():
     pytest.importorskip("ipywidgets")
     question = changed(choice(type="many_choice"), 1, correct=True)
     page = ask([question])
-    says, counts = by_kind(page, "HTMLMath")[-1], []
+    asked, *_, says = by_kind(page, "HTMLMath")
+    assert "(More than one.)" in asked.value
+    counts = []
     for button, answer in zip(by_kind(page, "Button"), shuffled(question), strict=True):
         button.click()
         button.click()  # it is counted once

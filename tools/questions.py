@@ -274,19 +274,17 @@ def section(
     questions,  # list of dict
 ):  # str, markdown
     "The section *Questions*: the text of each, and below it its answers, folded."
-    from unet_tutorial.questions import shuffled
+    from unet_tutorial.questions import shuffled, wording
 
     parts = [HEADING, INTRODUCTION]
     for number, question in enumerate(questions, 1):
-        parts.append(f"**{number}.** {question['question']}")
+        parts.append(f"**{number}.** {wording(question)}")
         if question["type"] == "numeric":
             answers = [(said(one), one) for one in question["answers"]]
         else:
             every = list(zip(ascii_lowercase, shuffled(question), strict=False))
             answers = [(f"**{letter}**", one) for letter, one in every]
             parts.append("\n".join(f"- **{a}.** {one['answer']}" for a, one in every))
-            if question["type"] == "many_choice":
-                parts[-2] += " (More than one.)"
         parts += folded(number, question["heading"], answers)
     return "\n\n".join(parts)
 
