@@ -62,7 +62,8 @@ times: setup ## execute notebooks, keep how long each took, and write that every
 	@$(PY) tools/course.py run $(NB) --times
 	@$(PY) tools/links.py
 
-links: setup ## write links, tables, times and the picture of the house
+links: setup ## write links, tables, times, questions and the picture of the house
+	@$(PY) tools/questions.py
 	@$(PY) tools/links.py
 	@$(PY) tools/check.py --export
 	@$(PY) tools/readable.py

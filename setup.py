@@ -32,7 +32,12 @@ setup(
     keywords=settings["keywords"],
     packages=find_packages(include=[settings["lib_path"], f"{settings['lib_path']}.*"]),
     package_data={
-        settings["lib_path"]: ["py.typed", "recipes/*.json", "nets/*.safetensors"]
+        settings["lib_path"]: [
+            "py.typed",
+            "recipes/*.json",
+            "quiz/*.json",
+            "nets/*.safetensors",
+        ]
     },
     # No upper bound: a new Python must not kill the first cell of every notebook.
     python_requires=f">={settings['min_python']}",
