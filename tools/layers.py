@@ -24,7 +24,7 @@ LAYERS = {
     "runs.planner runs.report runs.results runs.summary runs.logbook runs.run",
     "deploy": "deploy.folder deploy.live deploy.export deploy.package",
     "further": "scale",  # on the road; its notebook is in part IV
-    "top": "doctor cli",
+    "top": "doctor cli tasks",
 }
 ORDER = [module for layer in LAYERS.values() for module in layer.split()]
 WINGS = ("data", "runs", "deploy")  # the packages of the workshop
@@ -60,6 +60,7 @@ SERVES = {  # which notebook of the road leads to a wing, or to a single room
     "runs.transfer": "05_model",
     "doctor": "23_debugging",
     "cli": "24_command_line",
+    "tasks": "02_sizes",
 }
 
 
