@@ -25,7 +25,7 @@ export PYTHONPATH := $(CURDIR)
 PY = "$(VENV)/bin/python"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup course app lab test colab export outputs times links gpu bench faults clean
+.PHONY: help setup course app lab test colab export outputs times tasks links gpu bench faults clean
 .PHONY: results results-15 results-16 results-17 results-19 results-20
 
 help: ## print this list
@@ -61,6 +61,9 @@ outputs: setup ## execute notebooks and store their outputs: NB="05_model", FORC
 times: setup ## execute notebooks, keep how long each took, and write that everywhere
 	@$(PY) tools/course.py run $(NB) --times
 	@$(PY) tools/links.py
+
+tasks: setup ## write the tasks of unet_tutorial/lessons into their notebooks
+	@$(PY) tools/tasks.py
 
 links: setup ## write links, tables, times, questions and the picture of the house
 	@$(PY) tools/questions.py

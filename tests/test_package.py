@@ -106,6 +106,17 @@ def test_the_wheel_holds_modules_recipes_and_nets_only(wheel):
     assert any(name.endswith("LICENSE") for name in wheel.namelist())
 
 
+def test_a_task_opens_from_the_wheel(wheel, tmp_path):
+    wheel.extractall(tmp_path)
+    code = "import sys; sys.path.insert(0, sys.argv[1])\n"
+    code += "from unet_tutorial import tasks\n"
+    code += "assert tasks.__file__.startswith(sys.argv[1]), tasks.__file__\n"
+    code += "for task in tasks.tasks_of('02_sizes'): task.hint(); task.solution()\n"
+    code += "tasks.open_task('2.1').check(len)"
+    told = run(code, tmp_path, str(tmp_path))
+    assert "1 of 3:" in told and "def walk(size" in told and "wrong: " in told
+
+
 def test_the_wheel_says_what_settings_say(metadata):
     settings = files.settings(ROOT)
     assert metadata["Name"].replace("-", "_") == settings["lib_name"]

@@ -20,7 +20,8 @@ TOOLS = Path(sysconfig.get_path("scripts"))
 # Files go to one core each, so that what their tests share is made once.
 SHARED_OUT = ["--dist", "loadfile"]
 FOLDERS = "app benchmarks examples experiments nbs tests tools".split()
-SOURCES = [*FOLDERS, "hubconf.py", "setup.py"]
+LESSONS = "unet_tutorial/lessons"  # written by hand, as no notebook can hold answers
+SOURCES = [*FOLDERS, LESSONS, "hubconf.py", "setup.py"]
 
 
 def command(
@@ -63,6 +64,8 @@ def copied(
     for name in ("__init__.py", "__main__.py"):  # no notebook writes these two
         if (root / "unet_tutorial" / name).exists():
             shutil.copy(root / "unet_tutorial" / name, folder / "unet_tutorial")
+    if (root / LESSONS).exists():
+        shutil.copytree(root / LESSONS, folder / LESSONS)
     return folder
 
 

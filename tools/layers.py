@@ -24,7 +24,7 @@ LAYERS = {
     "runs.planner runs.report runs.results runs.summary runs.logbook runs.run",
     "deploy": "deploy.folder deploy.live deploy.export deploy.package",
     "further": "scale",  # on the road; its notebook is in part IV
-    "top": "road questions doctor cli",
+    "top": "road questions doctor cli tasks",
 }
 ORDER = [module for layer in LAYERS.values() for module in layer.split()]
 WINGS = ("data", "runs", "deploy")  # the packages of the workshop
@@ -62,6 +62,7 @@ SERVES = {  # which notebook of the road leads to a wing, or to a single room
     "questions": "index",
     "doctor": "23_debugging",
     "cli": "24_command_line",
+    "tasks": "02_sizes",
 }
 
 

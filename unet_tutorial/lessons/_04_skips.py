@@ -1,0 +1,231 @@
+"""The tasks of 04_skips: crop a skip, and join it with what comes from below."""
+
+import torch
+import torch.nn.functional as F
+
+from unet_tutorial.tasks import Task
+
+
+def ramp(*shape):
+    "A map in which every number is another one, (B, C, H, W)."
+    return torch.arange(float(torch.Size(shape).numel())).reshape(shape)
+
+
+def check_crop_like(crop_like):
+    skip, x = ramp(1, 2, 10, 14), torch.zeros(1, 3, 6, 8)
+    cut = crop_like(skip, x)
+    if cut.shape == (1, 2, 2, 2):
+        return "the whole difference goes on each side; half of it must go"
+    if cut.shape[1] != 2:
+        return f"the skip has 2 channels and keeps them; yours has {cut.shape[1]}"
+    if cut.shape != (1, 2, 6, 8):
+        return f"10 x 14 pixels cropped to 6 x 8 give {cut.shape[2]} x {cut.shape[3]}"
+    if not torch.isin(cut, skip).all():
+        return "numbers come out that the skip does not hold: crop, do not interpolate"
+    row, column = divmod(int(cut[0, 0, 0, 0]), 14)
+    if (row, column) != (2, 3):
+        places = {
+            (0, 0): "all is cut off at the bottom and on the right; crop every side",
+            (4, 6): "all is cut off at the top and on the left; crop every side",
+        }
+        off = f"pixel (0, 0) is (2, 3) of the skip; yours is ({row}, {column})"
+        return places.get((row, column), off)
+    if not torch.equal(cut, skip[..., 2:8, 3:11]):
+        return "the first pixel is right, and others are not in their place"
+    if crop_like(skip, skip).shape != skip.shape:
+        return "where nothing must be cut, nothing is left: `0:-0` is empty"
+    return None
+
+
+def check_one_step_up(one_step_up):
+    seen = []
+
+    def up(x):  # (B, C, h, w) -> (B, C / 2, 2 h, 2 w)
+        return F.interpolate(x, scale_factor=2.0)[:, : x.shape[1] // 2]
+
+    def conv(x):
+        seen.append(x.clone())
+        return x + 1
+
+    x, skip = -ramp(1, 4, 3, 5), ramp(1, 2, 10, 14)
+    try:
+        result = one_step_up(x, skip, up, conv)
+    except RuntimeError as error:
+        if "izes of tensors must match" not in str(error):
+            raise
+        return "the two maps differ in size where you join them: crop after `up`"
+    if not seen or not torch.equal(result, seen[-1] + 1):
+        return "what `conv` makes of the joined maps must be returned"
+    return check_joined(seen[-1], skip[..., 2:8, 2:12], up(x))
+
+
+def check_joined(joined, skip, x):
+    "What is wrong with the map that reaches the convolutions."
+    shapes = {
+        (2, 2, 6, 10): "`conv` sees two images of 2 channels: join along dim=1",
+        (1, 2, 12, 10): "one map is below the other: join along the channels, dim=1",
+        (1, 2, 6, 20): "one map is beside the other: join along the channels, dim=1",
+        (1, 2, 6, 10): "`conv` sees 2 channels, not 4: join the maps, do not add them",
+        (1, 4, 10, 14): "the skip must be cropped to the size of x, not x enlarged",
+    }
+    if tuple(joined.shape) in shapes:
+        return shapes[tuple(joined.shape)]
+    if joined.shape != (1, 4, 6, 10):
+        return f"`conv` must see (1, 4, 6, 10), and it sees {tuple(joined.shape)}"
+    if torch.equal(joined, torch.cat([x, skip], dim=1)):
+        return "the order is wrong: the skip comes first"
+    if not torch.equal(joined[:, 2:], x):
+        return "the last two channels must be what `up` makes of x"
+    if not torch.isin(joined[:, :2], skip).all():
+        return "the skip is resized: its middle must be cut out, see `center_crop`"
+    if not torch.equal(joined[:, :2], skip):
+        return "the first two channels must be the middle of the skip"
+    return None
+
+
+TASKS = [
+    Task(
+        number="4.1",
+        title="Copy and crop, by hand",
+        ask="""
+            Cut the middle out of a skip, so that it fits the map from below. Height and width may
+            differ; `center_crop` is what you write here, so do without it.
+        """,
+        code='''
+            def crop_like(skip, x):
+                """Crop a skip (B, C, H, W) to the height and width of x (B, D, h, w)."""
+                # solution
+                height, width = x.shape[-2:]
+                top = (skip.shape[-2] - height) // 2
+                left = (skip.shape[-1] - width) // 2
+                return skip[..., top : top + height, left : left + width]
+                # end
+        ''',
+        checker=check_crop_like,
+        hints=(
+            "Where in the skip is the pixel that meets the first pixel of x?",
+            """
+            Half of the difference is cut off at the top and on the left. From there on, take as many
+            rows and columns as x has. `...` in an index means all the axes before.
+            """,
+            """
+            height, width = x.shape[-2:]
+            top = ...
+            left = ...
+            return skip[..., top : ..., left : ...]
+            """,
+        ),
+        wrong={
+            "pixel (0, 0) is (2, 3) of the skip; yours is (3, 4)": """
+                height, width = x.shape[-2:]
+                top = (skip.shape[-2] - height) // 2 + 1
+                left = (skip.shape[-1] - width) // 2 + 1
+                return skip[..., top : top + height, left : left + width]
+            """,
+            "all is cut off at the bottom and on the right; crop every side": """
+                return skip[..., : x.shape[-2], : x.shape[-1]]
+            """,
+            "all is cut off at the top and on the left; crop every side": """
+                return skip[..., -x.shape[-2] :, -x.shape[-1] :]
+            """,
+            "numbers come out that the skip does not hold: crop, do not interpolate": """
+                return F.interpolate(skip, size=x.shape[-2:], mode="bilinear")
+            """,
+            "10 x 14 pixels cropped to 6 x 8 give 6 x 10": """
+                top = (skip.shape[-2] - x.shape[-2]) // 2
+                return skip[..., top : skip.shape[-2] - top, top : skip.shape[-1] - top]
+            """,
+            "the whole difference goes on each side; half of it must go": """
+                top = skip.shape[-2] - x.shape[-2]
+                left = skip.shape[-1] - x.shape[-1]
+                return skip[..., top:-top, left:-left]
+            """,
+            "where nothing must be cut, nothing is left: `0:-0` is empty": """
+                top = (skip.shape[-2] - x.shape[-2]) // 2
+                left = (skip.shape[-1] - x.shape[-1]) // 2
+                return skip[..., top:-top, left:-left]
+            """,
+            "the skip has 2 channels and keeps them; yours has 3": """
+                top = (skip.shape[-2] - x.shape[-2]) // 2
+                left = (skip.shape[-1] - x.shape[-1]) // 2
+                height, width = x.shape[-2:]
+                middle = skip[..., top : top + height, left : left + width]
+                return middle[:, :1].expand(-1, x.shape[1], -1, -1)
+            """,
+        },
+        why="""
+            `top:-top` would be shorter, and empty where nothing is to be cut: -0 is 0.
+        """,
+    ),
+    Task(
+        number="4.2",
+        title="One step of the expansive path",
+        ask="""
+            Put the step together: the up-convolution `up`, copy and crop, and the two convolutions
+            `conv`, which here are any functions of a map. The skip comes first in the joined map, as
+            in `Up`.
+        """,
+        code='''
+            def one_step_up(x, skip, up, conv):
+                """Join x (B, C, h, w) from below with a skip (B, C / 2, H, W)."""
+                # solution
+                x = up(x)  # (B, C / 2, 2 h, 2 w)
+                skip = center_crop(skip, x.shape[-2:])
+                return conv(torch.cat([skip, x], dim=1))
+                # end
+        ''',
+        checker=check_one_step_up,
+        hints=(
+            "In which order do the four things happen, and which shape is there after each?",
+            """
+            First `up`: only then do you know how large the skip may be. `center_crop` cuts it,
+            `torch.cat` joins the two along the channels, and `conv` has the last word.
+            """,
+            """
+            x = up(x)
+            skip = center_crop(..., ...)
+            return conv(torch.cat(..., dim=...))
+            """,
+        ),
+        wrong={
+            "`conv` sees two images of 2 channels: join along dim=1": """
+                x = up(x)
+                skip = center_crop(skip, x.shape[-2:])
+                return conv(torch.cat([skip, x]))
+            """,
+            "one map is below the other: join along the channels, dim=1": """
+                x = up(x)
+                skip = center_crop(skip, x.shape[-2:])
+                return conv(torch.cat([skip, x], dim=2))
+            """,
+            "`conv` sees 2 channels, not 4: join the maps, do not add them": """
+                x = up(x)
+                return conv(x + center_crop(skip, x.shape[-2:]))
+            """,
+            "the order is wrong: the skip comes first": """
+                x = up(x)
+                skip = center_crop(skip, x.shape[-2:])
+                return conv(torch.cat([x, skip], dim=1))
+            """,
+            "the two maps differ in size where you join them: crop after `up`": """
+                skip = center_crop(skip, x.shape[-2:])
+                return conv(torch.cat([skip, up(x)], dim=1))
+            """,
+            "the skip is resized: its middle must be cut out, see `center_crop`": """
+                x = up(x)
+                skip = F.interpolate(skip, size=x.shape[-2:], mode="bilinear")
+                return conv(torch.cat([skip, x], dim=1))
+            """,
+            "the skip must be cropped to the size of x, not x enlarged": """
+                x = F.interpolate(up(x), size=skip.shape[-2:])
+                return conv(torch.cat([skip, x], dim=1))
+            """,
+            "what `conv` makes of the joined maps must be returned": """
+                x = up(x)
+                skip = center_crop(skip, x.shape[-2:])
+                return torch.cat([skip, x], dim=1)
+            """,
+        },
+        why="`Up` does the same, with a `ReLU` in between if you ask for it.",
+    ),
+]

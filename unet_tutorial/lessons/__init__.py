@@ -1,0 +1,1 @@
+"""The tasks of the course, one file per notebook; `unet_tutorial.tasks` opens them."""
