@@ -339,7 +339,8 @@ def _asked_size(size):
 
 # %% ../../nbs/workshop/runs/planner.ipynb #plan-rare
 _RARE = 0.2  # of the pixels: a class below is rarer than its windows should be
-_HEAVY = 10.0  # at most
+_VERY_RARE = 0.01  # a class below might need class weights
+_HEAVY = 10.0  # the largest of them
 
 
 def _objects(facts):
@@ -361,6 +362,13 @@ def rarity_weights(
 
     Returns:
         tuple[float, ...]: K, of the commonest class 1
+
+    Example:
+        >>> # in planner, where its other names come from
+        >>> from unet_tutorial.runs.planner import rarity_weights
+        >>> uneven = replace(drawn_facts, shares=(0.9, 0.09, 0.01))
+        >>> even = replace(drawn_facts, shares=(0.51, 0.49))
+        >>> print(rarity_weights(uneven), rarity_weights(even))
     """
     shares = np.array(facts.shares)  # (K,)
     weights = np.sqrt(shares.max() / np.maximum(shares, 1e-9)).clip(1, _HEAVY)
@@ -369,8 +377,12 @@ def rarity_weights(
 
 
 def _loss(facts):
-    """Return class weights or None, and the reason."""
-    return None, "loss: Dice and cross-entropy"
+    """Say which loss is minimised, and what could be done for a class that is rare."""
+    said = "loss: Dice and cross-entropy"
+    if len(facts.shares) > 2 and 0 < min(facts.shares) < _VERY_RARE:
+        weights = ", ".join(f"{weight:g}" for weight in rarity_weights(facts))
+        return f"{said}, without class weights; {weights} could be tried"
+    return said
 
 
 def _epoch_steps(facts, size, side, batch, steps):
@@ -450,14 +462,13 @@ def plan_for(
     epoch, measuring = _epoch_steps(facts, chosen, side, batch, steps)
     augment, changes = _changes(facts)
     objects, placed = _objects(facts)
-    weights, loss = _loss(facts)
     watch = "dice" if len(facts.shares) == 2 else "mean dice"
     reasons += [reason, net, f"windows: {batch} of {side} x {side} pixels in a step"]
-    reasons += [placed, f"changes: {changes}", loss]
+    reasons += [placed, f"changes: {changes}", _loss(facts)]
     fit = f", and about {steps / (epoch + measuring):.0f} fit" if minutes else ""
     reasons += [f"epochs: of {epoch} steps{fit}; the best has the best {watch}"]
     choices = {"augment": augment, "watch": watch, "objects": objects}
-    recipe = _recipe(width, side, batch, epoch, class_weights=weights, **choices)
+    recipe = _recipe(width, side, batch, epoch, **choices)
     return Planned(recipe, chosen, reasons)
 
 # %% ../../nbs/workshop/runs/planner.ipynb #fails

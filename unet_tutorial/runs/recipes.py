@@ -817,8 +817,8 @@ def _check_weights(recipe, classes):
     """Raise a ValueError unless there is one weight per class, or none."""
     given = recipe.class_weights
     if given and len(given) != len(classes):
-        text = f"the data have {len(classes)} classes, {', '.join(classes)}"
-        raise ValueError(f"class_weights are {list(given)}; {text}: one number for each")
+        text = f"the data have {len(classes)} classes, one number for each would work"
+        raise ValueError(f"recipe: class_weights are {list(given)}; {text}")
 
 
 def begin_training(
