@@ -35,6 +35,7 @@ from unet_tutorial.runs.recipes import (
     metrics_for,
     read_plan,
 )
+from unet_tutorial.runs.results import read_results
 from unet_tutorial.runs.run import evaluate_run, resume_run, train_run
 
 CELLS = Facts(
@@ -438,3 +439,24 @@ def test_what_a_window_holds_is_not_shrunk(breadth, shrunk):
     cars = photo(size=(319, 479), least=(319, 479), most=(319, 479))
     size, _ = choose_size(replace(cars, breadths=(breadth, breadth)))
     assert size == ((176, 256) if shrunk else None)
+
+
+# What the notebook says of the measured tables
+
+
+def test_class_weights_did_not_pay_and_so_auto_leaves_them_out():
+    rows = read_results("rare.csv")
+    found = {(r["objects"], r["class_weights"], r["seed"]): r for r in rows}
+    assert {r["minutes"] for r in rows} == {"1.0"} and len(found) == len(rows) == 8
+    assert all(float(row["dice cross"]) < 0.1 for row in rows)
+    for (objects, weights, seed), row in found.items():
+        if weights != "1 1 1 1":
+            plain = found[objects, "1 1 1 1", seed]
+            assert float(row["dice ring"]) < float(plain["dice ring"])
+
+
+def test_first_attempts_say_what_they_are():
+    rows = read_results("own.csv")
+    assert {row["method"] for row in rows} <= {"library", "textbook", "otsu"}
+    assert all(0 <= float(row["dice"]) <= 1 and row["device"] for row in rows)
+    assert all(row["minutes"] or row["method"] == "otsu" for row in rows)
