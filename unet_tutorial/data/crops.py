@@ -125,10 +125,12 @@ def _in_memory(examples, as_bytes):
     return parts, [mean_and_std(image) for image, *_ in parts], as_bytes
 
 # %% ../../nbs/workshop/data/crops.ipynb #rarer-classes
-def _rarer_classes(parts):
+def _rarer_classes(parts, objects):
     """Return which images hold each class, but for the class with the most pixels."""
+    if not 0 <= objects <= 1:
+        raise ValueError(f"objects={objects}; a share from 0 to 1 would work")
     counts = {}  # class: {image: its pixels}
-    for page, (_, labels, *_) in enumerate(parts):
+    for page, (_, labels, *_) in enumerate(parts if objects else []):
         for value, pixels in zip(*np.unique(labels, return_counts=True), strict=True):
             if value >= 0:  # -100: left out
                 counts.setdefault(int(value), {})[page] = int(pixels)
@@ -137,12 +139,15 @@ def _rarer_classes(parts):
     return {value: list(counts[value]) for value in sorted(totals) if value != common}
 
 
-def _draw_class(pages, page, rng):
-    """Draw a class, and an image that holds it: the one given, if it does."""
-    values = list(pages)
+def _draw_page(windows, rng):
+    """Draw an image and, for a share of the windows, a class that it holds."""
+    page = int(rng.integers(len(windows.parts)))
+    if not windows.objects or rng.random() >= windows.objects or not windows.pages:
+        return page, None
+    values = list(windows.pages)
     value = values[rng.integers(len(values)) if len(values) > 1 else 0]
-    if page not in pages[value]:
-        page = int(rng.choice(pages[value]))
+    if page not in windows.pages[value]:
+        page = int(rng.choice(windows.pages[value]))
     return page, value
 
 # %% ../../nbs/workshop/data/crops.ipynb #windows
@@ -181,12 +186,10 @@ class Windows(Dataset):
         objects: float = 0.0,
         as_bytes: bool = False,
     ):
-        if not 0 <= objects <= 1:
-            raise ValueError(f"objects={objects}; a share from 0 to 1 would work")
         self.parts, self.scales, self.as_bytes = _in_memory(examples, as_bytes)
         self.side, self.margin, self.count, self.seed = side, margin, count, seed
         self.pipeline, self.turn, self.objects = pipeline, turn, objects
-        self.pages = _rarer_classes(self.parts) if objects else {}
+        self.pages = _rarer_classes(self.parts, objects)
         self.epoch = torch.zeros((), dtype=torch.long).share_memory_()
 
     def __len__(self) -> int:
@@ -198,9 +201,7 @@ class Windows(Dataset):
     def __getitem__(self, index: int) -> tuple[Tensor, ...]:
         key = self.seed, int(self.epoch), range(self.count)[index]
         rng = np.random.default_rng(key)
-        page, value = int(rng.integers(len(self.parts))), None
-        if self.objects and rng.random() < self.objects and self.pages:
-            page, value = _draw_class(self.pages, page, rng)
+        page, value = _draw_page(self, rng)
         parts = _changed_window(self, self.parts[page], key, rng, value)
         return _as_tensors(parts, self.scales[page], self.as_bytes)
 

@@ -330,13 +330,6 @@ def _classes_said(facts):
             text = "are the masks right, and is the number of classes (--classes)?"
             yield f"class {number} has no pixel in the images looked at: {text}"
 
-
-def _asked_size(size):
-    """Return a size that was asked for, and the reason."""
-    chosen = None if size == "native" else size
-    said = "as the images are" if chosen is None else "{} x {}".format(*chosen)
-    return chosen, f"size: {said}, as asked for"
-
 # %% ../../nbs/workshop/runs/planner.ipynb #plan-rare
 _RARE = 0.2  # of the pixels: a class below is rarer than its windows should be
 _VERY_RARE = 0.01  # a class below might need class weights
@@ -384,13 +377,20 @@ def _loss(facts):
         return f"{said}, without class weights; {weights} could be tried"
     return said
 
+# %% ../../nbs/workshop/runs/planner.ipynb #plan-length
+def _asked_size(size):
+    """Return a size that was asked for, and the reason."""
+    chosen = None if size == "native" else size
+    said = "as the images are" if chosen is None else "{} x {}".format(*chosen)
+    return chosen, f"size: {said}, as asked for"
+
 
 def _epoch_steps(facts, size, side, batch, steps):
     """Return how many steps an epoch gets, and how many measuring costs."""
     high, wide = size or facts.size
     measuring = 0.3 * facts.count / 3 * high * wide / (batch * side**2)
     usual = min(max(steps / 20, 20), 250)
-    return math.ceil(max(usual, min(4 * measuring, steps / 4))), measuring
+    return math.ceil(max(usual, min(4 * measuring, steps / 6))), measuring
 
 # %% ../../nbs/workshop/runs/planner.ipynb #plan-recipe
 def _recipe(width, side, batch, epoch, **choices):

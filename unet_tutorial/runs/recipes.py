@@ -812,7 +812,7 @@ def layout_note(
     order = "channels last" if form == torch.channels_last else "torch's own order"
     return f"{order}, because {why}"
 
-# %% ../../nbs/workshop/runs/recipes.ipynb #bb65d934
+# %% ../../nbs/workshop/runs/recipes.ipynb #check-class-weights
 def _check_weights(recipe, classes):
     """Raise a ValueError unless there is one weight per class, or none."""
     given = recipe.class_weights
@@ -820,7 +820,7 @@ def _check_weights(recipe, classes):
         text = f"the data have {len(classes)} classes, one number for each would work"
         raise ValueError(f"recipe: class_weights are {list(given)}; {text}")
 
-
+# %% ../../nbs/workshop/runs/recipes.ipynb #bb65d934
 def begin_training(
     plan: Plan,
     source: Source,
@@ -953,7 +953,7 @@ def criterion_for(
     loss = _cross_entropy if recipe.loss == "cross-entropy" else dice_ce_loss
     return partial(loss, class_weights=recipe.class_weights)
 
-
+# %% ../../nbs/workshop/runs/recipes.ipynb #metrics-of
 def metrics_for(
     classes: tuple[str, ...],
     watch: str = "pixel error",
