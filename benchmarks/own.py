@@ -3,16 +3,20 @@
     python benchmarks/own.py --data DIR --minutes 6               # five sets
     python benchmarks/own.py --sets lines spots --minutes 6       # those that are drawn
     python benchmarks/own.py --folder MINE --minutes 6            # train/, test/ in it
+    python benchmarks/own.py --data DIR --minutes 6 --resume     # what is not there yet
 
 Nothing is tuned: `unet-tutorial train --kind folder --minutes M` and `predict`, as the
 README says, on the folder `train`; then the Dice coefficient of the foreground on the
 images in `test`, all pixels together. Beside it, in the same minutes, the loop of a
 textbook (U-Net of 32 channels with batch norm, whole images, Adam, cross-entropy), and
-Otsu's threshold, bright or dark as fits the training images better. The rows go to
-results/own.csv, with seed, device and versions.
+Otsu's threshold, bright or dark as fits the training images better. Each row goes to
+results/own.csv as soon as it is measured, with seed, device and versions. With --resume
+the rows of that file are kept, and what they hold (set, method, recipe, seed, minutes)
+is not measured again.
 """
 
 import argparse
+import csv
 import os
 import platform
 import subprocess
@@ -50,6 +54,7 @@ def read_options():
     parser.add_argument("--minutes", type=float, default=6)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--recipe", help="as for unet-tutorial train")
+    parser.add_argument("--resume", action="store_true", help="keep rows of --out")
     parser.add_argument("--keep", type=Path, help="where runs and masks are kept")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "own.csv")
     options = parser.parse_args()
@@ -88,9 +93,11 @@ def library(folder, out, options):
     command += ["--data", str(train / "images"), "--masks", str(train / "masks")]
     command += ["--minutes", str(options.minutes), "--seed", str(options.seed)]
     command += ["--recipe", options.recipe] if options.recipe else []
+    command += ["--resume-if-there"] if options.resume else []
     subprocess.run(command, check=True)
     command = [*unet, "predict", str(out / "run"), str(test / "images")]
-    subprocess.run([*command, "--to", str(out / "masks")], check=True)
+    command += ["--to", str(out / "masks"), "--overwrite"]
+    subprocess.run(command, check=True)
     return [
         foreground(out / "masks" / f"{file.stem}_mask.png")
         for file in images_of(test, "images")
@@ -144,46 +151,68 @@ def otsu(folder, out, options):
     return cut(test, bright)
 
 
-def measure(name, folder, keep, options):
-    """Give a row for each method on one set."""
+def measure(name, folder, method, keep, options):
+    """Return the row of one method on one set."""
     truths = [foreground(file) for file in images_of(folder / "test", "masks")]
-    for method in options.methods:
-        out = keep / name / method
-        out.mkdir(parents=True, exist_ok=True)
-        masks = globals()[method](folder, out, options)
-        yield {
-            "set": name,
-            "method": method,
-            "dice": f"{dice(masks, truths):.3f}",
-            "train": len(images_of(folder / "train", "images")),
-            "test": len(truths),
-            "foreground": f"{np.mean([t.mean() for t in truths]):.4f}",
-            "minutes": options.minutes if method != "otsu" else "",
-            "recipe": (options.recipe or "") if method == "library" else "",
-            "seed": options.seed,
-            "device": processor(),
-            "threads": torch.get_num_threads(),
-            "python": platform.python_version(),
-            "torch": version("torch"),
-        }
+    out = keep / name / method
+    out.mkdir(parents=True, exist_ok=True)
+    masks = globals()[method](folder, out, options)
+    return {
+        **asked(name, method, options),
+        "dice": f"{dice(masks, truths):.3f}",
+        "train": len(images_of(folder / "train", "images")),
+        "test": len(truths),
+        "foreground": f"{np.mean([t.mean() for t in truths]):.4f}",
+        "device": processor(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": version("torch"),
+    }
+
+
+def asked(name, method, options):
+    """Return what tells a row from all others, as a file has it."""
+    return {
+        "set": name,
+        "method": method,
+        "recipe": (options.recipe or "") if method == "library" else "",
+        "minutes": f"{options.minutes:g}" if method != "otsu" else "",
+        "seed": str(options.seed),
+    }
+
+
+def rows_there(options):
+    """Return the rows of an earlier call, if it is gone on with."""
+    if not options.resume or not options.out.exists():
+        return []
+    with open(options.out, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def is_there(rows, row):
+    """Tell whether what a row is about was measured before."""
+    return any(row.items() <= old.items() for old in rows)
 
 
 def main():
-    """Measure every set that is asked for, and write the rows after each."""
-    options, rows = read_options(), []
+    """Measure every set that is asked for, and write each row as it is measured."""
+    options = read_options()
+    rows, names = rows_there(options), list(options.sets or ())
     with tempfile.TemporaryDirectory() as place:
         keep = options.keep or Path(place)
         folders = {"mine": options.folder} if options.folder else {}
-        for name in options.sets or ():
-            folders[name] = keep / name / "data"
-            if not folders[name].exists():
-                parts = own_sets.SETS[name](options.data, options.seed)
-                for part, pairs in parts:
-                    own_sets.write_set(folders[name], part, pairs)
-        for name, folder in folders.items():
-            for row in measure(name, folder, keep, options):
-                print(*row.values(), sep=", ", flush=True)
-                rows.append(row)
+        folders |= {name: keep / name / "data" for name in names}
+        for number, (name, folder) in enumerate(folders.items(), 1):
+            every = [(m, asked(name, m, options)) for m in options.methods]
+            due = [method for method, row in every if not is_there(rows, row)]
+            text = f"set {number} of {len(folders)}, {name}"
+            print(f"{text}: {', '.join(due) or 'all is there'}", flush=True)
+            if due and name in own_sets.SETS and not folder.exists():
+                for part, pairs in own_sets.SETS[name](options.data, options.seed):
+                    own_sets.write_set(folder, part, pairs)
+            for method in due:
+                rows.append(measure(name, folder, method, keep, options))
+                print(*rows[-1].values(), sep=", ", flush=True)
                 table.write(options.out, rows)
 
 

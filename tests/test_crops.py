@@ -267,6 +267,22 @@ def test_without_objects_the_windows_are_those_of_before():
     assert len([*Windows(empty, 48, 0, count=5, objects=1.0)]) == 5
 
 
+def test_a_class_is_drawn_first_and_the_commonest_is_not():
+    parts = [(noise(200, 200), np.ones((200, 200), np.uint8)) for _ in range(9)]
+    parts[3][1][:90], parts[5][1][7, 7], parts[6][1][9, 9] = 2, 3, 0
+    windows = Windows(parts, 48, 0, count=300, objects=1.0)
+    seen = [set(labels.unique().tolist()) for _, labels in windows]
+    held = {value: np.mean([value in one for one in seen]) for value in (0, 2, 3)}
+    assert all(0.25 < share < 0.45 for share in held.values())
+
+
+def test_labels_that_are_left_out_are_no_class_to_place_windows_on():
+    labels = np.zeros((60, 60), np.int16)
+    labels[:9], labels[50:, 50:] = -100, 1
+    windows = Windows([(noise(60, 60), labels)], 16, 0, count=40, objects=1.0)
+    assert all((labels == 1).any() for _, labels in windows)
+
+
 @pytest.mark.parametrize("share", [-0.1, 1.5])
 def test_a_share_that_is_none_is_refused(share):
     with pytest.raises(ValueError, match="from 0 to 1 would work"):

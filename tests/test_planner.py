@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,12 +26,28 @@ from unet_tutorial.runs.planner import (
     one_class_note,
     otsu_threshold,
     plan_for,
+    rarity_weights,
     time_step,
 )
-from unet_tutorial.runs.recipes import mean_dice_of, metrics_for, read_plan
+from unet_tutorial.runs.recipes import (
+    criterion_for,
+    mean_dice_of,
+    metrics_for,
+    read_plan,
+)
+from unet_tutorial.runs.results import read_results
 from unet_tutorial.runs.run import evaluate_run, resume_run, train_run
 
-CELLS = Facts(30, (512, 512), (512, 512), (512, 512), 1, False, (0.8, 0.2), (12, 20))
+CELLS = Facts(
+    count=30,
+    size=(512, 512),
+    least=(512, 512),
+    most=(512, 512),
+    channels=1,
+    coloured=False,
+    shares=(0.8, 0.2),
+    breadths=(12, 20),
+)
 
 
 def photo(**values):
@@ -71,7 +87,7 @@ def quick(monkeypatch):
         return 2, 32, 2, "net: small"
 
     monkeypatch.setattr(planner, "choose_net", choose)
-    monkeypatch.setattr(planner, "_epoch_steps", lambda *args: 2)
+    monkeypatch.setattr(planner, "_epoch_steps", lambda *args: (2, 0))
 
 
 # Facts
@@ -101,6 +117,9 @@ def test_a_folder_is_measured(tmp_path):
     assert facts.count == 4 and not facts.coloured and facts.channels == 1
     assert facts.shares[1] == pytest.approx(144 / 48**2)
     assert 6 < facts.breadths[0] <= facts.breadths[1] < 12
+    mean, deviation = facts.greys
+    assert mean == pytest.approx(30 + 120 * facts.shares[1], abs=2)
+    assert 30 < deviation < 40
 
 
 def test_grey_values_in_three_channels_are_no_colours():
@@ -153,13 +172,58 @@ def test_some_hundred_steps_fit_or_the_net_is_the_smallest(seconds):
 def test_the_rest_of_a_recipe():
     recipe, size, reasons = plan_for(CELLS, 0.1, minutes=6)
     assert size is None and recipe.loss == "dice and cross-entropy"
-    assert recipe.objects == pytest.approx(1 / 3) and recipe.watch == "dice"
+    assert recipe.objects is None and recipe.watch == "dice"
+    assert recipe.class_weights is None
     assert recipe.augment.name == "membranes"
     assert plan_for(photo(), 0.1, 6).recipe.augment.name == "photographs"
     three = replace(CELLS, shares=(0.5, 0.3, 0.2))
     assert plan_for(three, 0.1, 6).recipe.watch == "mean dice"
-    for word in ("size: ", "net: ", "windows: ", "changes: ", "loss: ", "classes: "):
+    for word in (
+        "size: ",
+        "net: ",
+        "windows: ",
+        "changes: ",
+        "loss: ",
+        "classes: ",
+        "placed: ",
+    ):
         assert sum(reason.startswith(word) for reason in reasons) == 1
+
+
+@pytest.mark.parametrize("shares", [(0.9, 0.1), (0.05, 0.95), (0, 0.27, 0.68, 0.05)])
+def test_windows_are_placed_where_a_class_is_rare(shares):
+    recipe, _, reasons = plan_for(replace(CELLS, shares=shares), 0.1, 6)
+    assert recipe.objects == pytest.approx(1 / 3)
+    assert any("placed: a third" in reason for reason in reasons)
+    assert plan_for(replace(CELLS, shares=(0.5, 0.5)), 0.1, 6).recipe.objects is None
+
+
+def test_grey_values_change_by_a_part_of_their_deviation():
+    for mean, deviation in ((121.0, 11.0), (19.0, 23.0), (130.0, 60.0), (0.0, 0.0)):
+        facts = replace(CELLS, greys=(mean, deviation))
+        grey = plan_for(facts, 0.1, 6).recipe.augment
+        assert mean * grey.grey / 2 <= 0.26 * deviation and grey.grey <= 0.2
+        assert 255 * grey.noise <= 0.13 * deviation and grey.noise <= 0.02
+        light = plan_for(photo(greys=(mean, deviation)), 0.1, 6).recipe.augment.light
+        assert 255 * light <= 0.51 * deviation and light <= 0.2
+
+
+def test_weights_are_the_root_of_how_rare_a_class_is():
+    facts = replace(CELLS, shares=(0.81, 0.09, 0.0999, 0.0001, 0.0))
+    assert rarity_weights(facts) == (1.0, 3.0, 2.85, 10.0, 1.0)
+    said = plan_for(replace(facts, shares=(0.9, 0.095, 0.005)), 0.1, 6).reasons
+    assert any("without class weights; 1, 3.08, 10" in reason for reason in said)
+
+
+def test_measuring_takes_a_fifth_of_the_time_if_six_epochs_fit():
+    facts = replace(CELLS, count=300)
+    for seconds in (0.01, 0.3):
+        recipe = plan_for(facts, seconds, 6).recipe
+        epoch = recipe.tiles / recipe.batch
+        measuring = 0.1 * 300 * 512**2 / (recipe.batch * recipe.tile**2)
+        steps = planner._seconds(seconds, recipe.net.base_channels, recipe.tile, 4)
+        steps = 360 / steps / (recipe.batch / 4)
+        assert epoch >= min(4 * measuring, steps / 6) - 1
 
 
 def test_labels_without_0_and_an_empty_class_are_said():
@@ -207,6 +271,50 @@ def test_the_loss_leaves_out_what_is_not_known():
     other[:, :, :4] = 9.0 * torch.randn(1, 3, 4, 8)
     assert torch.allclose(dice_ce_loss(logits, labels), dice_ce_loss(other, labels))
     assert dice_ce_loss(logits, torch.full_like(labels, -100)).isfinite()
+
+
+def test_class_weights_make_a_class_heavier_in_the_cross_entropy():
+    logits, labels = torch.randn(2, 3, 9, 7), torch.randint(3, (2, 9, 7))
+    labels[0, :4] = -100
+    weights = (1.0, 2.0, 5.0)
+    entropy = torch.nn.functional.cross_entropy
+    added = dice_ce_loss(logits, labels) - entropy(logits, labels)
+    expected = entropy(logits, labels, torch.tensor(weights)) + added
+    heavy = dice_ce_loss(logits, labels, class_weights=weights)
+    torch.testing.assert_close(heavy, expected)
+    same = dice_ce_loss(logits, labels, class_weights=(3, 3, 3))
+    torch.testing.assert_close(same, dice_ce_loss(logits, labels))
+    nothing = dice_ce_loss(logits, torch.full_like(labels, -100), class_weights=weights)
+    assert nothing.isfinite()
+    with pytest.raises(ValueError, match="3 numbers, one per class, would work"):
+        dice_ce_loss(logits, labels, class_weights=(1, 2))
+
+
+def test_class_weights_are_a_value_of_a_recipe(tmp_path, quick):
+    known = folder(tmp_path / "data", squares)
+    values = asdict(plan_for(CELLS, 0.1, 6).recipe)
+    values["net"] |= {"base_channels": 2}
+    values |= {"tile": 32, "tiles": 4, "class_weights": [1, 7.5]}
+    where = {"device": "cpu", "size": "native"}
+    train_run("folder", **known, **where, recipe=values, out=tmp_path / "run", steps=2)
+    recipe = read_plan(tmp_path / "run").recipe
+    assert recipe.class_weights == (1, 7.5)
+    logits, labels = torch.randn(1, 2, 8, 8), torch.randint(2, (1, 8, 8))
+    for loss in ("dice and cross-entropy", "cross-entropy"):
+        heavy, light = (
+            replace(recipe, loss=loss, class_weights=w) for w in ((1, 7), None)
+        )
+        losses = [criterion_for(one)(logits, labels) for one in (heavy, light)]
+        assert losses[0] != losses[1]
+    with pytest.raises(ValueError, match="a number above 0 per class"):
+        replace(recipe, class_weights=(1, 0))
+    with pytest.raises(ValueError, match="class_weights with 'weighted cross-entropy'"):
+        replace(recipe, loss="weighted cross-entropy")
+    with pytest.raises(ValueError, match="the data have 2 classes"):
+        wrong = replace(recipe, class_weights=(1, 2, 3))
+        train_run(
+            "folder", **known, **where, recipe=wrong, out=tmp_path / "no", steps=1
+        )
 
 
 def test_mean_dice_is_over_the_classes_that_occur():
@@ -331,3 +439,24 @@ def test_what_a_window_holds_is_not_shrunk(breadth, shrunk):
     cars = photo(size=(319, 479), least=(319, 479), most=(319, 479))
     size, _ = choose_size(replace(cars, breadths=(breadth, breadth)))
     assert size == ((176, 256) if shrunk else None)
+
+
+# What the notebook says of the measured tables
+
+
+def test_class_weights_did_not_pay_and_so_auto_leaves_them_out():
+    rows = read_results("rare.csv")
+    found = {(r["objects"], r["class_weights"], r["seed"]): r for r in rows}
+    assert {r["minutes"] for r in rows} == {"1.0"} and len(found) == len(rows) == 8
+    assert all(float(row["dice cross"]) < 0.1 for row in rows)
+    for (objects, weights, seed), row in found.items():
+        if weights != "1 1 1 1":
+            plain = found[objects, "1 1 1 1", seed]
+            assert float(row["dice ring"]) < float(plain["dice ring"])
+
+
+def test_first_attempts_say_what_they_are():
+    rows = read_results("own.csv")
+    assert {row["method"] for row in rows} <= {"library", "textbook", "otsu"}
+    assert all(0 <= float(row["dice"]) <= 1 and row["device"] for row in rows)
+    assert all(row["minutes"] or row["method"] == "otsu" for row in rows)

@@ -171,7 +171,7 @@ def test_what_is_said_of_a_switch_that_has_nothing_to_do():
     ]
     printed = files.joined(rim[0]["outputs"][0]["text"])
     few, many = (int(x) for x in re.findall(r"(\d+)%", printed))
-    assert few == 1 and round(100 / many) == 7
+    assert few == 1 and round(100 / many) == 8
     end = said(NOTEBOOK, "objects-end")
-    assert "one window in seven ends there" in end
+    assert "about one window in eight ends there" in end
     assert f"Whether these {mean:.1f} points are luck" in end

@@ -6,6 +6,8 @@
 __all__ = ['weighted_cross_entropy', 'soft_dice_loss', 'dice_bce_loss', 'dice_ce_loss']
 
 # %% ../nbs/08_losses.ipynb #802f6da6
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -219,10 +221,25 @@ def dice_bce_loss(
     return _finite(bce + _soft_dice(score, y, known, smooth), logits)
 
 # %% ../nbs/08_losses.ipynb #dice-ce
+def _mean_cross_entropy(logits, labels, known, class_weights):
+    """Return the mean over known pixels, each as heavy as its class."""
+    if class_weights is None:
+        total = F.cross_entropy(logits, labels, reduction="sum")
+        return total / known.sum().clamp(min=1)
+    weights = torch.as_tensor(class_weights, dtype=logits.dtype, device=logits.device)
+    if weights.shape != logits.shape[1:2]:
+        got = f"class_weights are {tuple(weights.shape)}"
+        raise ValueError(f"{got}: {logits.shape[1]} numbers, one per class, would work")
+    total = F.cross_entropy(logits, labels, weights, reduction="sum")
+    each = weights[labels.clamp(min=0)] * known  # (B, H, W)
+    return total / each.sum().clamp(min=torch.finfo(each.dtype).tiny)
+
+
 def dice_ce_loss(
     logits: Tensor,
     labels: Tensor,
     smooth: float = 1.0,
+    class_weights: Sequence[float] | None = None,
 ) -> Tensor:
     """Add the cross-entropy and the mean soft Dice of all but the background.
 
@@ -230,6 +247,7 @@ def dice_ce_loss(
         logits: (B, K, H, W)
         labels: (B, H, W) of 0 (the background) to K - 1; -100: left out
         smooth: see soft_dice_loss
+        class_weights: K, of the cross-entropy; None: 1
 
     Returns:
         Tensor: scalar
@@ -241,6 +259,7 @@ def dice_ce_loss(
         ValueError: "logits are ..., labels ...: take floating-point logits and
             labels.long()"
         ValueError: unless all labels are classes, or -100
+        ValueError: "class_weights are ...: ... numbers, one per class, would work"
         ValueError: "the loss is ..., ... of ... logits are NaN or infinite: ..., take
             bfloat16 instead of float16"
 
@@ -254,10 +273,10 @@ def dice_ce_loss(
         >>> assert torch.allclose(dice_ce_loss(score, true), expected, atol=1e-5)
     """
     logits, labels = _checked(logits, labels)
-    if logits.shape[1] <= 2:
+    if logits.shape[1] <= 2 and class_weights is None:
         return dice_bce_loss(logits, labels, smooth)
     known = labels >= 0  # (B, H, W)
-    ce = F.cross_entropy(logits, labels, reduction="sum") / known.sum().clamp(min=1)
+    ce = _mean_cross_entropy(logits, labels, known, class_weights)
     classes = torch.arange(1, logits.shape[1], device=labels.device)
     y = labels[:, None] == classes[:, None, None]  # (B, K - 1, H, W)
     p = logits.softmax(1)[:, 1:] * known[:, None]  # (B, K - 1, H, W)

@@ -58,29 +58,27 @@ def read_example(
     return image, labels.astype(np.uint8), weight_map(objects)
 
 # %% ../../nbs/workshop/data/crops.ipynb #c6fa49bd
-def _on_object(labels, inner, rng):
-    """Return a random corner of a middle that holds a pixel of an object, or None."""
-    pixels = np.flatnonzero(labels > 0)
-    if len(pixels) == 0:
-        return None
+def _on_class(labels, value, inner, rng):
+    """Return a random corner of a middle that holds a pixel of a class."""
+    pixels = np.flatnonzero(labels == value)
     place = np.unravel_index(rng.choice(pixels), labels.shape)
     corner = np.array(place) - rng.integers(inner, size=2)
     return corner.clip(0, np.maximum(np.array(labels.shape) - inner, 0)).tolist()
 
 
-def _corner(labels, side, margin, rng, objects=0.0):
+def _corner(labels, side, margin, rng, value=None):
     """Return a random corner of a window whose middle lies in the image."""
-    inner, corner = side - 2 * margin, None
-    if objects and rng.random() < objects:
-        corner = _on_object(labels, inner, rng)
-    if corner is None:
+    inner = side - 2 * margin
+    if value is not None:
+        corner = _on_class(labels, value, inner, rng)
+    else:
         corner = [int(rng.integers(max(n - inner, 0) + 1)) for n in labels.shape]
     return [at - margin for at in corner]
 
 
-def _cut(parts, side, margin, rng, objects=0.0):
+def _cut(parts, side, margin, rng, value=None):
     """Cut a random window, whose middle lies in the image, out of all parts."""
-    top, left = _corner(parts[1], side, margin, rng, objects)
+    top, left = _corner(parts[1], side, margin, rng, value)
     return [read_window(part, top, left, side, side) for part in parts]
 
 # %% ../../nbs/workshop/data/crops.ipynb #6e10a122
@@ -126,6 +124,32 @@ def _in_memory(examples, as_bytes):
     as_bytes = as_bytes and all(x.dtype == y.dtype == np.uint8 for x, y, *_ in parts)
     return parts, [mean_and_std(image) for image, *_ in parts], as_bytes
 
+# %% ../../nbs/workshop/data/crops.ipynb #rarer-classes
+def _rarer_classes(parts, objects):
+    """Return which images hold each class, but for the class with the most pixels."""
+    if not 0 <= objects <= 1:
+        raise ValueError(f"objects={objects}; a share from 0 to 1 would work")
+    counts = {}  # class: {image: its pixels}
+    for page, (_, labels, *_) in enumerate(parts if objects else []):
+        for value, pixels in zip(*np.unique(labels, return_counts=True), strict=True):
+            if value >= 0:  # -100: left out
+                counts.setdefault(int(value), {})[page] = int(pixels)
+    totals = {value: sum(found.values()) for value, found in counts.items()}
+    common = max(totals, key=totals.get, default=None)
+    return {value: list(counts[value]) for value in sorted(totals) if value != common}
+
+
+def _draw_page(windows, rng):
+    """Draw an image and, for a share of the windows, a class that it holds."""
+    page = int(rng.integers(len(windows.parts)))
+    if not windows.objects or rng.random() >= windows.objects or not windows.pages:
+        return page, None
+    values = list(windows.pages)
+    value = values[rng.integers(len(values)) if len(values) > 1 else 0]
+    if page not in windows.pages[value]:
+        page = int(rng.choice(windows.pages[value]))
+    return page, value
+
 # %% ../../nbs/workshop/data/crops.ipynb #windows
 class Windows(Dataset):
     """Random windows of images, cut and changed by seed, epoch and index.
@@ -138,7 +162,7 @@ class Windows(Dataset):
         pipeline: as in change_pair; None: turns and flips
         seed: from 0; another seed gives other windows
         turn: False: without a pipeline nothing is changed
-        objects: share of windows placed on an object, 0 to 1
+        objects: share of windows placed on a rarer class, 0 to 1
         as_bytes: True: images are ByteImages where the examples allow
 
     Raises:
@@ -162,11 +186,10 @@ class Windows(Dataset):
         objects: float = 0.0,
         as_bytes: bool = False,
     ):
-        if not 0 <= objects <= 1:
-            raise ValueError(f"objects={objects}; a share from 0 to 1 would work")
         self.parts, self.scales, self.as_bytes = _in_memory(examples, as_bytes)
         self.side, self.margin, self.count, self.seed = side, margin, count, seed
         self.pipeline, self.turn, self.objects = pipeline, turn, objects
+        self.pages = _rarer_classes(self.parts, objects)
         self.epoch = torch.zeros((), dtype=torch.long).share_memory_()
 
     def __len__(self) -> int:
@@ -178,24 +201,24 @@ class Windows(Dataset):
     def __getitem__(self, index: int) -> tuple[Tensor, ...]:
         key = self.seed, int(self.epoch), range(self.count)[index]
         rng = np.random.default_rng(key)
-        page = rng.integers(len(self.parts))
-        parts = _changed_window(self, self.parts[page], key, rng)
+        page, value = _draw_page(self, rng)
+        parts = _changed_window(self, self.parts[page], key, rng, value)
         return _as_tensors(parts, self.scales[page], self.as_bytes)
 
 # %% ../../nbs/workshop/data/crops.ipynb #change-window
-def _changed_window(windows, parts, key, rng):
+def _changed_window(windows, parts, key, rng, value):
     """Cut a window for a data set of windows, and change it as that wants."""
     side, margin = windows.side, windows.margin
     if windows.pipeline is None:
-        parts = _cut(parts, side, margin, rng, windows.objects)
+        parts = _cut(parts, side, margin, rng, value)
         parts = _turned(parts, int(rng.integers(8))) if windows.turn else parts
         return _middle(parts, margin)
     rim = side // 4
     if isinstance(windows.pipeline, (TissueChanges, PhotoChanges)):
-        place = _corner(parts[1], side, margin, rng, windows.objects)
+        place = _corner(parts[1], side, margin, rng, value)
         corner, size = [at - rim for at in place], [side + 2 * rim] * 2
         return change_window(windows.pipeline, parts, rng, corner, size, rim, margin)
-    parts = _cut(parts, side + 2 * rim, margin + rim, rng, windows.objects)
+    parts = _cut(parts, side + 2 * rim, margin + rim, rng, value)
     parts = _bent(parts, windows.pipeline, key)
     parts = [part[..., rim : rim + side, rim : rim + side] for part in parts]
     return _middle(parts, margin)

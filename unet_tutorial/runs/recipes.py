@@ -15,6 +15,7 @@ import math
 import sys
 from collections.abc import Callable
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass, replace
+from functools import partial
 from importlib.resources import files
 from inspect import signature
 from pathlib import Path
@@ -22,6 +23,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
@@ -48,6 +50,11 @@ _Amount = Annotated[float, "a number from 0 on", lambda x: 0 <= x < math.inf]
 _Share = Annotated[float, "a number from 0 to below 1", lambda x: 0 <= x < 1]
 _Part = Annotated[float, "a number from 0 to 1", lambda x: 0 <= x <= 1]
 _Size = Annotated[tuple, "two whole numbers", lambda x: [*map(type, x)] == [int, int]]
+_Weights = Annotated[
+    tuple,
+    "a number above 0 per class",
+    lambda x: all(_fits(one, _Above0) for one in x),
+]
 _Indices = Annotated[tuple, "numbers of images", lambda x: {*map(type, x)} <= {int}]
 _Betas = Annotated[
     tuple, "two shares", lambda x: [_fits(b, _Share) for b in x] == [True] * 2
@@ -233,7 +240,8 @@ class Recipe:
         epochs: how long, if nothing else is asked for
         patience: epochs without a better one, then stop; None: go on
         watch: of what is measured: the number that defines the best epoch
-        objects: share of windows on an object; None: 0
+        objects: share of windows on a rarer class; None: 0
+        class_weights: of the cross-entropy; None: all are 1
     """
 
     about: str
@@ -254,9 +262,13 @@ class Recipe:
     patience: _Count | None
     watch: str
     objects: _Part | None = None
+    class_weights: _Weights | None = None
 
     def __post_init__(self):
         _check_values(self)
+        if self.class_weights and _weighted(self):
+            text = "the weights of Equation 2 are per pixel: None would work"
+            raise ValueError(f"recipe: class_weights with {self.loss!r}; {text}")
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #1f3e6427
 _RECIPES = files("unet_tutorial") / "recipes"
@@ -619,8 +631,8 @@ def _taken_whole(plan, source):
     return len(sizes) == 1 and max(max(sizes)) <= plan.recipe.tile
 
 
-def _weighted(plan):
-    return plan.recipe.loss == "weighted cross-entropy"
+def _weighted(recipe):
+    return recipe.loss == "weighted cross-entropy"
 
 
 def _margin(plan):
@@ -647,14 +659,14 @@ def _pipeline(plan, source):
 # %% ../../nbs/workshop/runs/recipes.ipynb #7d7c3859
 def _examples(plan, part):
     """Read the images and labels of one part, with weight maps for a weighted loss."""
-    every, weighted = range(len(part)), _weighted(plan)
+    every, weighted = range(len(part)), _weighted(plan.recipe)
     return [read_example(part, index, plan.size, weighted) for index in every]
 
 
 def _training_set(plan, source):
     """Return the data set to train on."""
     part, pipeline = split(plan, source)[0], _pipeline(plan, source)
-    if _taken_whole(plan, source) and not _weighted(plan):
+    if _taken_whole(plan, source) and not _weighted(plan.recipe):
         size = plan.size or source.size(0)
         whole = ImagePairs(part, size, transform=pipeline, as_bytes=True)
         return Seeded(whole, plan.seed) if pipeline else whole
@@ -674,7 +686,7 @@ def _training_set(plan, source):
 def _held_out_set(plan, source):
     """Return the data set to measure on."""
     part = split(plan, source)[1]
-    if _taken_whole(plan, source) and not _weighted(plan):
+    if _taken_whole(plan, source) and not _weighted(plan.recipe):
         return ImagePairs(part, plan.size or source.size(0), as_bytes=True)
     side = plan.recipe.tile if _margin(plan) else None
     examples, depth = _examples(plan, part), plan.recipe.net.depth
@@ -800,6 +812,14 @@ def layout_note(
     order = "channels last" if form == torch.channels_last else "torch's own order"
     return f"{order}, because {why}"
 
+# %% ../../nbs/workshop/runs/recipes.ipynb #check-class-weights
+def _check_weights(recipe, classes):
+    """Raise a ValueError unless there is one weight per class, or none."""
+    given = recipe.class_weights
+    if given and len(given) != len(classes):
+        text = f"the data have {len(classes)} classes, one number for each would work"
+        raise ValueError(f"recipe: class_weights are {list(given)}; {text}")
+
 # %% ../../nbs/workshop/runs/recipes.ipynb #bb65d934
 def begin_training(
     plan: Plan,
@@ -815,12 +835,16 @@ def begin_training(
         batches: per epoch
         device: None: the fastest at hand
 
+    Raises:
+        ValueError: unless there is one weight per class, or none
+
     Example:
         >>> # in recipes, where its other names come from
         >>> from unet_tutorial.runs.recipes import begin_training
         >>> training = begin_training(new, slices, len(train), "cpu")
     """
     recipe = plan.recipe
+    _check_weights(recipe, source.classes)
     torch.manual_seed(plan.seed)
     net = UNet(source.channels, len(source.classes), **asdict(recipe.net))
     device = pick_device(device)
@@ -903,6 +927,11 @@ _LOSSES = {
 }
 
 
+def _cross_entropy(logits, labels, class_weights):
+    """Compute the mean cross-entropy, each pixel as heavy as its class."""
+    return F.cross_entropy(logits, labels, logits.new_tensor(class_weights))
+
+
 def criterion_for(
     recipe: Recipe,
 ) -> Callable:
@@ -919,9 +948,12 @@ def criterion_for(
         >>> from unet_tutorial.runs.recipes import criterion_for
         >>> assert criterion_for(paper) is weighted_cross_entropy
     """
-    return _LOSSES[recipe.loss]
+    if not recipe.class_weights:
+        return _LOSSES[recipe.loss]
+    loss = _cross_entropy if recipe.loss == "cross-entropy" else dice_ce_loss
+    return partial(loss, class_weights=recipe.class_weights)
 
-
+# %% ../../nbs/workshop/runs/recipes.ipynb #metrics-of
 def metrics_for(
     classes: tuple[str, ...],
     watch: str = "pixel error",
