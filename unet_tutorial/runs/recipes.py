@@ -896,8 +896,14 @@ def mean_dice_of(
     return (2 * right[there].double() / total[there]).mean().item()
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #2febf8c4
+def _cross_entropy(logits, labels):
+    """Compute the mean over the known pixels; torch's own is NaN if there are none."""
+    known = (labels >= 0).sum().clamp(min=1)
+    return nn.functional.cross_entropy(logits, labels, reduction="sum") / known
+
+
 _LOSSES = {
-    "cross-entropy": nn.CrossEntropyLoss(),
+    "cross-entropy": _cross_entropy,
     "weighted cross-entropy": weighted_cross_entropy,
     "dice and cross-entropy": dice_ce_loss,  # two classes: dice_bce_loss
 }
