@@ -330,7 +330,7 @@ def _grouped(note):
     line = f"{note._replace(cause='first', files=first)}".removeprefix("first: ")
     return f"{count:,} files: {note.cause}, first {line}"
 
-
+# %% ../nbs/workshop/cli.ipynb #check-run
 def _check(args):
     if args.kind and args.ignore is not None:
         args.wrong("--ignore is for a folder of your own, without --kind")

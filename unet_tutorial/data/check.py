@@ -65,7 +65,7 @@ def _kind(image, value_range, path):
     cut = _cut_off(np.asarray(image), value_range)
     return small.mode, small.getcolors(8) is not None, cut
 
-
+# %% ../../nbs/workshop/data/check.ipynb #look-at-channels
 def _look_at_channels(path, value_range, channels, axes, channel):
     """Return what _look does about an image of other channels than grey or colours."""
     full = None
@@ -163,7 +163,9 @@ def _label_problems(masks, num_classes):
         remedy = f"number them anew: np.searchsorted({seen}, labels)"
     if not shifted and [value for value in seen if value > top] == [255]:
         more = f". A class? Then {remedy}" if len(seen) <= num_classes else ""
-        remedy = "255 often marks what nobody annotated: ignore=255 leaves it out" + more
+        remedy = (
+            "255 often marks what nobody annotated: ignore=255 leaves it out" + more
+        )
     for path, (values, _) in masks.items():
         wrong = values if shifted else values[(values < 0) | (values > top)]
         if len(wrong):
@@ -380,6 +382,22 @@ def _judge(looks, num_classes, value_range=None, ignore=None):
     more = {"share": mean, "unknown": [*unknown.values()]}
     return _by_cause(found), _by_cause(notes), more
 
+# %% ../../nbs/workshop/data/check.ipynb #report-table
+def _as_table(report):
+    """Return a report as text: how files were paired, problems, notes."""
+    rows = [fill(f"{len(report.pairs):,} pairs without a problem. {report.rule}", 88)]
+    if report.share is not None:
+        rows.append(f"Objects cover {report.share:.1%} of a mask, on average.")
+    if any(report.unknown):
+        rows.append(f"{unknown_text(report.of_masks[2], report.unknown)}.")
+    for title, items in (("problem", report.problems), ("note", report.notes)):
+        rows += ["", f" files  {title}" if items else f"        no {title}"]
+        for item in items:
+            text, indent = f"{len(item.files):6,}  {item}", 8 * " "
+            lines = fill(text, 88, subsequent_indent=indent, break_on_hyphens=False)
+            rows.append(lines)
+    return "\n".join(rows)
+
 # %% ../../nbs/workshop/data/check.ipynb #d2b0006b
 @dataclass
 class Report:
@@ -411,19 +429,7 @@ class Report:
     channel: int | None = None
     unknown: list[float] = field(default_factory=list)
 
-    def __str__(self) -> str:
-        rows = [fill(f"{len(self.pairs):,} pairs without a problem. {self.rule}", 88)]
-        if self.share is not None:
-            rows.append(f"Objects cover {self.share:.1%} of a mask, on average.")
-        if any(self.unknown):
-            rows.append(f"{unknown_text(self.of_masks[2], self.unknown)}.")
-        for title, items in (("problem", self.problems), ("note", self.notes)):
-            rows += ["", f" files  {title}" if items else f"        no {title}"]
-            for item in items:
-                text, indent = f"{len(item.files):6,}  {item}", 8 * " "
-                lines = fill(text, 88, subsequent_indent=indent, break_on_hyphens=False)
-                rows.append(lines)
-        return "\n".join(rows)
+    __str__ = _as_table
 
     def show(self, count: int = 4, height: int = 120) -> None:
         """Draw some of the pairs, the borders of masks on their images."""

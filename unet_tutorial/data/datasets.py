@@ -323,7 +323,7 @@ def _read_classes(path, size=None, values=(), ignore=None):
         )
     return classes
 
-
+# %% ../../nbs/workshop/data/datasets.ipynb #open-pets
 _PETS = "the Oxford-IIIT pets with torchvision (unet-tutorial get pets)"
 
 
@@ -430,7 +430,7 @@ def _reader(classes, values, instances, threshold, invert, ignore=None):
         raise ValueError(f"{text} {name_some(values)}")
     return functools.partial(_read_classes, values=values, ignore=ignore)
 
-
+# %% ../../nbs/workshop/data/datasets.ipynb #folder-readers
 def _readers(read, value_range, channels, axes, channel):
     """Return what a Source must know to read images and truths."""
     known = {"channels": channels, "axes": axes, "channel": channel}

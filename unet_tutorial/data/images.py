@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['UNKNOWN', 'SUFFIXES', 'ENDINGS', 'BadFile', 'name_some', 'what_it_is', 'open_image', 'channels_last', 'upright_size',
            'has_channels', 'common_channels', 'load_upright', 'to_bytes', 'eight_bits', 'read_image', 'stack_shape',
-           'read_page', 'read_stack', 'why_not_two', 'to_mask', 'one_channel', 'at_threshold', 'split_unknown',
+           'read_page', 'read_stack', 'why_not_two', 'to_mask', 'one_channel', 'split_unknown', 'at_threshold',
            'mask_of', 'read_mask', 'has_outlines', 'read_labels', 'read_pixels', 'as_images', 'composite', 'list_files',
            'find_files', 'find_images']
 
@@ -1182,7 +1182,7 @@ def _perhaps_unknown(values):
     text = f"does {value} mark what nobody annotated ({like})? ignore={value} leaves"
     return f"{text} it out. Else: "
 
-
+# %% ../../nbs/workshop/data/images.ipynb #why-not-two
 def why_not_two(
     values: np.ndarray,
     counts: np.ndarray,
@@ -1323,30 +1323,6 @@ def one_channel(
     remedy = _perhaps_unknown_colour(colours) + remedy + "and save that as PNG"
     raise BadFile(path, "is a mask in colours", remedy, f"{colours[:8]}")
 
-# %% ../../nbs/workshop/data/images.ipynb #at-threshold
-def at_threshold(
-    pixels: np.ndarray,
-    threshold: float,
-    path: str | Path,
-) -> np.ndarray:
-    """Cut a mask of grey values, such as one saved as JPEG, into 0 and 1.
-
-    Args:
-        pixels: of a mask of grey values, of any shape
-        threshold: object is what is above it
-        path: its file, for the error
-
-    Returns:
-        np.ndarray: uint8, 0 = background, 1 = object
-    """
-    mask = (pixels > threshold).astype(np.uint8)
-    low, high = float(pixels.min()), float(pixels.max())
-    if low != high and mask.max() == mask.min():
-        cause = "has all values on one side of the threshold"
-        remedy = f"threshold={(low + high) / 2:.3g} would part them"
-        raise BadFile(path, cause, remedy, f"{low:g} to {high:g}")
-    return mask
-
 # %% ../../nbs/workshop/data/images.ipynb #unknown-pixels
 UNKNOWN = -100  # the label of a pixel that nobody annotated
 
@@ -1399,6 +1375,30 @@ def split_unknown(
         return _numbers(image, path, grey), unknown
     numbers = _numbers(image, path, grey)
     return numbers, numbers == ignore
+
+# %% ../../nbs/workshop/data/images.ipynb #at-threshold
+def at_threshold(
+    pixels: np.ndarray,
+    threshold: float,
+    path: str | Path,
+) -> np.ndarray:
+    """Cut a mask of grey values, such as one saved as JPEG, into 0 and 1.
+
+    Args:
+        pixels: of a mask of grey values, of any shape
+        threshold: object is what is above it
+        path: its file, for the error
+
+    Returns:
+        np.ndarray: uint8, 0 = background, 1 = object
+    """
+    mask = (pixels > threshold).astype(np.uint8)
+    low, high = float(pixels.min()), float(pixels.max())
+    if low != high and mask.max() == mask.min():
+        cause = "has all values on one side of the threshold"
+        remedy = f"threshold={(low + high) / 2:.3g} would part them"
+        raise BadFile(path, cause, remedy, f"{low:g} to {high:g}")
+    return mask
 
 # %% ../../nbs/workshop/data/images.ipynb #read-mask-of
 def mask_of(

@@ -386,5 +386,4 @@ class ImagePairs(Dataset):
 
     def __getitem__(self, index: int) -> tuple[Tensor | ByteImage, Tensor]:
         _note(self.reading, index := range(len(self))[index])
-        image, labels = _changed(self.transform, *self.small[index])
-        return _item(image, labels, self.as_bytes)
+        return _item(*_changed(self.transform, *self.small[index]), self.as_bytes)

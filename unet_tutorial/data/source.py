@@ -114,11 +114,12 @@ class Source:
     channel: int | None = None
     ignore: Any = None
 
-    def __len__(self) -> int:
-        return len(self.items)
-
     __repr__ = _describe
     size = _size  # (i) -> (H, W)
+    groups = property(lambda self: [item.group for item in self.items])  # names
+
+    def __len__(self) -> int:
+        return len(self.items)
 
     def image(self, i: int, size: tuple[int, int] | None = None) -> np.ndarray:
         return self.read_pixels(self.items[i], size)
@@ -128,8 +129,6 @@ class Source:
 
     def files(self, i: int) -> list[Path]:
         return _files(self.items[i])
-
-    groups = property(lambda self: [item.group for item in self.items])  # names
 
     def subset(self, indices: Iterable[int]) -> "Source":
         return replace(self, items=[self.items[i] for i in indices], note="")

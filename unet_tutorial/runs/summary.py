@@ -321,7 +321,7 @@ def _annotated(part):
     every = range(len(part))
     return part.subset([i for i in every if (part.labels(i) >= 0).any()])
 
-
+# %% ../../nbs/workshop/runs/summary.ipynb #all-parts
 def _parts(run, plan, where, source, predictor):
     """Return the parts of the page: (kind, value)."""
     learn, check = split(plan, source)
