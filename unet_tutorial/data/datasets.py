@@ -431,7 +431,7 @@ def _reader(classes, values, instances, threshold, invert, ignore=None):
     return functools.partial(_read_classes, values=values, ignore=ignore)
 
 # %% ../../nbs/workshop/data/datasets.ipynb #folder-readers
-def _readers(read, value_range, channels, axes, channel):
+def _readers(read, value_range, channels, axes, channel, ignore):
     """Return what a Source must know to read images and truths."""
     known = {"channels": channels, "axes": axes, "channel": channel}
     size = {"channels": channels if channel is None else None, "axes": axes}
@@ -439,6 +439,7 @@ def _readers(read, value_range, channels, axes, channel):
         "read_truth": functools.partial(_truth, read=read, **size),
         "read_pixels": functools.partial(_pixels, value_range=value_range, **known),
         **known,
+        "ignore": ignore,
     }
 
 # %% ../../nbs/workshop/data/datasets.ipynb #f4516b5e
@@ -502,8 +503,7 @@ def open_folder(
         classes=tuple(classes),
         instances=instances,
         unit="image" if len(set(names)) == len(names) else "group",
-        ignore=ignore,
-        **_readers(read, value_range, channels, axes, channel),
+        **_readers(read, value_range, channels, axes, channel, ignore),
     )
 
 # %% ../../nbs/workshop/data/datasets.ipynb #unknown-values

@@ -1324,9 +1324,6 @@ def one_channel(
     raise BadFile(path, "is a mask in colours", remedy, f"{colours[:8]}")
 
 # %% ../../nbs/workshop/data/images.ipynb #unknown-pixels
-UNKNOWN = -100  # the label of a pixel that nobody annotated
-
-
 def _numbers(image, path, grey):
     """Return the numbers (H, W) of a mask, or the grey values of one in colours."""
     if grey and len(image.getbands()) > 1:
@@ -1377,6 +1374,9 @@ def split_unknown(
     return numbers, numbers == ignore
 
 # %% ../../nbs/workshop/data/images.ipynb #at-threshold
+UNKNOWN = -100  # the label of a pixel that nobody annotated
+
+
 def at_threshold(
     pixels: np.ndarray,
     threshold: float,

@@ -57,6 +57,11 @@ def _size(source, i):
     return upright_size(path, every, source.axes)
 
 
+def _files_of(source, i):
+    """Return the files of an image and of its truth."""
+    return _files(source.items[i])
+
+
 def _describe(source):
     """Say in a line what a source holds, and what it left out."""
     text = f"{source.name}: {len(source)} images"
@@ -116,6 +121,7 @@ class Source:
 
     __repr__ = _describe
     size = _size  # (i) -> (H, W)
+    files = _files_of  # (i) -> its files
     groups = property(lambda self: [item.group for item in self.items])  # names
 
     def __len__(self) -> int:
@@ -126,9 +132,6 @@ class Source:
 
     def labels(self, i: int, size: tuple[int, int] | None = None) -> np.ndarray:
         return self.read_truth(self.items[i], size)
-
-    def files(self, i: int) -> list[Path]:
-        return _files(self.items[i])
 
     def subset(self, indices: Iterable[int]) -> "Source":
         return replace(self, items=[self.items[i] for i in indices], note="")
