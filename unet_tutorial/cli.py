@@ -37,16 +37,19 @@ _TYPED = {
     "channels=": "--channels ",
     "channel=": "--channel ",
     "threshold=": "--threshold ",
+    "ignore=": "--ignore ",
     "invert=True": "--invert",
     "axes=": "--axes ",
     "overlap='": "--overlap '",
     "annotations=FILE": "name it after the folder of the images",
 }
 _NAMES = re.compile(r"classes=\(([^)]*)\)")  # 'background', 'cell'
+_COLOUR = re.compile(r"ignore=\((\d+), (\d+), (\d+)\)")
 
 
 def _typed(text):
     """Return a text in which what is written in Python is what is typed."""
+    text = _COLOUR.sub(r"--ignore \1,\2,\3", text)
     for python, words in _TYPED.items():
         text = text.replace(python, words)
     text = _NAMES.sub(lambda found: "--classes " + found[1].replace(",", ""), text)
@@ -236,6 +239,8 @@ def _add_mask_rules(parser):
     parser.add_argument("--threshold", type=float, metavar="T", help=text)
     text = "exchange object and background of masks"
     parser.add_argument("--invert", action="store_true", default=None, help=text)
+    text = "of masks: what nobody annotated, a value such as 255 or a colour R,G,B"
+    parser.add_argument("--ignore", type=_value, metavar="VALUE", help=text)
     text = "what a mask's name has more, such as _mask; IMAGE,MASK: what each has"
     parser.add_argument("--suffix", type=_suffix, help=text)
 
@@ -244,6 +249,15 @@ def _suffix(text):
     """Return the ending of masks, or those of images and masks."""
     first, comma, second = text.partition(",")
     return (first, second) if comma else text
+
+
+def _value(text):
+    """Return a number of a text such as 255, or the colour of one such as 255,0,0."""
+    if not re.fullmatch("-?[0-9]+|[0-9]+,[0-9]+,[0-9]+", text):
+        text = f"{text!r} is no value of a mask; 255 or 255,0,0 would work"
+        raise argparse.ArgumentTypeError(text)
+    first, *rest = map(int, text.split(","))
+    return (first, *rest) if rest else first
 
 
 def _add_views(parser):
@@ -308,24 +322,38 @@ def _draw_pairs(report, path, overwrite):
     plt.close()
 
 
+def _grouped(note):
+    """Return a note in a line, with the number of its files and the first."""
+    count, first = len(note.files), dict([*note.files.items()][:1])
+    if count == 1:
+        return f"{note}"
+    line = f"{note._replace(cause='first', files=first)}".removeprefix("first: ")
+    return f"{count:,} files: {note.cause}, first {line}"
+
+# %% ../nbs/workshop/cli.ipynb #check-run
 def _check(args):
+    if args.kind and args.ignore is not None:
+        args.wrong("--ignore is for a folder of your own, without --kind")
     if args.kind:
         return _check_known(args)
     for folder in filter(None, (args.images, args.masks)):
         if not os.path.isdir(folder):
             args.wrong(f"{folder} is no folder")
-    from unet_tutorial.data.check import check_pairs
+    from unet_tutorial.data.check import check_pairs, unknown_text
 
     what = args.images, args.masks, args.suffix, args.classes, args.range
     which = args.channels, args.axes, args.channel
-    report = check_pairs(*what, *which, args.threshold, bool(args.invert))
+    of_masks = args.threshold, bool(args.invert), args.ignore
+    report = check_pairs(*what, *which, *of_masks)
     for problem in report.problems:
         for file, text in problem.files.items():
             print(_typed(f"problem: {problem._replace(files={file: text})}"))
     for note in report.notes:
-        print(_typed(f"note: {note}"))
+        print(_typed(f"note: {_grouped(note)}"))
     if report.share is not None:
         print(f"objects cover {report.share:.1%} of a mask, on average")
+    if any(report.unknown):
+        print(unknown_text(args.ignore, report.unknown))
     print(f"{len(report.pairs):,} pairs without a problem")
     if args.picture:
         _draw_pairs(report, args.picture, args.overwrite)
@@ -416,7 +444,7 @@ def _options(args):
     options = {"suffix": args.suffix, "value_range": args.range}
     options |= {"channels": args.channels, "axes": args.axes}
     options |= {"threshold": args.threshold, "invert": args.invert}
-    options["channel"] = args.channel
+    options |= {"channel": args.channel, "ignore": args.ignore}
     if args.masks:
         options["masks"] = os.path.abspath(args.masks)
     if args.classes:
@@ -452,7 +480,7 @@ def _train(args):
     kinds = (None, "folder") if goes_on else ("folder",)
     if args.kind not in kinds and _options(args):
         own = "--masks, --suffix, --classes, --range, --channels, --channel, --axes, "
-        own += "--threshold and --invert"
+        own += "--threshold, --invert and --ignore"
         args.wrong(f"{own} are for --kind folder")
     from unet_tutorial.runs.distributed import is_first
     from unet_tutorial.runs.run import begin_or_resume, resume_run, train_run

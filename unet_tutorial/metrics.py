@@ -295,8 +295,9 @@ def _label_maps(dims, **maps):
             cure = "of cells scipy.ndimage.label(mask)[0], of membranes label(~mask)[0]"
             text = f"{name} is {array.dtype}, and a label map holds integers: {cure}"
             raise ValueError(text)
-        if array.size and not 0 <= array.min() <= array.max() < 2**31:
-            text = f"{name} has ids from {array.min()} to {array.max()}"
+        ids = array[array != -100] if name.startswith("true") else array
+        if ids.size and not 0 <= ids.min() <= ids.max() < 2**31:
+            text = f"{name} has ids from {ids.min()} to {ids.max()}"
             raise ValueError(f"{text}: 0 (no segment) to {2**31 - 1} are allowed")
     _check_shapes(arrays, dims)
     return arrays.values()
@@ -321,7 +322,7 @@ def rand_error(
 
     Args:
         pred_segments: (H, W) integers, an id for each segment
-        true_segments: (H, W) integers; its label 0 is left out
+        true_segments: (H, W) integers; 0 and -100 are left out
 
     Returns:
         float: 0 (the same segments) to 1; 0 if neither has two pixels together
@@ -340,7 +341,7 @@ def rand_error(
     """
     maps = {"pred_segments": pred_segments, "true_segments": true_segments}
     pred, true = _label_maps((1, 2), **maps)
-    known = true != 0
+    known = true > 0
     *_, pred_size, true_size, pixels = _overlaps(pred[known], true[known])
     both = (pixels * (pixels - 1)).sum()  # twice the pairs, and so is total
     total = (pixels * (pred_size - 1)).sum() + (pixels * (true_size - 1)).sum()
@@ -459,7 +460,7 @@ def cell_ious(
 
     Args:
         pred: (H, W) integers, 0 = background
-        true: (H, W) integers, 0 = background
+        true: (H, W) integers, 0 = background; -100: left out
 
     Returns:
         dict[int, float]: for each true cell its IoU with its match, 0 without one
@@ -479,7 +480,8 @@ def cell_ious(
         >>> found = np.array([0, *cell_ious(guess, frame).values()])  # IoU, by the id of a cell
     """
     pred, true = _label_maps((2,), pred=pred, true=true)
-    pred_id, true_id, pred_size, true_size, pixels = _overlaps(pred, true)
+    known = true >= 0
+    pred_id, true_id, pred_size, true_size, pixels = _overlaps(pred[known], true[known])
     match = (pred_id > 0) & (true_id > 0) & (2 * pixels > true_size)
     ious = np.where(match, pixels / (pred_size + true_size - pixels), 0)
     best = dict.fromkeys(np.unique(true_id[true_id > 0]).tolist(), 0.0)

@@ -28,9 +28,10 @@ def _label_map(labels):
             remedy = f"convert whole numbers with labels.astype(int), or {remedy}"
         text = f"a label map holds integers, 0 = background, got {labels.dtype}"
         raise ValueError(f"{text}: {remedy}")
-    if labels.min() < 0:
+    wrong = labels[(labels < 0) & (labels != -100)]  # -100: nobody annotated it
+    if wrong.size:
         raise ValueError(
-            f"the ids of cells are positive, 0 is background, got {labels.min()}: make "
+            f"the ids of cells are positive, 0 is background, got {wrong.min()}: make "
             "what is not a cell background with labels.clip(0)"
         )
     return labels
@@ -49,7 +50,7 @@ def separate_cells(
     """Part touching cells by a line of background, for the mask and for its weights.
 
     Args:
-        labels: (H, W) integers, 0 = background
+        labels: (H, W) integers, 0 = background; -100: unknown
         variant: "paper": a line of one pixel; "later": of two
 
     Returns:
@@ -80,11 +81,11 @@ def separate_cells(
         keep = ndimage.maximum_filter(labels, footprint=disk) <= lowest
     else:
         ids, index, sizes = np.unique(labels, return_inverse=True, return_counts=True)
-        sizes[ids == 0] = labels.size + 1  # background never takes a pixel from a cell
+        sizes[ids <= 0] = labels.size + 1  # background never takes a pixel from a cell
         rank = np.argsort(np.argsort(sizes, kind="stable"))  # 0 for the smallest cell
         rank = rank[index].reshape(labels.shape)
         keep = ndimage.minimum_filter(rank, size=3) == rank
-    separate = labels * keep
+    separate = np.where(labels < 0, labels, labels * keep)  # unknown stays unknown
     lost = np.setdiff1d(labels, separate).tolist()
     if lost:
         raise ValueError(
@@ -120,7 +121,7 @@ def nearest_two(
         >>> from unet_tutorial.weight_map import nearest_two
         >>> d1, d2 = nearest_two(parted, reach=29)
     """
-    labels = _label_map(labels)
+    labels = _label_map(labels).clip(0)  # what is unknown is no cell
     if labels.max() > labels.size:  # ids with wide gaps are closed up
         ids, index = np.unique(labels, return_inverse=True)
         labels = index.reshape(labels.shape) + int(ids[0] > 0)
@@ -185,11 +186,12 @@ def border_weights(
         >>> from unet_tutorial.weight_map import border_weights
         >>> weights = border_weights(parted)
     """
-    w0, sigma = _constants(w0, sigma, variant)
+    (w0, sigma), labels = _constants(w0, sigma, variant), _label_map(labels)
     d1, d2 = nearest_two(labels, reach=sigma * math.sqrt(48 * math.log(2)))
     weights = w0 * np.exp(-(((d1 + d2) / sigma) ** 2) / 2)  # exp(-inf) = 0
     if variant == "later":
-        weights[_label_map(labels) > 0] = 0
+        weights[labels > 0] = 0
+    weights[labels < 0] = 0  # nobody knows what is there
     return weights.astype(np.float32)
 
 # %% ../nbs/07_weight_map.ipynb #d3e76d6e
@@ -221,8 +223,8 @@ def class_weights(
     if not label_maps:
         raise ValueError("no label map: pass one or more, class_weights(*label_maps)")
     maps = [_label_map(labels) for labels in label_maps]
-    pixels = sum(labels.size for labels in maps)
-    cell = sum(int(np.count_nonzero(labels)) for labels in maps)
+    pixels = sum(int((labels >= 0).sum()) for labels in maps)
+    cell = sum(int((labels > 0).sum()) for labels in maps)
     if cell in (0, pixels):
         return 1.0, 1.0
     return pixels / (2 * (pixels - cell)), pixels / (2 * cell)
@@ -268,13 +270,14 @@ def weight_map(
     if variant == "later":
         if classes is not None:
             raise ValueError('variant="later" has its own classes: leave them out')
-        far = ndimage.distance_transform_edt(labels == 0) if labels.any() else np.inf
+        cell = labels > 0
+        far = ndimage.distance_transform_edt(~cell) if cell.any() else np.inf
         first = 0.1 + 0.9 * np.exp(-((far / 10) ** 2) / 2)  # 1 on cells: far = 0
-        return (first + border).astype(np.float32)
+        return ((first + border) * (labels >= 0)).astype(np.float32)
     pair = class_weights(labels) if classes is None else classes
     numbers = np.shape(pair) == (2,) and all(isinstance(w, Real) for w in pair)
     if not (numbers and all(0 <= w < math.inf for w in pair)):
         text = "classes holds the weights of background and of cells, at least 0"
         raise ValueError(f"{text}, got {classes!r}: see class_weights")
     first = np.where(labels > 0, pair[1], pair[0])  # w_c
-    return (first + border).astype(np.float32)  # Eq. 2
+    return ((first + border) * (labels >= 0)).astype(np.float32)  # Eq. 2

@@ -15,10 +15,11 @@ from scipy import ndimage
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from .images import UNKNOWN
 from .loader import drawn_by
 from .photo_changes import PhotoChanges
 from .photos import byte_image, change_pair, check_classes
-from .source import Source
+from .source import Source, as_classes
 from .tissue import TissueChanges, change_window
 from ..sizes import output_size
 from ..tiles import lost_pixels, mean_and_std, read_window, tile_starts
@@ -40,7 +41,7 @@ def read_example(
         weighted: with the weight map of Eq. 2
 
     Returns:
-        tuple[np.ndarray, ...]: image uint8, labels (H, W) uint8, perhaps weights
+        tuple[np.ndarray, ...]: image uint8, labels of as_classes, perhaps weights
 
     Example:
         >>> # in crops, where its other names come from
@@ -49,30 +50,41 @@ def read_example(
     """
     image, labels = source.image(index, size), source.labels(index, size)
     objects = separate_cells(labels) if source.instances else None
-    labels = labels if objects is None else objects > 0
+    classes = as_classes(labels if objects is None else objects, source.instances)
     if not weighted:
-        return image, labels.astype(np.uint8)
+        return image, classes
     if objects is None:
-        inside = labels == 0 if source.classes[0] == "cell" else labels > 0
-        objects = ndimage.label(inside)[0]
-    return image, labels.astype(np.uint8), weight_map(objects)
+        inside = classes == 0 if source.classes[0] == "cell" else classes > 0
+        objects = np.where(classes < 0, UNKNOWN, ndimage.label(inside)[0])
+    return image, classes, weight_map(objects)
 
 # %% ../../nbs/workshop/data/crops.ipynb #c6fa49bd
-def _on_class(labels, value, inner, rng):
-    """Return a random corner of a middle that holds a pixel of a class."""
-    pixels = np.flatnonzero(labels == value)
-    place = np.unravel_index(rng.choice(pixels), labels.shape)
+def _around(wanted, inner, rng):
+    """Return a random corner of a middle that holds a wanted pixel, or None."""
+    pixels = np.flatnonzero(wanted)
+    if len(pixels) == 0:
+        return None
+    place = np.unravel_index(rng.choice(pixels), wanted.shape)
     corner = np.array(place) - rng.integers(inner, size=2)
-    return corner.clip(0, np.maximum(np.array(labels.shape) - inner, 0)).tolist()
+    return corner.clip(0, np.maximum(np.array(wanted.shape) - inner, 0)).tolist()
+
+
+def _all_unknown(labels, corner, inner):
+    """Tell whether nobody annotated any pixel of a middle."""
+    top, left = corner
+    part = labels[top : top + inner, left : left + inner]
+    return labels.dtype.kind == "i" and bool((part < 0).all())
 
 
 def _corner(labels, side, margin, rng, value=None):
     """Return a random corner of a window whose middle lies in the image."""
-    inner = side - 2 * margin
+    inner, corner = side - 2 * margin, None
     if value is not None:
-        corner = _on_class(labels, value, inner, rng)
-    else:
+        corner = _around(labels == value, inner, rng)
+    if corner is None:
         corner = [int(rng.integers(max(n - inner, 0) + 1)) for n in labels.shape]
+        if _all_unknown(labels, corner, inner):  # there is nothing to learn from it
+            corner = _around(labels >= 0, inner, rng) or corner
     return [at - margin for at in corner]
 
 
@@ -121,7 +133,9 @@ def _as_tensors(parts, scale, as_bytes=False):
 def _in_memory(examples, as_bytes):
     """Return images (C, H, W) with their maps, their scales, and if all are bytes."""
     parts = [(np.moveaxis(np.atleast_3d(x), 2, 0), *maps) for x, *maps in examples]
-    as_bytes = as_bytes and all(x.dtype == y.dtype == np.uint8 for x, y, *_ in parts)
+    small = np.uint8, np.int16  # of labels; the second where some are unknown
+    every = all(x.dtype == np.uint8 and y.dtype in small for x, y, *_ in parts)
+    as_bytes = as_bytes and every
     return parts, [mean_and_std(image) for image, *_ in parts], as_bytes
 
 # %% ../../nbs/workshop/data/crops.ipynb #rarer-classes

@@ -4,12 +4,14 @@
 
 # %% auto #0
 __all__ = ['find_carvana', 'open_carvana', 'load_isbi', 'open_isbi', 'open_ctc', 'open_pets', 'open_nuclei', 'open_folder',
-           'open_source', 'check_source']
+           'unknown_note', 'open_source', 'check_source']
 
 # %% ../../nbs/workshop/data/datasets.ipynb #6bff4bb4
 import functools
+import os
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +19,20 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
+from .check import name_unknown, unknown_text
 from unet_tutorial.data.images import (
+    UNKNOWN,
     common_channels,
     find_files,
     list_files,
+    load_upright,
     name_some,
     read_image,
     read_labels,
     read_mask,
     read_page,
     read_stack,
+    split_unknown,
     stack_shape,
     to_mask,
     upright_size,
@@ -299,21 +305,25 @@ def open_ctc(
     )
 
 # %% ../../nbs/workshop/data/datasets.ipynb #faf0dde5
-def _read_classes(path, size=None, values=()):
+def _read_classes(path, size=None, values=(), ignore=None):
     """Read class numbers from a file in which class n has the n-th value."""
-    labels = read_labels(path, size)
-    classes = np.full(labels.shape, 255, np.uint8)
+    labels = read_labels(path, size, ignore=ignore)
+    classes = np.full(labels.shape, 255, np.uint8 if ignore is None else np.int16)
+    if ignore is not None:
+        classes[labels == UNKNOWN] = UNKNOWN
     for number, value in enumerate(values):
         classes[labels == value] = number
     if 255 in classes:
-        wrong = name_some(np.unique(labels[classes == 255]))
+        wrong = np.unique(labels[classes == 255]).tolist()
+        rim = "does 255 mark what nobody annotated? ignore=255 leaves it out. Else "
         raise ValueError(
-            f"{path} holds {wrong}, the classes are {name_some(values)}: name them all "
-            "(classes=, values=). Saved as JPEG, or resized? PNG and NEAREST would do"
+            f"{path} holds {name_some(wrong)}, the classes are {name_some(values)}: "
+            f"{rim if wrong == [255] else ''}name them all (classes=, values=). "
+            "Saved as JPEG, or resized? PNG and NEAREST would do"
         )
     return classes
 
-
+# %% ../../nbs/workshop/data/datasets.ipynb #open-pets
 _PETS = "the Oxford-IIIT pets with torchvision (unet-tutorial get pets)"
 
 
@@ -401,7 +411,7 @@ def open_nuclei(folder: str | Path) -> Source:
     )
 
 # %% ../../nbs/workshop/data/datasets.ipynb #folder-reader
-def _reader(classes, values, instances, threshold, invert):
+def _reader(classes, values, instances, threshold, invert, ignore=None):
     """Return what reads a truth: objects by number, a mask, or several classes."""
     if (threshold is not None or invert) and (instances or values or len(classes) != 2):
         text = "threshold= and invert= are for masks of background and one object"
@@ -410,13 +420,18 @@ def _reader(classes, values, instances, threshold, invert):
         counts = f"{len(values)} values for {len(classes)} classes"
         raise ValueError(f"{counts}: one for each")
     if instances:
-        return read_labels
+        return functools.partial(read_labels, ignore=ignore)
     if len(classes) == 2 and not values:
-        return functools.partial(read_mask, threshold=threshold, invert=invert)
-    return functools.partial(_read_classes, values=values or range(len(classes)))
+        options = {"threshold": threshold, "invert": invert, "ignore": ignore}
+        return functools.partial(read_mask, **options)
+    values = values or range(len(classes))
+    if np.ndim(ignore) == 0 and ignore in values:
+        text = f"ignore={ignore} is also a class; the values of the classes are"
+        raise ValueError(f"{text} {name_some(values)}")
+    return functools.partial(_read_classes, values=values, ignore=ignore)
 
-
-def _readers(read, value_range, channels, axes, channel):
+# %% ../../nbs/workshop/data/datasets.ipynb #folder-readers
+def _readers(read, value_range, channels, axes, channel, ignore):
     """Return what a Source must know to read images and truths."""
     known = {"channels": channels, "axes": axes, "channel": channel}
     size = {"channels": channels if channel is None else None, "axes": axes}
@@ -424,6 +439,7 @@ def _readers(read, value_range, channels, axes, channel):
         "read_truth": functools.partial(_truth, read=read, **size),
         "read_pixels": functools.partial(_pixels, value_range=value_range, **known),
         **known,
+        "ignore": ignore,
     }
 
 # %% ../../nbs/workshop/data/datasets.ipynb #f4516b5e
@@ -441,6 +457,7 @@ def open_folder(
     channel: int | None = None,
     threshold: float | None = None,
     invert: bool = False,
+    ignore: int | tuple[int, int, int] | None = None,
 ) -> Source:
     """Open images and masks of any folders, paired by their names.
 
@@ -458,6 +475,7 @@ def open_folder(
         channel: of all, the one that is taken, from 0
         threshold: of masks of grey values: object is above
         invert: exchange object and background of masks
+        ignore: what nobody annotated: a value
 
     Returns:
         Source: with the name of the folder
@@ -466,6 +484,7 @@ def open_folder(
         ValueError: "threshold= and invert= are for masks of background and one object;
             leave them away, or instances= and values="
         ValueError: "... values for ... classes: one for each"
+        ValueError: "ignore=... is also a class; the values of the classes are ..."
 
     Example:
         >>> # in datasets, where its other names come from
@@ -473,7 +492,7 @@ def open_folder(
         >>> train_folder, masks_folder = (cars_folder / name for name in ("train", "train_masks"))
         >>> mine = open_folder(train_folder, masks_folder, "_mask", group=lambda p: p.stem[:-3])
     """
-    read = _reader(classes, values, instances, threshold, invert)
+    read = _reader(classes, values, instances, threshold, invert, ignore)
     pairs = find_pairs(folder, masks, suffix)
     names = [group(p.image) if group else p.group or p.image.name for p in pairs]
     items = [Item(*pair[:2], name) for pair, name in zip(pairs, names, strict=True)]
@@ -484,8 +503,62 @@ def open_folder(
         classes=tuple(classes),
         instances=instances,
         unit="image" if len(set(names)) == len(names) else "group",
-        **_readers(read, value_range, channels, axes, channel),
+        **_readers(read, value_range, channels, axes, channel, ignore),
     )
+
+# %% ../../nbs/workshop/data/datasets.ipynb #unknown-values
+def _shares_of(labels):
+    """Return how much of a label map is unknown, and whether it holds an object."""
+    return float((labels < 0).mean()), bool((labels > 0).any())
+
+
+def _values_in(masks):
+    """Return the numbers that the files of some masks hold, ascending."""
+    found = set()
+    for path in masks:
+        numbers, _ = split_unknown(load_upright(path)[0], path, grey=True)
+        found |= {*np.unique(numbers).tolist()}
+    return sorted(found)
+
+# %% ../../nbs/workshop/data/datasets.ipynb #unknown-note
+def unknown_note(
+    source: Source,
+    limit: int = 500,
+) -> str:
+    """Say how much of the masks nobody annotated.
+
+    Args:
+        source: opened with ignore=
+        limit: so many masks are read
+
+    Returns:
+        str: a sentence; empty: no value is ignored
+
+    Raises:
+        ValueError: "without the ..., nothing but background is ignore=... away"
+
+    Example:
+        >>> # in datasets, where its other names come from
+        >>> from unet_tutorial.data.datasets import unknown_note
+        >>> rims = Path("data/rims")
+        >>> print(unknown_note(open_folder(rims / "images", rims / "masks", ignore=255)))
+    """
+    if source.ignore is None:
+        return ""
+    count = min(limit, len(source))
+    every = np.linspace(0, len(source) - 1, count).round().astype(int).tolist()
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = list(pool.map(lambda i: _shares_of(source.labels(i)), every))
+    shares, objects = zip(*found, strict=True)
+    if any(shares) and not any(objects):
+        text = f"without the {name_unknown(source.ignore)}, nothing but background is "
+        text += f"left in the masks of {source.name}: is it the object? Then leave "
+        raise ValueError(f"{text}ignore={source.ignore} away")
+    if any(shares):
+        return unknown_text(source.ignore, shares)
+    values = _values_in([source.items[i].mask for i in every[:20]])
+    text = f"no pixel has the {name_unknown(source.ignore)}; the masks hold"
+    return f"{text} {name_some(values)}: is ignore={source.ignore} right?"
 
 # %% ../../nbs/workshop/data/datasets.ipynb #e47ee89a
 _OPEN = {

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
 from unet_tutorial.data.images import (
+    UNKNOWN,
     common_channels,
     name_some,
     read_image,
@@ -124,7 +125,7 @@ def check_classes(
     """Raise a ValueError if a label map holds a label that is no class.
 
     Args:
-        labels: (H, W) integers
+        labels: (H, W) integers; -100: unknown
         num_classes: labels from 0 to num_classes - 1 are allowed
         name: of the file or page, for the error
 
@@ -137,7 +138,10 @@ def check_classes(
         >>> check_classes(np.array([[0, 1], [1, 0]]), 2, "mask.png")
     """
     if labels.min() < 0 or labels.max() >= num_classes:
-        wrong = name_some(np.setdiff1d(labels, range(num_classes)).tolist())
+        wrong = np.setdiff1d(labels, [UNKNOWN, *range(num_classes)]).tolist()
+        if not wrong:
+            return
+        wrong = name_some(wrong)
         text = f"{name} has the labels {wrong}; num_classes={num_classes} allows"
         remedy = "map them (0 and 255: labels == 255)"
         raise ValueError(f"{text} 0 to {num_classes - 1}: {remedy}")
@@ -148,8 +152,9 @@ class _Pairs:
 
     instances = False
 
-    def __init__(self, pairs, num_classes):
+    def __init__(self, pairs, num_classes, ignore):
         self.pairs, self.classes = tuple(pairs), range(num_classes)
+        self.ignore = ignore
         for pair in self.pairs:
             sizes = upright_size(pair.image), upright_size(pair.mask)
             if sizes[0] != sizes[1]:
@@ -170,7 +175,7 @@ class _Pairs:
 
     def labels(self, index, size):
         read = read_mask if len(self.classes) == 2 else read_labels
-        return read(self.pairs[index].mask, size)
+        return read(self.pairs[index].mask, size, ignore=self.ignore)
 
 # %% ../../nbs/workshop/data/photos.ipynb #files-code
 def _files(source, index):
@@ -217,6 +222,8 @@ class _Small:
         self.source, self.size, self.num_classes = source, size, num_classes
         self.coming = {}  # index: its stamp, and readings to wait for
         kind = np.min_scalar_type(num_classes - 1)
+        if getattr(source, "ignore", None) is not None:
+            kind = np.dtype(np.int16)  # for -100
         shape = size if source.channels == 1 else (*size, source.channels)
         limit = 2**30 if cache is True else int(cache)
         room = limit // (prod(shape) + prod(size) * kind.itemsize)
@@ -236,7 +243,7 @@ class _Small:
         if not readings:
             return self.kept.get(index)
         image, labels = [reading.result() for reading in readings]
-        labels = labels > 0 if self.source.instances else labels
+        labels = np.minimum(labels, 1) if self.source.instances else labels
         check_classes(labels, self.num_classes, _name(self.source, index))
         self.kept.put(index, stamp, image, labels)
         return image, labels.astype(self.kept.labels.dtype)
@@ -296,10 +303,13 @@ def change_pair(
     return tuple(arrays)
 
 # %% ../../nbs/workshop/data/photos.ipynb #note
-def _as_source(pairs, num_classes):
+def _as_source(pairs, num_classes, ignore):
     """Return a source, and how many classes its labels have."""
     if not hasattr(pairs, "labels"):
-        return _Pairs(pairs, num_classes or 2), num_classes or 2
+        return _Pairs(pairs, num_classes or 2, ignore), num_classes or 2
+    if ignore is not None:
+        text = "ignore= is for a list of pairs; a Source is opened with its own"
+        raise ValueError(f"{text}: open_folder(..., ignore={ignore})")
     return pairs, num_classes or (2 if pairs.instances else len(pairs.classes))
 
 
@@ -332,6 +342,11 @@ class ImagePairs(Dataset):
         cache: keep small versions, up to 1 GiB or so many bytes
         num_classes: None: the Source's, or 2
         as_bytes: True: images are ByteImages, labels int16
+        ignore: what nobody annotated
+
+    Raises:
+        ValueError: "ignore= is for a list of pairs; a Source is opened with its own:
+            open_folder(..., ignore=...)"
 
     Example:
         >>> # in photos, where its other names come from
@@ -347,8 +362,9 @@ class ImagePairs(Dataset):
         cache: bool | int = True,
         num_classes: int | None = None,
         as_bytes: bool = False,
+        ignore: int | tuple[int, int, int] | None = None,
     ):
-        source, classes = _as_source(pairs, num_classes)
+        source, classes = _as_source(pairs, num_classes, ignore)
         self.small = _Small(source, tuple(size), classes, cache)
         self.source, self.transform, self.as_bytes = source, transform, as_bytes
         self.reading = torch.full((256, 2), -1).share_memory_()  # process, index
@@ -370,5 +386,4 @@ class ImagePairs(Dataset):
 
     def __getitem__(self, index: int) -> tuple[Tensor | ByteImage, Tensor]:
         _note(self.reading, index := range(len(self))[index])
-        image, labels = _changed(self.transform, *self.small[index])
-        return _item(image, labels, self.as_bytes)
+        return _item(*_changed(self.transform, *self.small[index]), self.as_bytes)

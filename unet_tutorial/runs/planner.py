@@ -18,7 +18,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from ..data.source import Source
+from ..data.source import Source, as_classes
 from ..gpu import amp_type, pick_device, pick_layout
 from ..losses import dice_ce_loss
 from ..metrics import count_pixels, dice_of
@@ -146,7 +146,7 @@ def measure_folder(
     counts, breadths, images = np.zeros(len(source.classes)), [], []
     for i in map(int, _some(len(source), limit)):
         labels = _middle(source.labels(i))
-        classes = labels > 0 if source.instances else labels
+        classes = as_classes(labels, source.instances)
         known = classes[classes >= 0].astype(np.int64)
         counts += np.bincount(known.ravel(), minlength=len(counts))[: len(counts)]
         breadths += object_breadths(labels, source.instances)

@@ -920,16 +920,19 @@ def mean_dice_of(
     return (2 * right[there].double() / total[there]).mean().item()
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #2febf8c4
+def _cross_entropy(logits, labels, class_weights=None):
+    """Compute the mean over the known pixels; torch's own is NaN if there are none."""
+    weights = logits.new_tensor(class_weights or [1] * logits.shape[1])  # (K,)
+    heavy = weights[labels.clamp(min=0)] * (labels >= 0)  # (B, H, W)
+    total = F.cross_entropy(logits, labels, weights, reduction="sum")
+    return total / heavy.sum().clamp(min=1e-6)
+
+
 _LOSSES = {
-    "cross-entropy": nn.CrossEntropyLoss(),
+    "cross-entropy": _cross_entropy,
     "weighted cross-entropy": weighted_cross_entropy,
     "dice and cross-entropy": dice_ce_loss,  # two classes: dice_bce_loss
 }
-
-
-def _cross_entropy(logits, labels, class_weights):
-    """Compute the mean cross-entropy, each pixel as heavy as its class."""
-    return F.cross_entropy(logits, labels, logits.new_tensor(class_weights))
 
 
 def criterion_for(

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from ..data.datasets import open_source
+from ..data.datasets import open_source, unknown_note
 from ..data.loader import end_workers, pick_workers
 from ..data.source import Source
 from ..gpu import amp_type, pick_device
@@ -467,6 +467,13 @@ def _settle(recipe, data, source, device, asked, announce=None):
     return replace(plan, id=plan_id(plan))
 
 # %% ../../nbs/workshop/runs/run.ipynb #begin
+def _say_unknown(source, announce):
+    """Say how much of the masks nobody annotated, if a value marks it."""
+    note = unknown_note(source) if getattr(source, "ignore", None) is not None else ""
+    if note and announce:
+        announce(note)
+
+
 def _begin(recipe, data, out, device, asked, settings):
     """Settle the plan of a new run, and carry it out."""
     usual = {"isbi": "membranes", "folder": "auto"}
@@ -475,6 +482,7 @@ def _begin(recipe, data, out, device, asked, settings):
     with joined(device):
         of_first(lambda: _check_new(out))
         source = _open(asked["kind"], data, asked["options"])
+        of_first(lambda: _say_unknown(source, tell))
         plan = of_first(lambda: _settle(recipe, data, source, device, asked, tell))
         with _one_writer(out):
             of_first(lambda: _check_new(out))  # perhaps another was faster
@@ -667,6 +675,7 @@ def resume_run(
     with joined(device):
         of_first(lambda: _check_asked(out, read_plan(out), asked))
         plan, source = _reopen(out, data, asked.get("options"))
+        of_first(lambda: _say_unknown(source, announce))
         with _one_writer(out):
             return _run(out, plan, source, device, **settings)
 

@@ -115,7 +115,7 @@ def _measure(predictor, part, classes, threshold):
         item = part.items[index]
         name = f"{item.image.name}, page {item.page}" if item.page else item.image.name
         rows.append((name, *scores))
-        picture = differences(image, labels > 0, truth > 0)
+        picture = differences(image, (labels > 0) & (truth >= 0), truth > 0)
         kept.append((scores[0], index, _png(picture)))
         kept = sorted(kept)[:_WORST]
     return rows, [(rows[index][0], value, png) for value, index, png in kept]
@@ -314,12 +314,21 @@ def _interval_text(rows):
     return f"{len(rows)} images, each counted once; intervals {text}."
 
 # %% ../../nbs/workshop/runs/summary.ipynb #all-code
+def _annotated(part):
+    """Leave out the images of which nobody annotated any pixel."""
+    if part.ignore is None:
+        return part
+    every = range(len(part))
+    return part.subset([i for i in every if (part.labels(i) >= 0).any()])
+
+# %% ../../nbs/workshop/runs/summary.ipynb #all-parts
 def _parts(run, plan, where, source, predictor):
     """Return the parts of the page: (kind, value)."""
     learn, check = split(plan, source)
     classes, history = len(source.classes), _history(run)
     threshold, count = _threshold(predictor, learn, classes)
-    rows, worst = _measure(predictor, check, classes, threshold)
+    measured = _annotated(check)
+    rows, worst = _measure(predictor, measured, classes, threshold)
     epochs = len(next(iter(history.values()), []))
     told = _methods(plan, where, (learn, check), epochs, threshold, count)
     parted = [("", "images", "files")]
@@ -329,7 +338,7 @@ def _parts(run, plan, where, source, predictor):
     return [
         ("h2", "Methods"),
         ("p", told),
-        *_scores_part(plan, check, rows, worst),
+        *_scores_part(plan, measured, rows, worst),
         ("h2", "Curves"),
         ("picture", ("curves", _curves(history, plan.recipe.watch))),
         ("h2", "Split"),
