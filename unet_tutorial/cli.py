@@ -425,13 +425,6 @@ def _options(args):
     return {key: value for key, value in options.items() if value is not None} or None
 
 
-def _tell(training, row):
-    """Print what was measured after an epoch; after a step there is none."""
-    if row:
-        values = "  ".join(f"{name} {value:.4f}" for name, value in row.items())
-        _announce(f"epoch {training.epoch:3}  {values}")
-
-
 def _announce(text):
     try:
         print(text, flush=True)
@@ -443,6 +436,34 @@ def _announce(text):
 _ASKED = "kind data recipe size epochs steps minutes seed amp held_out".split()
 _ASKED.append("sync_batch_norm")
 _AMP = {"off": False, "on": True}
+
+# %% ../nbs/workshop/cli.ipynb #teller
+def _when(training, each):
+    """Say how long a step takes, and when a run will end."""
+    steps, seconds = training.due
+    left = each * (steps - training.step) if steps else seconds - training.seconds
+    end = time.strftime("%A, %H:%M", time.localtime(time.time() + max(left, 0)))
+    more = "" if seconds else ", or later, since each epoch ends with measuring"
+    return f"a step takes {each:.2g} s; the end is about {end}{more}"
+
+
+def _teller():
+    """Return what prints a line per epoch, and once when the run will end."""
+    begin, told = None, False
+
+    def tell(training, row):
+        nonlocal begin, told
+        now = training.step, training.seconds
+        begin = begin or now  # the first step takes longer
+        steps, seconds = now[0] - begin[0], now[1] - begin[1]
+        if steps and not told and (seconds >= 3 or row):
+            _announce(_when(training, seconds / steps))
+            told = True
+        if row:
+            values = "  ".join(f"{name} {value:.4f}" for name, value in row.items())
+            _announce(f"epoch {training.epoch:3}  {values}")
+
+    return tell
 
 # %% ../nbs/workshop/cli.ipynb #train
 def _train(args):
@@ -464,7 +485,7 @@ def _train(args):
     carry_out = resume_run if args.resume else train_run
     if args.resume_if_there:
         carry_out = partial(begin_or_resume, kind=None, data=None)
-    carry_out(**asked, report=_tell, announce=_announce)
+    carry_out(**asked, report=_teller(), announce=_announce)
     if is_first():  # of the processes of torchrun
         print(f"{args.out} is ready")
     return 0
