@@ -59,6 +59,8 @@ EXITS = """exit status:
   2  wrong usage
   129, 130, 143  the terminal was closed, Ctrl-C, SIGTERM; a training is saved
   141  what reads the output has gone"""
+_FILES = """files: PNG, JPEG, TIFF, .npy and many more, from 8 bits to floats, with any number
+of channels; nbs/readable.md of the course says of each kind how it is read"""
 
 # %% ../nbs/workshop/cli.ipynb #e73b326d
 class Command(NamedTuple):
@@ -105,6 +107,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, (about, examples, add, run) in COMMANDS.items():
         lines = [f"  unet-tutorial {name} {line}" for line in examples.splitlines()]
+        lines += ["", _FILES] if name in ("check", "train", "predict") else []
         end = "\n".join([*lines, "", EXITS])
         help_ = {"help": about, "description": about, "epilog": end}
         command = commands.add_parser(name, **help_, **layout)
@@ -438,13 +441,14 @@ _ASKED.append("sync_batch_norm")
 _AMP = {"off": False, "on": True}
 
 # %% ../nbs/workshop/cli.ipynb #teller
-def _when(training, each):
-    """Say how long a step takes, and when a run will end."""
+def _say_when(training, each):
+    """Say how long a step takes and when the run will end, if that is not soon."""
     steps, seconds = training.due
     left = each * (steps - training.step) if steps else seconds - training.seconds
     end = time.strftime("%A, %H:%M", time.localtime(time.time() + max(left, 0)))
     more = "" if seconds else ", or later, since each epoch ends with measuring"
-    return f"a step takes {each:.2g} s; the end is about {end}{more}"
+    if left >= 60:
+        _announce(f"a step takes {each:.2g} s; the end is about {end}{more}")
 
 
 def _teller():
@@ -456,8 +460,8 @@ def _teller():
         now = training.step, training.seconds
         begin = begin or now  # the first step takes longer
         steps, seconds = now[0] - begin[0], now[1] - begin[1]
-        if steps and not told and (seconds >= 3 or row):
-            _announce(_when(training, seconds / steps))
+        if steps and not told and seconds >= 3:
+            _say_when(training, seconds / steps)
             told = True
         if row:
             values = "  ".join(f"{name} {value:.4f}" for name, value in row.items())

@@ -452,6 +452,8 @@ def _check_kind(pages, page):
         raise BadFile(pages.path, "is the mosaic of a raw camera file", remedy)
     for found in [name for name, wrong in faults.items() if wrong]:
         remedy = "save it without compression, black as 0, one slice per page"
+        if page.dtype is not None and page.dtype.kind == "c":
+            remedy = "save one number per pixel, such as np.abs(x), x the array"
         raise BadFile(pages.path, "is a TIFF of a kind we cannot read", remedy, found)
 
 # %% ../../nbs/workshop/data/images.ipynb #pages-unpacked
@@ -608,7 +610,9 @@ class _Unfit(ValueError):
 
     def __init__(self, found, given, channels, dims):
         names = 'or name the axes: axes="NHW" (a stack of grey images), "CHW", "HWC"'
-        names = 'or name the axes: axes="NCHW", "NHWC"' if dims == 4 else names
+        if dims == 4:
+            names = '"NNHW" (all grey)' if channels == 1 else '"NCHW", "NHWC"'
+            names = f"or name the axes: axes={names}"
         one = ", channel=0 the first of them" if channels == 1 else ""
         self.found = found
         self.remedy = f"channels={given} would read it{one}; {names}"
@@ -818,10 +822,17 @@ def _in_order(path, array, letters, channels):
         raise BadFile(path, "holds no image", remedy, str(error)) from None
 
 
+_ONE_FRAME = "frame = Image.open(path); frame.seek(0); frame.save('one.png') keeps one"
+_ONE_SLICE = "read_stack reads them all; tifffile.imwrite('one.tif', "
+_ONE_SLICE += "tifffile.imread(path, key=0)) keeps one"
+_ONE_PAGE = dict.fromkeys((".tif", ".tiff"), _ONE_SLICE)
+_ONE_PAGE[".npy"] = "np.save('one.npy', np.load(path)[0]) keeps one"
+
+
 def _check_single(count, path, grey=False):
     """Refuse a file of several pages where one is expected."""
     if count > 1:
-        remedy = "read_stack reads a TIFF; of others, save the page that counts"
+        remedy = _ONE_PAGE.get(Path(path).suffix.lower(), _ONE_FRAME)
         if grey and count < 20:
             remedy += f". Are they one image's channels? channels={count} says so"
         raise BadFile(path, "has several pages", remedy, f"{count} pages")
