@@ -849,7 +849,7 @@ def test_a_crash_file_is_there_while_a_run_runs(stack, tmp_path):
     out = tmp_path / "run"
     told = {"report": lambda *args: seen.append((out / "crash.txt").read_text())}
     train_run("isbi", stack, out, recipe(), epochs=1, **told)
-    assert all("If it crashes in native code" in text for text in seen)
+    assert all("If the run crashes in native code" in text for text in seen)
     assert not (out / "crash.txt").exists()
 
 
@@ -1178,7 +1178,11 @@ def test_a_run_says_what_it_is_about_to_do(stack, tmp_path):
     with pytest.raises(Stop):
         how = {"announce": announce, "report": stop_at(1, 0), "save_every": 0}
         train_run("isbi", stack, out, recipe(), epochs=3, **how)
-    expected = ["3 to learn from, 2 held out", "32 x 32 pixels, as they are", "on cpu in 32"]
+    expected = [
+        "3 to learn from, 2 held out",
+        "32 x 32 pixels, as they",
+        "on cpu in 32",
+    ]
     assert says(*expected, "3 epochs, 6 steps", "2 steps").search(told[0])
     resume_run(out, announce=told.append)
     assert any("2 steps are done" in text for text in told[1:])

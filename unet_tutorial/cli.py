@@ -59,8 +59,8 @@ EXITS = """exit status:
   2  wrong usage
   129, 130, 143  the terminal was closed, Ctrl-C, SIGTERM; a training is saved
   141  what reads the output has gone"""
-_FILES = """files: PNG, JPEG, TIFF, .npy and many more, from 8 bits to floats, with any number
-of channels; nbs/readable.md of the course says of each kind how it is read"""
+_FILES = """files: PNG, JPEG, TIFF, .npy and many more, from 8 bits to floats, with any
+number of channels; nbs/readable.md of the course says how each kind is read"""
 
 # %% ../nbs/workshop/cli.ipynb #e73b326d
 class Command(NamedTuple):

@@ -379,7 +379,7 @@ def interruptible() -> Iterator[list]:
                 signal.signal(number, handler or signal.SIG_DFL)
 
 # %% ../../nbs/workshop/runs/logbook.ipynb #fd716cac
-_NO_CRASH = "A run is on, or was killed. If it crashes in native code, this says where:\n"
+_NO_CRASH = "If the run crashes in native code, what follows says where:\n"
 
 
 @contextmanager
