@@ -333,7 +333,7 @@ def runs(monkeypatch):  # list of what train, resume and evaluate were asked
     def train_run(**options):
         report, announce = options.pop("report"), options.pop("announce")
         announce("images: 3")
-        training = types.SimpleNamespace(epoch=3)
+        training = types.SimpleNamespace(epoch=3, step=9, seconds=1.0)
         report(training, None)
         report(training, {"train_loss": 0.25, "dice": 0.98765})
         asked.append(("train", options))

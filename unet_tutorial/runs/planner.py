@@ -155,17 +155,7 @@ def measure_folder(
         breadths=(tenth, half) if breadths else None,
     )
 
-# %% ../../nbs/workshop/runs/planner.ipynb #size
-_WINDOW = 80  # pixels: what is broader is hardly seen in a window of 128,
-_BROAD = 40  # and may be shrunk to this
-
-
-def _shape_differs(facts):
-    """Tell whether one size for all images would stretch some by more than two."""
-    (low, narrow), (high, wide) = facts.least, facts.most
-    return (wide / low) / (narrow / high) > 4 or max(facts.most) > 4 * min(facts.least)
-
-
+# %% ../../nbs/workshop/runs/planner.ipynb #objects-said
 def objects_said(
     facts: Facts,
     size: tuple[int, int] | None = None,
@@ -178,6 +168,13 @@ def objects_said(
 
     Returns:
         str: a sentence
+
+    Example:
+        >>> # in planner, where its other names come from
+        >>> from unet_tutorial.runs.planner import objects_said
+        >>> photos = replace(drawn_facts, size=(960, 1280), least=(960, 1280), most=(960, 1280))
+        >>> photos = replace(photos, breadths=(150.0, 320.0), channels=3, coloured=True)
+        >>> assert "then still 13 and 6. Below 8 pixels" in objects_said(photos, (40, 53))
     """
     if facts.breadths is None:
         return "no object was found to measure"
@@ -191,6 +188,16 @@ def objects_said(
     if now < 1 and small * now < 8:
         text += ". Below 8 pixels objects vanish: --size native keeps them"
     return text
+
+# %% ../../nbs/workshop/runs/planner.ipynb #size
+_WINDOW = 80  # pixels: what is broader is hardly seen in a window of 128,
+_BROAD = 40  # and may be shrunk to this
+
+
+def _shape_differs(facts):
+    """Tell whether one size for all images would stretch some by more than two."""
+    (low, narrow), (high, wide) = facts.least, facts.most
+    return (wide / low) / (narrow / high) > 4 or max(facts.most) > 4 * min(facts.least)
 
 
 def choose_size(
