@@ -469,13 +469,18 @@ def test_the_walk_from_the_command_to_the_loop_is_short(tmp_path, monkeypatch):
     assert len(seen) <= 8, sorted(seen)
 
 
+def small_data(folder):
+    "Write a stack and a small recipe."
+    isbi(folder / "stack", slices=6, size=32)
+    net = Net(base_channels=2, depth=1, padding=1, norm="batch", dropout=0.3)
+    small = replace(read_recipe("modern"), net=net, tile=16, tiles=40, batch=2)
+    (folder / "small.json").write_text(json.dumps(as_dict(small)))
+
+
 @pytest.mark.skipif(os.name != "posix", reason="no SIGTERM on this system")
 def test_a_run_ended_by_sigterm_goes_on_exactly(tmp_path):
     "In processes of their own, as a cluster would end them."
-    isbi(tmp_path / "stack", slices=6, size=32)
-    net = Net(base_channels=2, depth=1, padding=1, norm="batch", dropout=0.3)
-    small = replace(read_recipe("modern"), net=net, tile=16, tiles=40, batch=2)
-    (tmp_path / "small.json").write_text(json.dumps(as_dict(small)))
+    small_data(tmp_path)
     command = [sys.executable, "-m", "unet_tutorial", "train", "--device", "cpu"]
     begin = ["--kind", "isbi", "--data", tmp_path / "stack", "--epochs", "8"]
     begin += ["--recipe", tmp_path / "small.json", "--amp", "off"]
@@ -498,10 +503,7 @@ def test_a_run_ended_by_sigterm_goes_on_exactly(tmp_path):
 @pytest.mark.skipif(os.name != "posix", reason="no terminals of this kind")
 def test_a_closed_terminal_ends_a_run_in_order(tmp_path):
     "Its window is closed: what it prints goes nowhere, and it gets a SIGHUP."
-    isbi(tmp_path / "stack", slices=6, size=32)
-    net = Net(base_channels=2, depth=1, padding=1, norm="batch", dropout=0.3)
-    small = replace(read_recipe("modern"), net=net, tile=16, tiles=40, batch=2)
-    (tmp_path / "small.json").write_text(json.dumps(as_dict(small)))
+    small_data(tmp_path)
     train = ["train", "--kind", "isbi", "--data", tmp_path / "stack", "--epochs", "999"]
     train += ["--recipe", tmp_path / "small.json", "--out", tmp_path / "run"]
     inside = "import fcntl, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
