@@ -279,7 +279,7 @@ def test_sixteen_bits_of_colour_are_not_cut_to_eight(tmp_path):
 @pytest.mark.parametrize("name", ["animation.gif", "animation.png", "animation.webp"])
 def test_a_film_is_not_its_first_picture(tmp_path, name):
     path = save_stack(tmp_path / name, noise(3, 20, 30, 3))
-    with pytest.raises(ValueError, match=says(name, "3 pages", "save the page")):
+    with pytest.raises(ValueError, match=says(name, "3 pages", "frame.seek(0)")):
         read_image(path)
 
 
