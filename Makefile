@@ -6,7 +6,8 @@
 # NET="runs/cars" for app: the folder of a run, or a .safetensors file
 # DATA=dir        for results: the folder of the real data (or UNET_DATA)
 # ARGS="..."      for results: more options, such as "--device cuda --out mine --runs mine";
-#                 for bench "--isa native --what sides", for gpu "--device cpu --small"
+#                 for bench "--isa native --what sides", for gpu "--device cpu --small",
+#                 for atlas "lowest"
 # COLAB_VENV=dir  another environment for make colab; COLAB_PYTHON=its Python 3.13
 
 VENV ?= .venv
@@ -25,7 +26,7 @@ export PYTHONPATH := $(CURDIR)
 PY = "$(VENV)/bin/python"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup course app lab test colab export outputs times tasks links gpu bench faults clean
+.PHONY: help setup course app lab test colab export outputs times tasks links gpu bench faults atlas clean
 .PHONY: results results-15 results-16 results-17 results-19 results-20
 
 help: ## print this list
@@ -77,6 +78,9 @@ gpu: setup ## measure this machine's GPU in 8 minutes; writes results/gpu_<card>
 bench: setup ## this library beside others, in about 10 minutes; writes results/speed.csv
 	@$(PY) tools/environment.py "$(VENV)" bench
 	@$(PY) benchmarks/bench.py $(ARGS)
+
+atlas: setup ## read every kind of file with the lowest, Colab's and the newest Pillow and tifffile
+	@$(PY) tools/readers.py .venv-atlas $(ARGS)
 
 faults: setup ## try every fault on files, runs, nets and the network; ARGS="--area runs"
 	@$(PY) benchmarks/faults.py $(ARGS)

@@ -186,6 +186,38 @@ def png_of_16_bits(pixels):
     return png(head, rows)
 
 
+def pnm(pixels, white=255, kind=b"P5"):
+    "A PGM (P5) or PPM (P6) that states which number is white; 2 bytes each above 255."
+    height, width = pixels.shape[:2]
+    numbers = pixels.astype(">u2" if white > 255 else np.uint8).tobytes()
+    return raw(b"%s\n%d %d\n%d\n" % (kind, width, height, white) + numbers)
+
+
+def pgm_in_words(pixels, white):
+    "A PGM (P2) whose numbers are written in digits."
+    head = f"P2\n{pixels.shape[1]} {pixels.shape[0]}\n{white}\n"
+    return raw((head + " ".join(map(str, pixels.ravel()))).encode())
+
+
+def jpeg_2000(pixels, bits, signed=False):
+    """A JPEG 2000 of so many bits, which Pillow reads and does not write.
+
+    It writes whole bytes, from which it takes half their range before it packs them; a
+    reader adds half of what the head states. So the numbers are moved, and two places
+    of the head are changed: the box `ihdr` and the marker `SIZ`.
+    """
+    half = max(2 ** (8 * pixels.dtype.itemsize - 1) - 2 ** (bits - 1), 0)
+    file = io.BytesIO()
+    image = Image.fromarray(pixels + pixels.dtype.type(half))
+    image.save(file, "JPEG2000", irreversible=False)
+    data, stated = bytearray(file.getvalue()), bits - 1 | 128 * signed
+    start = data.index(b"\xff\x4f\xff\x51") + 42
+    for channel in range(3 if pixels.ndim == 3 else 1):
+        data[start + 3 * channel] = stated
+    data[data.index(b"ihdr") + 14] = stated
+    return raw(bytes(data))
+
+
 def turned(path):
     "A photograph of a camera that was held on its side."
     note = Image.Exif()
@@ -294,8 +326,74 @@ ORDINARY = [
     Kind("BMP", "a.bmp", pil(COLOUR), "image", COLOUR),
     Kind("WebP, lossless", "a.webp", pil(COLOUR, lossless=True), "image", COLOUR),
     Kind("PGM", "a.pgm", pil(GREY), "image", GREY),
+    Kind(
+        "PGM, 16 bits",
+        "a.pgm",
+        pnm(DEEP, 65535),
+        "image",
+        DEEP,
+        {"value_range": (0, 4095)},
+        "with `value_range=`",
+    ),
+    Kind(
+        "PGM, 12 bits",
+        "a.pgm",
+        pnm(DEEP, 4095),
+        "image",
+        DEEP,
+        {"value_range": (0, 4095)},
+        "with `value_range=`",
+    ),
+    Kind(
+        "PGM in digits, 12 bits",
+        "a.pgm",
+        pgm_in_words(DEEP, 4095),
+        "image",
+        DEEP,
+        {"value_range": (0, 4095)},
+        "with `value_range=`",
+    ),
     Kind("PPM", "a.ppm", pil(COLOUR), "image", COLOUR),
+    Kind(
+        "PPM, 16-bit RGB",
+        "a.ppm",
+        pnm(DEEP_COLOUR, 65535, b"P6"),
+        "image",
+        ("8 bits", "8-bit RGB", ".npy"),
+    ),
     Kind("JPEG 2000", "a.jp2", pil(GREY, irreversible=False), "image", GREY),
+    Kind(
+        "JPEG 2000, 16 bits",
+        "a.jp2",
+        pil(DEEP, irreversible=False),
+        "image",
+        DEEP,
+        {"value_range": (0, 4095)},
+        "with `value_range=`",
+    ),
+    Kind(
+        "JPEG 2000, 12 bits",
+        "a.jp2",
+        jpeg_2000(DEEP, 12),
+        "image",
+        DEEP,
+        {"value_range": (0, 4095)},
+        "with `value_range=`",
+    ),
+    Kind(
+        "JPEG 2000, RGB of 16 bits",
+        "a.jp2",
+        jpeg_2000(COLOUR, 16),
+        "image",
+        ("8 bits", "8-bit RGB", ".npy"),
+    ),
+    Kind(
+        "JPEG 2000, numbers below 0",
+        "a.jp2",
+        jpeg_2000(DEEP, 16, signed=True),
+        "image",
+        ("below 0", "TIFF"),
+    ),
     Kind("`.npy`, uint8", "a.npy", numpy(GREY), "image", GREY),
     Kind(
         "`.npy`, 5 channels first",
@@ -787,6 +885,8 @@ MASKS = [
     Kind("Mask of 0 and 1", "a.png", pil(MASK), "mask", MASK),
     Kind("Mask of 0 and 255", "a.png", pil(255 * MASK), "mask", MASK),
     Kind("Mask of 1 bit", "a.png", pil(MASK == 1), "mask", MASK),
+    Kind("Mask, PBM", "a.pbm", pil(MASK == 1), "mask", MASK, remark="white is object"),
+    Kind("Mask, PGM whose white is 1", "a.pgm", pnm(MASK, 1), "mask", MASK),
     Kind(
         "Mask, palette of black and white",
         "a.png",
@@ -1013,6 +1113,16 @@ LABEL_MAPS = [
         "Labels, 4-bit grey PNG", "a.png", raw(png_of_4_bits(LABELS)), "labels", LABELS
     ),
     Kind("Labels, 4-bit grey TIFF", "a.tif", four_bits, "labels", LABELS),
+    Kind("Labels, 4-bit JPEG 2000", "a.jp2", jpeg_2000(LABELS, 4), "labels", LABELS),
+    Kind("Labels, PGM whose white is 3", "a.pgm", pnm(LABELS, 3), "labels", LABELS),
+    Kind("Labels, PGM in digits", "a.pgm", pgm_in_words(LABELS, 3), "labels", LABELS),
+    Kind(
+        "Labels, PGM of 16 bits",
+        "a.pgm",
+        pnm(DEEP, 4095),
+        "labels",
+        np.int32(DEEP),
+    ),
     Kind(
         "Labels that are infinite",
         "a.tif",

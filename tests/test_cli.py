@@ -335,7 +335,7 @@ def runs(monkeypatch):  # list of what train, resume and evaluate were asked
     def train_run(**options):
         report, announce = options.pop("report"), options.pop("announce")
         announce("images: 3")
-        training = types.SimpleNamespace(epoch=3)
+        training = types.SimpleNamespace(epoch=3, step=9, seconds=1.0)
         report(training, None)
         report(training, {"train_loss": 0.25, "dice": 0.98765})
         asked.append(("train", options))
@@ -425,8 +425,11 @@ def test_a_folder_from_the_first_command_to_the_last(tmp_path, capsys):
     how = "--size 32x32 --steps 1 --device cpu --amp off"
     assert main(f"train --kind folder {where} {how}".split()) == 0
     told = capsys.readouterr().out.splitlines()
-    at = told.index("images: 3 to learn from, 1 held out, in 32 x 32 pixels")
+    begins = [line.startswith("images: 3 to learn from, 1 held out") for line in told]
+    at = begins.index(True)
+    assert told[at].endswith("pixels, resized to 32 x 32") and sum(begins) == 1
     assert told[0].startswith("classes: ") and "size: 32 x 32" in told[1]
+    assert says("as asked for; objects are", "broad", "then still").search(told[1])
     assert says("weights, on cpu in 32 bits").search(told[at + 1])
     assert told[at + 2].startswith("length: 1 steps; an epoch has")
     assert any(line.startswith("epoch   1  train_loss") for line in told)
@@ -468,13 +471,18 @@ def test_the_walk_from_the_command_to_the_loop_is_short(tmp_path, monkeypatch):
     assert len(seen) <= 8, sorted(seen)
 
 
+def small_data(folder):
+    "Write a stack and a small recipe."
+    isbi(folder / "stack", slices=6, size=32)
+    net = Net(base_channels=2, depth=1, padding=1, norm="batch", dropout=0.3)
+    small = replace(read_recipe("modern"), net=net, tile=16, tiles=40, batch=2)
+    (folder / "small.json").write_text(json.dumps(as_dict(small)))
+
+
 @pytest.mark.skipif(os.name != "posix", reason="no SIGTERM on this system")
 def test_a_run_ended_by_sigterm_goes_on_exactly(tmp_path):
     "In processes of their own, as a cluster would end them."
-    isbi(tmp_path / "stack", slices=6, size=32)
-    net = Net(base_channels=2, depth=1, padding=1, norm="batch", dropout=0.3)
-    small = replace(read_recipe("modern"), net=net, tile=16, tiles=40, batch=2)
-    (tmp_path / "small.json").write_text(json.dumps(as_dict(small)))
+    small_data(tmp_path)
     command = [sys.executable, "-m", "unet_tutorial", "train", "--device", "cpu"]
     begin = ["--kind", "isbi", "--data", tmp_path / "stack", "--epochs", "8"]
     begin += ["--recipe", tmp_path / "small.json", "--amp", "off"]
@@ -492,6 +500,33 @@ def test_a_run_ended_by_sigterm_goes_on_exactly(tmp_path):
     subprocess.run(resume, check=True, timeout=120, **how)
     for name in ("history.csv", "last.safetensors", "best.safetensors"):
         assert (ended / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no terminals of this kind")
+def test_a_closed_terminal_ends_a_run_in_order(tmp_path):
+    "Its window is closed: what it prints goes nowhere, and it gets a SIGHUP."
+    small_data(tmp_path)
+    train = ["train", "--kind", "isbi", "--data", tmp_path / "stack", "--epochs", "999"]
+    train += ["--recipe", tmp_path / "small.json", "--out", tmp_path / "run"]
+    inside = "import fcntl, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    inside += "from unet_tutorial.cli import main; sys.exit(main())"  # its own terminal
+    window, terminal = os.openpty()
+    how = {"env": {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}}
+    with open(tmp_path / "log", "w") as log:
+        how |= {"stdin": terminal, "stdout": terminal, "stderr": log}
+        command = [sys.executable, "-c", inside, *train, "--device", "cpu"]
+        run = subprocess.Popen(command, start_new_session=True, **how)
+    os.close(terminal)
+    shown = b""
+    while b"epoch   1" not in shown:
+        shown += os.read(window, 1000)
+    os.close(window)
+    assert run.wait(60) == 128 + signal.SIGHUP
+    told = (tmp_path / "log").read_text()
+    assert "all is saved" in told and "--resume" in told and "Traceback" not in told
+    step = int(told.split("stopped after ")[1].split()[0])
+    saved = load_state(tmp_path / "run" / "state.safetensors")["progress"]
+    assert saved["step"] == step and not (tmp_path / "run" / "crash.txt").exists()
 
 
 def test_predict(monkeypatch, capsys):
@@ -554,3 +589,22 @@ def test_known_sets_are_checked_by_their_kind(tmp_path, capsys):
     assert says("problem: ", "a_02_mask.gif").search(told) and "2 pairs" in told
     assert main(["check", str(tmp_path / "cars"), "--kind", "isbi"]) == 1
     assert main(["check", str(tmp_path / "cars"), "--kind", "folder"]) == 2
+
+
+def test_when_a_run_will_end_is_said_once_if_it_takes_longer(capsys):
+    training = types.SimpleNamespace(step=1, seconds=9.0, due=(1000, 0), epoch=0)
+    tell = cli._teller()
+    for step, seconds in ((1, 9.0), (2, 10.0), (5, 13.0), (9, 17.0)):
+        training.step, training.seconds = step, seconds
+        tell(training, None)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert re.search(r"step takes 1 s; the end is about \w+, \d\d:\d\d, or later", line)
+    training.due, tell = (0, 15 * 60), cli._teller()
+    for training.step, training.seconds in ((0, 800.0), (9, 809.0)):
+        tell(training, None)
+    assert "the end is about" in capsys.readouterr().out
+    training.due, tell = (10, 0), cli._teller()
+    for training.step, training.seconds in ((0, 0.0), (9, 9.0)):
+        tell(training, None)
+    tell(training, {"dice": 0.5})
+    assert capsys.readouterr().out == "epoch   0  dice 0.5000\n"

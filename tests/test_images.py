@@ -279,7 +279,7 @@ def test_sixteen_bits_of_colour_are_not_cut_to_eight(tmp_path):
 @pytest.mark.parametrize("name", ["animation.gif", "animation.png", "animation.webp"])
 def test_a_film_is_not_its_first_picture(tmp_path, name):
     path = save_stack(tmp_path / name, noise(3, 20, 30, 3))
-    with pytest.raises(ValueError, match=says(name, "3 pages", "save the page")):
+    with pytest.raises(ValueError, match=says(name, "3 pages", "frame.seek(0)")):
         read_image(path)
 
 
@@ -975,7 +975,7 @@ def test_a_tiff_that_pillow_would_change_or_not_know(tmp_path, found, read):
         options = options | {"tile": (16, 16, 16)}
     write = write_packed if found == "float64" else tifffile.imwrite
     write(path, pixels, **{"photometric": "minisblack"} | options)
-    with pytest.raises(BadFile, match=says("a.tif", "of a kind", found, "save it")):
+    with pytest.raises(BadFile, match=says("a.tif", "of a kind", found, ": save ")):
         read(path)
 
 
@@ -983,7 +983,7 @@ def test_a_tiff_that_pillow_would_change_or_not_know(tmp_path, found, read):
 def test_a_film_is_not_predicted_by_its_first_picture(tmp_path, name):
     pictures = [Image.fromarray(noise(20, 30)) for _ in range(3)]
     pictures[0].save(tmp_path / name, save_all=True, append_images=pictures[1:])
-    with pytest.raises(BadFile, match=says(name, "several pages", "save the page")):
+    with pytest.raises(BadFile, match=says(name, "several pages", "keeps one")):
         read_pixels(tmp_path / name)
 
 

@@ -266,12 +266,45 @@ def test_polygons_are_geojson(tmp_path):
     first, second = found["features"]
     assert first["type"] == "Feature" and first["geometry"]["type"] == "Polygon"
     known = {"label": 1, "class": "b", "area": 18}
-    assert first["properties"] == {**known, "classification": {"name": "b"}}  # QuPath
+    of_qupath = {"objectType": "annotation", "classification": {"name": "b"}}
+    assert first["properties"] == {**known, **of_qupath}
     assert second["properties"]["class"] == "c"
     for ring in first["geometry"]["coordinates"]:
         assert ring[0] == ring[-1] and len(ring) >= 5
     rings = [np.array(ring[:-1]) for ring in first["geometry"]["coordinates"]]
     assert np.array_equal(filled(rings, labels.shape), labels == 1)
+
+
+def area_with_sign(ring):  # above 0: counterclockwise, if y points up
+    (x, y), (x2, y2) = ring[:-1].T, ring[1:].T
+    return (x * y2 - x2 * y).sum() / 2
+
+
+def check_feature(feature):
+    "RFC 7946, sections 3.1.6 and 3.2; and what QuPath reads of a feature."
+    assert feature["type"] == "Feature"
+    geometry, notes = feature["geometry"], feature["properties"]
+    assert geometry["type"] == "Polygon" and notes["objectType"] == "annotation"
+    assert isinstance(notes["classification"]["name"], str)
+    for number, ring in enumerate(geometry["coordinates"]):
+        assert len(ring) >= 4 and ring[0] == ring[-1]  # closed
+        assert all(len(corner) == 2 for corner in ring)
+        corners = [tuple(corner) for corner in ring[:-1]]
+        assert len(set(corners)) == len(corners)  # it does not touch itself
+        assert (area_with_sign(np.array(ring)) > 0) == (number == 0)  # right-hand rule
+    areas = [area_with_sign(np.array(ring)) for ring in geometry["coordinates"]]
+    assert sum(areas) == notes["area"] and areas[0] == max(areas)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_polygons_are_as_rfc_7946_and_qupath_want_them(tmp_path, seed):
+    labels = np.random.default_rng(seed).integers(0, 3, (9, 12))
+    path = write_polygons(tmp_path / "a.geojson", labels, classes=["a", "b", "c"])
+    found = json.loads(path.read_text(encoding="utf-8"))
+    assert found["type"] == "FeatureCollection" and isinstance(found["features"], list)
+    assert not {"coordinates", "geometry", "properties"} & found.keys()  # section 7.1
+    for feature in found["features"]:
+        check_feature(feature)
 
 
 def test_a_label_without_a_name_is_refused(tmp_path):

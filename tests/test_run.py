@@ -847,9 +847,20 @@ def test_no_minutes_at_all_are_refused(stack, tmp_path):
 def test_a_crash_file_is_there_while_a_run_runs(stack, tmp_path):
     seen = []
     out = tmp_path / "run"
-    told = {"report": lambda *args: seen.append((out / "crash.txt").exists())}
+    told = {"report": lambda *args: seen.append((out / "crash.txt").read_text())}
     train_run("isbi", stack, out, recipe(), epochs=1, **told)
-    assert all(seen) and not (out / "crash.txt").exists()
+    assert all("If the run crashes in native code" in text for text in seen)
+    assert not (out / "crash.txt").exists()
+
+
+def test_a_crash_file_keeps_what_was_written_before(tmp_path):
+    path = tmp_path / "crash.txt"
+    for text in ("Fatal Python error", ""):
+        with logbook.crash_file(path):
+            with path.open("a") as file:
+                file.write(text)
+    assert path.read_text().endswith("Fatal Python error")
+    assert path.read_text().count("native code") == 1
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
@@ -1167,7 +1178,11 @@ def test_a_run_says_what_it_is_about_to_do(stack, tmp_path):
     with pytest.raises(Stop):
         how = {"announce": announce, "report": stop_at(1, 0), "save_every": 0}
         train_run("isbi", stack, out, recipe(), epochs=3, **how)
-    expected = ["3 to learn from, 2 held out", "the size they have", "on cpu in 32"]
+    expected = [
+        "3 to learn from, 2 held out",
+        "32 x 32 pixels, as they",
+        "on cpu in 32",
+    ]
     assert says(*expected, "3 epochs, 6 steps", "2 steps").search(told[0])
     resume_run(out, announce=told.append)
     assert any("2 steps are done" in text for text in told[1:])

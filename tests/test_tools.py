@@ -22,6 +22,7 @@ import notebooks as files
 import outputs
 import psutil
 import pytest
+import readers
 import reading
 import times
 from PIL import Image
@@ -677,6 +678,25 @@ def test_the_lowest_versions_are_those_of_the_settings():
         lowest.constraints("tqdm")
     pinned = lowest.constraints(files.settings(ROOT)["requirements"])
     assert len(pinned) == len(files.settings(ROOT)["requirements"].split())
+
+
+def test_the_atlas_is_read_with_the_versions_that_are_promised(monkeypatch, capsys):
+    lowest_pins, colabs = readers.pins("lowest"), readers.pins("colab")
+    assert "pillow==10" in lowest_pins and "tifffile==2023.7.10" in lowest_pins
+    assert any(pin.startswith("tifffile==2026") for pin in colabs)
+    for pins in (lowest_pins, colabs, readers.pins("newest")):
+        assert {pin.split("=")[0] for pin in pins} == set(readers.NAMES)
+    made = {"lowest": 0, "colab": 1, "newest": 0}
+    monkeypatch.setattr(readers, "make", lambda which, folder: made[which])
+    monkeypatch.setattr(readers, "read", lambda python: python)
+    monkeypatch.setattr(sys, "argv", ["readers.py", "venvs"])
+    assert readers.main() == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "read otherwise with: colab"
+    monkeypatch.setattr(sys, "argv", ["readers.py", "venvs", "newest"])
+    assert readers.main() == 0
+    monkeypatch.setattr(sys, "argv", ["readers.py", "venvs", "latest"])
+    with pytest.raises(SystemExit, match="latest.*newest would work"):
+        readers.main()
 
 
 def test_an_interrupted_install_leaves_no_stamp(tmp_path, monkeypatch):

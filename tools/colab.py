@@ -36,25 +36,32 @@ def stop(
 
 def is_right(
     python,  # name or path of a Python
+    version=PYTHON,  # that it must have
 ):  # bool
-    "Whether it is the Python that Colab has."
+    "Whether it is the Python that Colab has, or of another version."
     code = "import sys; print('%d.%d' % sys.version_info[:2])"
     command = [str(python), "-c", code]
     try:
         shown = subprocess.run(command, capture_output=True, text=True)
     except OSError:
         return False
-    return shown.stdout.strip() == PYTHON
+    return shown.stdout.strip() == version
+
+
+def places(
+    version=PYTHON,  # such as "3.13"
+):  # list of str
+    "Where a Python of a version is, if it is in a usual place."
+    versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    usual = [sys.executable, f"python{version}"]
+    return usual + sorted(str(p) for p in versions.glob(f"{version}.*/bin/python"))
 
 
 def find_python(
     given="",  # the one that the user named
 ):  # str
     "A Python of Colab's version: the one named, or one of the usual places."
-    versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    usual = [sys.executable, f"python{PYTHON}"]
-    usual += sorted(str(p) for p in versions.glob(f"{PYTHON}.*/bin/python"))
-    for python in [given] if given else usual:
+    for python in [given] if given else places():
         if is_right(python):
             return python
     stop(

@@ -62,6 +62,8 @@ EXITS = """exit status:
   2  wrong usage
   129, 130, 143  the terminal was closed, Ctrl-C, SIGTERM; a training is saved
   141  what reads the output has gone"""
+_FILES = """files: PNG, JPEG, TIFF, .npy and many more, from 8 bits to floats, with any
+number of channels; nbs/readable.md of the course says how each kind is read"""
 
 # %% ../nbs/workshop/cli.ipynb #e73b326d
 class Command(NamedTuple):
@@ -108,6 +110,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, (about, examples, add, run) in COMMANDS.items():
         lines = [f"  unet-tutorial {name} {line}" for line in examples.splitlines()]
+        lines += ["", _FILES] if name in ("check", "train", "predict") else []
         end = "\n".join([*lines, "", EXITS])
         help_ = {"help": about, "description": about, "epilog": end}
         command = commands.add_parser(name, **help_, **layout)
@@ -453,13 +456,6 @@ def _options(args):
     return {key: value for key, value in options.items() if value is not None} or None
 
 
-def _tell(training, row):
-    """Print what was measured after an epoch; after a step there is none."""
-    if row:
-        values = "  ".join(f"{name} {value:.4f}" for name, value in row.items())
-        _announce(f"epoch {training.epoch:3}  {values}")
-
-
 def _announce(text):
     try:
         print(text, flush=True)
@@ -471,6 +467,35 @@ def _announce(text):
 _ASKED = "kind data recipe size epochs steps minutes seed amp held_out".split()
 _ASKED.append("sync_batch_norm")
 _AMP = {"off": False, "on": True}
+
+# %% ../nbs/workshop/cli.ipynb #teller
+def _say_when(training, each):
+    """Say how long a step takes and when the run will end, if that is not soon."""
+    steps, seconds = training.due
+    left = each * (steps - training.step) if steps else seconds - training.seconds
+    end = time.strftime("%A, %H:%M", time.localtime(time.time() + max(left, 0)))
+    more = "" if seconds else ", or later, since each epoch ends with measuring"
+    if left >= 60:
+        _announce(f"a step takes {each:.2g} s; the end is about {end}{more}")
+
+
+def _teller():
+    """Return what prints a line per epoch, and once when the run will end."""
+    begin, told = None, False
+
+    def tell(training, row):
+        nonlocal begin, told
+        now = training.step, training.seconds
+        begin = begin or now  # the first step takes longer
+        steps, seconds = now[0] - begin[0], now[1] - begin[1]
+        if steps and not told and seconds >= 3:
+            _say_when(training, seconds / steps)
+            told = True
+        if row:
+            values = "  ".join(f"{name} {value:.4f}" for name, value in row.items())
+            _announce(f"epoch {training.epoch:3}  {values}")
+
+    return tell
 
 # %% ../nbs/workshop/cli.ipynb #train
 def _train(args):
@@ -492,7 +517,7 @@ def _train(args):
     carry_out = resume_run if args.resume else train_run
     if args.resume_if_there:
         carry_out = partial(begin_or_resume, kind=None, data=None)
-    carry_out(**asked, report=_tell, announce=_announce)
+    carry_out(**asked, report=_teller(), announce=_announce)
     if is_first():  # of the processes of torchrun
         print(f"{args.out} is ready")
     return 0

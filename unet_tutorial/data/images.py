@@ -166,10 +166,44 @@ def _named_errors(path):
             raise BadFile(path, *what_it_is(path)) from None
         raise BadFile(path, "is damaged or cut off", _AGAIN, str(error)) from error
 
+# %% ../../nbs/workshop/data/images.ipynb #stretched-code
+def _white_of_jpeg_2000(path):
+    """Return the largest number that the head of a JPEG 2000 file allows."""
+    with open(path, "rb") as file:
+        found = re.search(rb"\xff\x4f\xff\x51.{36}(..)", file.read(2**20), re.DOTALL)
+        if not found:
+            return None
+        file.seek(found.end())
+        bits = file.read(3 * int.from_bytes(found[1], "big"))[::3]  # one per channel
+    if max(bits) > 127:
+        raise BadFile(path, "holds numbers below 0", "save it as TIFF", "JPEG 2000")
+    return 2 ** (max(bits) + 1) - 1
+
+
+def _white(image, path):
+    """Return the largest number that a file can hold, if its format states it."""
+    if image.format == "JPEG2000":
+        return _white_of_jpeg_2000(path)
+    if image.format == "PPM" and image.tile and "ppm" in image.tile[0][0]:
+        return image.tile[0][3][-1]
+    if found := re.search("'L;([24])'|raw', 'L;([24])", str(image.tile)):
+        return 2 ** int(found[1] or found[2]) - 1
+    return 65535 if image.mode == "I" and image.format in ("PPM", "PNG") else None
+
+# %% ../../nbs/workshop/data/images.ipynb #stretched-step
+def _step(image, white):
+    """Return by how much Pillow multiplies the numbers of a file, 1: not at all."""
+    most = 65535 if image.mode[0] == "I" else 255
+    if white is None:
+        return 1
+    return (most + 1) / (white + 1) if image.format == "JPEG2000" else most / white
+
 # %% ../../nbs/workshop/data/images.ipynb #1da0ee48
 def _check_colours(image, path):
     """Refuse colours that Pillow would cut to 8 bits."""
-    if image.mode == "LAB" or re.search(r"(RGB.?|LA|CMYK);16", str(image.tile)):
+    cut = re.search(r"(RGB.?|LA|CMYK);16", str(image.tile))
+    deep = image.mode == "RGB" and (_white(image, path) or 255) > 255
+    if cut or deep or image.mode == "LAB":
         remedy = "save it as 8-bit RGB; to predict it as it is, save an .npy"
         raise BadFile(path, "has colours that Pillow would cut to 8 bits", remedy)
 
@@ -199,6 +233,7 @@ def open_image(
         image.filename = ""  # maps no memory: Pillow 11 turns such a TIFF wrongly
         _check_pixels(path, image.width * image.height)
         _check_colours(image, path)
+        image.info["unet step"] = _step(image, _white(image, path))
         yield image
 
 # %% ../../nbs/workshop/data/images.ipynb #plain-page
@@ -417,6 +452,8 @@ def _check_kind(pages, page):
         raise BadFile(pages.path, "is the mosaic of a raw camera file", remedy)
     for found in [name for name, wrong in faults.items() if wrong]:
         remedy = "save it without compression, black as 0, one slice per page"
+        if page.dtype is not None and page.dtype.kind == "c":
+            remedy = "save one number per pixel, such as np.abs(x), x the array"
         raise BadFile(pages.path, "is a TIFF of a kind we cannot read", remedy, found)
 
 # %% ../../nbs/workshop/data/images.ipynb #pages-unpacked
@@ -573,7 +610,9 @@ class _Unfit(ValueError):
 
     def __init__(self, found, given, channels, dims):
         names = 'or name the axes: axes="NHW" (a stack of grey images), "CHW", "HWC"'
-        names = 'or name the axes: axes="NCHW", "NHWC"' if dims == 4 else names
+        if dims == 4:
+            names = '"NNHW" (all grey)' if channels == 1 else '"NCHW", "NHWC"'
+            names = f"or name the axes: axes={names}"
         one = ", channel=0 the first of them" if channels == 1 else ""
         self.found = found
         self.remedy = f"channels={given} would read it{one}; {names}"
@@ -783,10 +822,17 @@ def _in_order(path, array, letters, channels):
         raise BadFile(path, "holds no image", remedy, str(error)) from None
 
 
+_ONE_FRAME = "frame = Image.open(path); frame.seek(0); frame.save('one.png') keeps one"
+_ONE_SLICE = "read_stack reads them all; tifffile.imwrite('one.tif', "
+_ONE_SLICE += "tifffile.imread(path, key=0)) keeps one"
+_ONE_PAGE = dict.fromkeys((".tif", ".tiff"), _ONE_SLICE)
+_ONE_PAGE[".npy"] = "np.save('one.npy', np.load(path)[0]) keeps one"
+
+
 def _check_single(count, path, grey=False):
     """Refuse a file of several pages where one is expected."""
     if count > 1:
-        remedy = "read_stack reads a TIFF; of others, save the page that counts"
+        remedy = _ONE_PAGE.get(Path(path).suffix.lower(), _ONE_FRAME)
         if grey and count < 20:
             remedy += f". Are they one image's channels? channels={count} says so"
         raise BadFile(path, "has several pages", remedy, f"{count} pages")
@@ -880,6 +926,16 @@ def _check_no_film(image, path):
     if image.format != "MPO":
         _check_single(getattr(image, "n_frames", 1), path)
 
+
+def _own_numbers(image):
+    """Return a grey image of 16 bits with the numbers of its file, not stretched."""
+    step = image.info.get("unet step", 1)
+    if image.mode[0] != "I" or (image.mode == "I;16" and step == 1):
+        return image
+    numbers = np.asarray(image)
+    numbers = numbers if step == 1 else (numbers / step).round()
+    return Image.fromarray(numbers.astype(np.uint16))
+
 # %% ../../nbs/workshop/data/images.ipynb #load-upright-2
 def load_upright(
     path: str | Path,
@@ -919,13 +975,10 @@ def load_upright(
     with open_image(path) as image:
         _check_no_film(image, path)
         full = _size_of(image, path)
-        found = re.search("'L;([24])'|raw', 'L;([24])", str(image.tile))
-        step = found and {"2": 85, "4": 17}[found[1] or found[2]]
         if size:
             _draft(image, size if full == image.size[::-1] else size[::-1])
         turned = ImageOps.exif_transpose(image)
-        turned.info["unet step"] = step or 1
-        return turned, full
+        return _own_numbers(turned), full
 
 # %% ../../nbs/workshop/data/images.ipynb #check-range
 def _check_range(pixels, fractions, value_range, path):
@@ -1267,7 +1320,7 @@ def _as_marked(image):
     if image.mode == "1":
         return ImageChops.invert(image) if inverted else image
     if image.mode == "L" and (inverted or step > 1):
-        return image.point(lambda seen: (255 - seen if inverted else seen) // step)
+        return image.point(lambda x: round((255 - x if inverted else x) / step))
     return image
 
 
@@ -1701,7 +1754,7 @@ def _read_file(path, channels, axes):
             return _all_pages(pages, numbers).reshape(shape), letters
     with open_image(path) as image:
         _check_no_film(image, path)
-        array = _as_seen(_upright(image, own=True), channels)
+        array = _as_seen(_own_numbers(_upright(image, own=True)), channels)
         return array, "HWC"[: array.ndim]
 
 

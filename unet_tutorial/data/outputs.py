@@ -400,7 +400,8 @@ def write_polygons(
             {
                 "type": "Feature",
                 "geometry": {"type": "Polygon", "coordinates": closed},
-                "properties": {"label": label, **name, "area": area, **kind},
+                "properties": {"objectType": "annotation"}  # for QuPath
+                | {"label": label, **name, "area": area, **kind},
             }
         )
     with new_file(path, overwrite) as part:

@@ -6,7 +6,6 @@
 __all__ = ['Training', 'find_not_finite', 'rest_of_epoch', 'go_on']
 
 # %% ../../nbs/workshop/runs/engine.ipynb #imports
-import io
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +17,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, RandomSampler
-from tqdm.auto import tqdm
 
 from ..gpu import amp_type, pick_device
 from . import distributed, guards
@@ -542,14 +540,9 @@ def go_on(
     watch = guards.what_is_watched(watch, valid_loader, metrics)
     tell = callback or (lambda training, row: None)
     rest = _Rest(training, train_loader, minutes, steps, tell)
-    place = None if distributed.is_first() else io.StringIO()  # the others show nothing
-    bar = tqdm(total=epochs, desc="epochs", initial=training.epoch, file=place)
     while training.batch or not (
         rest.is_over() or _is_done(training, epochs, patience)
     ):
         row = _epoch(rest, valid_loader, criterion, metrics, watch)
         tell(training, row)
-        bar.update()
-        bar.set_postfix({name: f"{value:.4f}" for name, value in row.items()})
-    bar.close()
     return training.history

@@ -379,6 +379,9 @@ def interruptible() -> Iterator[list]:
                 signal.signal(number, handler or signal.SIG_DFL)
 
 # %% ../../nbs/workshop/runs/logbook.ipynb #fd716cac
+_NO_CRASH = "If the run crashes in native code, what follows says where:\n"
+
+
 @contextmanager
 def crash_file(
     path: Path,
@@ -386,17 +389,20 @@ def crash_file(
     """Let crashes in native code write a traceback into a file.
 
     Args:
-        path: is removed if nothing was written
+        path: says what it is for; is removed if nothing else was written
 
     Example:
         >>> # in logbook, where its other names come from
         >>> from unet_tutorial.runs.logbook import crash_file
         >>> with crash_file(run / "crash.txt"):
-        ...     assert (run / "crash.txt").exists()
+        ...     assert "crashes" in (run / "crash.txt").read_text()
     """
     before = faulthandler.is_enabled()
     try:
         with path.open("a", encoding="utf-8") as file:
+            if file.tell() == 0:
+                file.write(_NO_CRASH)
+                file.flush()
             faulthandler.enable(file)
             try:
                 yield
@@ -407,7 +413,7 @@ def crash_file(
             with suppress(OSError, ValueError):
                 faulthandler.enable(sys.__stderr__)
         with suppress(FileNotFoundError):  # the folder was removed
-            if path.stat().st_size == 0:
+            if path.read_text(encoding="utf-8", errors="replace") in ("", _NO_CRASH):
                 path.unlink()
 
 # %% ../../nbs/workshop/runs/logbook.ipynb #9353ddaf

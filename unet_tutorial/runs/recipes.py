@@ -861,6 +861,7 @@ def begin_training(
         sync_batch_norm=plan.sync_batch_norm,
     )
     training.scheduler = LambdaLR(training.optimizer, _rate(plan, training, batches))
+    training.due = _due(plan, batches)
     return training
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #rate
@@ -882,10 +883,16 @@ def steps_per_epoch(
     return math.ceil(batches / recipe.accumulate)
 
 
+def _due(plan, batches):
+    """Return the steps and the seconds after which a run ends; 0: by the other."""
+    steps = plan.steps or (plan.epochs or 0) * steps_per_epoch(plan.recipe, batches)
+    return steps, 60 * (plan.minutes or 0)
+
+
 def _rate(plan, training, batches):
     """Return a function of the step that gives the learning rate's factor."""
     recipe = plan.recipe
-    steps = plan.steps or (plan.epochs or 0) * steps_per_epoch(recipe, batches)
+    steps = _due(plan, batches)[0]
 
     def factor(step):
         if plan.minutes:
@@ -1029,6 +1036,17 @@ def _length(plan, steps):
     return f"{plan.epochs} epochs, {plan.epochs * steps} steps"
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #describe
+def _size_said(size, source):
+    """Say how large the images are, and to what they are resized."""
+    sides = [source.size(i) for i in range(0, len(source), -(-len(source) // 50))]
+    least, most = min(sides), max(sides)
+    known = "{} x {}".format(*least)
+    known += " to {} x {}".format(*most) if least != most else ""
+    if size is None:
+        return f"{known} pixels, as they are"
+    return "{} pixels, resized to {} x {}".format(known, *size)
+
+
 def describe(
     plan: Plan,
     source: Source,
@@ -1055,14 +1073,14 @@ def describe(
     """
     learn, check = split(plan, source)
     steps = steps_per_epoch(plan.recipe, batches)
-    size = "{} x {} pixels".format(*plan.size) if plan.size else "the size they have"
+    size = _size_said(plan.size, learn)
     weights = sum(weight.numel() for weight in training.model.parameters())
     bits = f"16 bits ({plan.amp})" if plan.amp else "32 bits"
     read = f", read by {workers} workers" if workers else ""
     bits += f", in {world_size()} processes" if world_size() > 1 else ""
     done = f", of which {training.step} steps are done" if training.step else ""
     return (
-        f"images: {len(learn)} to learn from, {len(check)} held out, in {size}{read}\n"
+        f"images: {len(learn)} to learn from, {len(check)} held out, {size}{read}\n"
         f"net: {weights:,} weights, on {training.device} in {bits}\n"
         f"length: {_length(plan, steps)}{done}; an epoch has {steps} steps"
     )

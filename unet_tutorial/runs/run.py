@@ -241,6 +241,13 @@ def _drawing(out, plan, training, dataset, live):
     return draw
 
 # %% ../../nbs/workshop/runs/run.ipynb #otsu-note
+def _say_objects(plan, source, training, announce):
+    """Say how broad a folder's objects are, where no planner has said so."""
+    if plan.kind == "folder" and plan.name != "auto" and not training.step:
+        facts = planner.measure_folder(recipes.split(plan, source)[0], 8)
+        announce(planner.objects_said(facts, plan.size))
+
+
 def _loaders(plan, source, workers, device):
     """Return what a run learns from, and what it is measured on."""
     train = recipes.train_loader(plan, source, workers, device)
@@ -279,6 +286,7 @@ def _run(out, plan, source, device, workers, save_every, live, report, announce)
     _write_plan(out, plan, here, training)
     if announce:
         announce(recipes.describe(here, source, training, len(train), workers))
+        _say_objects(plan, source, training, announce)
     draw = _drawing(out, plan, training, valid.dataset, live)
     with (
         logbook.interruptible() as asked,
