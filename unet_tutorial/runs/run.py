@@ -498,7 +498,7 @@ def _derived(source, device, asked, old, announce):
 
 # %% ../../nbs/workshop/runs/run.ipynb #old
 def _values(recipe, source, device, asked, old, announce):
-    """Return the recipe of a new run and its name; fill in what a trained net decides."""
+    """Return the recipe of a new run and its name; a trained net has its say."""
     rate, again = asked["rate"], old is not None
     if old:
         _take_from(old, source, asked)
@@ -963,4 +963,6 @@ def evaluate_run(
         model = of_first(lambda: _net_of(run, weights, plan, source))
         amp = of_first(lambda: _format_here(run, plan, device))
         loader = recipes.valid_loader(plan, source, device=device)
-        return _measure(wrap(model) if wrap else model, loader, plan, source, device, amp)
+        return _measure(
+            wrap(model) if wrap else model, loader, plan, source, device, amp
+        )

@@ -109,8 +109,8 @@ def check_same_images(
         if other := sorted(here - there):
             text = f"{_numbered(len(other))} {what} than {run} was begun with"
             raise ValueError(
-                f"there are {text}, such as {other[0]}. It goes on with the images that "
-                "it began with. To learn from others too, begin from its net: "
+                f"there are {text}, such as {other[0]}. It goes on with the images "
+                "that it began with. To learn from others too, begin from its net: "
                 f"unet-tutorial train --from {run} --out NEW"
             )
 
@@ -247,8 +247,9 @@ def check_switches_of(
         if field.name != "dropout" and asked != there:
             raise ValueError(
                 f"{field.name} of the recipe {name} is {asked!r}, that of {old.path} "
-                f"{there!r}: a net that is trained on keeps its architecture. Without a "
-                f"recipe (--recipe) it would work, or with one of {field.name}={there!r}"
+                f"{there!r}: a net that is trained on keeps its architecture. It would "
+                "work without a recipe (--recipe), or with one of "
+                f"{field.name}={there!r}"
             )
 
 # %% ../../nbs/workshop/runs/tuning.ipynb #adapt
@@ -412,22 +413,23 @@ def _said_of_held_out(check, old):
     "Say whether a net has learned from what is held out now."
     if old.split is None:
         return (
-            "held out: it is not known what that net has learned from; if some of these "
-            "images are among it, its scores, and those of this run, are too good"
+            "held out: it is not known what that net has learned from; if some of "
+            "these images are among it, its scores, and those of this run, are too good"
         )
     learned, held, new = _groups(check, old.split)
     if learned:
         text = "that net has learned from them, so its scores"
         what = f"{len(learned)} of {len({*check.groups})} {check.unit}s"
-        return f"held out: {what} are not new: {text}, and those of this run, are too good"
+        text += ", and those of this run, are too good"
+        return f"held out: {what} are not new: {text}"
     text = "it has learned from none of them"
     return f"held out: {len(held)} as before, and {len(new)} new: {text}"
 
 
 _NORM = "its batch normalisation follows the new images, "
 _RISKS = (
-    "it can get worse: a net forgets what it is no longer shown (keep the old images in "
-    f"the folder), {_NORM}and few images are learned by heart"
+    "it can get worse: a net forgets what it is no longer shown (keep the old images "
+    f"in the folder), {_NORM}and few images are learned by heart"
 )
 
 # %% ../../nbs/workshop/runs/tuning.ipynb #say
@@ -442,7 +444,8 @@ def _said_of_scale(plan, old):
         yield f"size: {now}; that of its training is not known"
     elif (tuple(before) if before else None) == size:
         text = "it sees pixels at the same scale"
-        yield f"size and normalisation: {now}, image by image, as in its training: {text}"
+        rules = f"{now}, image by image, as in its training"
+        yield f"size and normalisation: {rules}: {text}"
     else:
         was = "{} x {} pixels".format(*before) if before else "as the images were"
         yield f"size: {now}, in its training {was}: it sees objects at another scale"
@@ -468,7 +471,7 @@ def introduce(
     Example:
         >>> # in tuning, where its other names come from
         >>> from unet_tutorial.runs.tuning import introduce
-        >>> asked = {"kind": "folder", "data": None, "size": None, "held_out": (3, 6, 10), "seed": 0}
+        >>> asked = {"kind": "folder", "data": None, "size": None, "held_out": (3, 6, 10)}
         >>> plan = Plan(slow, None, **asked)
         >>> told = introduce(plan, second, every, every.subset(plan.held_out))
     """
@@ -479,11 +482,11 @@ def introduce(
     changes = adapted(old, source.channels, source.classes, plan.seed)[1]
     lines = [
         f"begins from: {old.path}{run} (SHA-256 {old.checksum[:16]}...)",
-        f"net: {net.base_channels} channels at the top level, as it is; weights are kept",
+        f"net: {net.base_channels} channels at the top level; its weights are kept",
         *changes,
         *_said_of_scale(plan, old),
         f"windows: {recipe.tile} x {recipe.tile} pixels, {recipe.batch} in a step",
-        f"learning rate: at most {recipe.optimizer.lr:g}, {rate}, after a short warm-up",
+        f"learning rate: at most {recipe.optimizer.lr:g}, {rate}; it rises first",
         _said_of_held_out(check, old),
         risks,
     ]
@@ -602,5 +605,5 @@ def verdict(
         cures = "the old images in the folder, more new ones, a lower rate (--rate)"
         return f"{text}: the new net is NOT better, keep {start}. To try: {cures}"
     if abs(now - before) < 0.005:
-        return f"{text}: no difference to speak of, since the best epoch was chosen by it"
+        return f"{text}: no difference to speak of (the best epoch was chosen by it)"
     return f"{text}: the new net is better"
