@@ -380,11 +380,7 @@ def _size(text):
 def _add_train(parser):
     add = parser.add_argument
     add("--out", metavar="RUN", required=True, help="the folder of the run")
-    add("--resume", action="store_true", help="go on where the run stopped")
-    text = "a run or a net to begin from; its data, unless others are named"
-    add("--from", dest="start", metavar="RUN", help=text)
-    text = "begin, or go on if the run has begun"
-    add("--resume-if-there", action="store_true", help=text)
+    _add_beginning(parser)
     add("--kind", choices=_KINDS, help="of data set")
     add("--data", metavar="DIR", help="the folder of the data set")
     add("--masks", metavar="DIR", help="a folder's masks, if they are elsewhere")
@@ -403,6 +399,14 @@ def _add_train(parser):
     _add_workers_and_length(parser)
 
 # %% ../nbs/workshop/cli.ipynb #length
+def _add_beginning(parser):
+    add, text = parser.add_argument, "begin, or go on if the run has begun"
+    add("--resume", action="store_true", help="go on where the run stopped")
+    add("--resume-if-there", action="store_true", help=text)
+    text = "a run or a net to begin from; its data, unless others are named"
+    add("--from", dest="start", metavar="RUN", help=text)
+
+
 def _add_workers_and_length(parser):
     text = "processes that read the data (CPU: 0, CUDA: up to 8)"
     parser.add_argument("--workers", type=_FROM_0, metavar="N", help=text)

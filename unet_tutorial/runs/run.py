@@ -292,8 +292,17 @@ def _beginning(out, plan, source, valid, device, amp, announce):
     found = _measure(net, valid, plan, source, device, amp)
     return net, (found | {"valid_loss": found["loss"]})[plan.recipe.watch]
 
+# %% ../../nbs/workshop/runs/run.ipynb #measuring
+def _begun(out, plan, here, source, net, batches, device):
+    """Return a training at its beginning, or where it was saved."""
+    training = recipes.begin_training(here, source, batches, device)
+    if net is not None:
+        tuning.take_weights(training, net)
+    _load(out / "state.safetensors", plan, training)
+    return training
 
-def _say_before(plan, valid, before, announce):
+
+def _say_before(plan, before, announce):
     """Say what the old net is worth on the held-out images."""
     if before is not None:
         text = f"{plan.recipe.watch} {before:.3f} on what is held out"
@@ -319,17 +328,14 @@ def _run(out, plan, source, device, workers, save_every, live, report, announce)
     train, valid = loaders = _loaders(plan, source, workers, device)
     here = replace(plan, amp=of_first(lambda: _format_here(out, plan, device)))
     net, before = _beginning(out, plan, source, valid, device, here.amp, announce)
-    training = recipes.begin_training(here, source, len(train), device)
-    if net is not None:
-        tuning.take_weights(training, net)
-    _load(out / "state.safetensors", plan, training)
+    training = _begun(out, plan, here, source, net, len(train), device)
     if not is_first():
         return _follow(plan, source, training, train, valid)
     lost = _lost(out, plan, training)
     _write_plan(out, plan, here, training, source)
     if announce:
         announce(recipes.describe(here, source, training, len(train), workers))
-        _say_before(plan, valid, before, announce)
+        _say_before(plan, before, announce)
     draw = _drawing(out, plan, training, valid.dataset, live)
     with (
         logbook.interruptible() as asked,
@@ -748,7 +754,7 @@ def _refusal(out, plan, name, begun, value):
         return f"{text}; to train its net on otherwise: {way}{option}"
     return f"{text}; for another one take another folder"
 
-
+# %% ../../nbs/workshop/runs/run.ipynb #check-asked
 def _check_asked(out, plan, asked):
     """Raise a ValueError if something else is asked for than the run began with."""
     for name, value in asked.items():

@@ -11,6 +11,7 @@ __all__ = ['SPLIT', 'PARTS', 'START', 'split_record', 'check_same_images', 'Old'
 import math
 import random
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -154,6 +155,9 @@ def read_old(
 
     Args:
         start: a run's folder, a .safetensors file, or a shipped net
+
+    Returns:
+        Old: the net, its notes, and what is known of its run
 
     Raises:
         ValueError: "... is damaged: ... are expected"
@@ -426,6 +430,13 @@ def _said_of_held_out(check, old):
     return f"held out: {len(held)} as before, and {len(new)} new: {text}"
 
 
+def _shown(path):
+    "Return a path as one would type it here."
+    with suppress(ValueError):
+        return Path(path).relative_to(Path.cwd())
+    return Path(path)
+
+
 _NORM = "its batch normalisation follows the new images, "
 _RISKS = (
     "it can get worse: a net forgets what it is no longer shown (keep the old images "
@@ -481,7 +492,7 @@ def introduce(
     risks = _RISKS if net.norm == "batch" else _RISKS.replace(_NORM, "")
     changes = adapted(old, source.channels, source.classes, plan.seed)[1]
     lines = [
-        f"begins from: {old.path}{run} (SHA-256 {old.checksum[:16]}...)",
+        f"begins from: {_shown(old.path)}{run} (SHA-256 {old.checksum[:16]}...)",
         f"net: {net.base_channels} channels at the top level; its weights are kept",
         *changes,
         *_said_of_scale(plan, old),
@@ -603,7 +614,8 @@ def verdict(
     text += f"{before:.3f}"
     if not watched({watch: now}, watch) < watched({watch: before}, watch):
         cures = "the old images in the folder, more new ones, a lower rate (--rate)"
-        return f"{text}: the new net is NOT better, keep {start}. To try: {cures}"
+        keep = f"the new net is NOT better, keep {_shown(start)}"
+        return f"{text}: {keep}. To try: {cures}"
     if abs(now - before) < 0.005:
         return f"{text}: no difference to speak of (the best epoch was chosen by it)"
     return f"{text}: the new net is better"
