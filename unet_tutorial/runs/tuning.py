@@ -496,7 +496,7 @@ def introduce(
         f"net: {net.base_channels} channels at the top level; its weights are kept",
         *changes,
         *_said_of_scale(plan, old),
-        f"windows: {recipe.tile} x {recipe.tile} pixels, {recipe.batch} in a step",
+        f"windows: {recipe.batch} of at most {recipe.tile} x {recipe.tile} pixels",
         f"learning rate: at most {recipe.optimizer.lr:g}, {rate}; it rises first",
         _said_of_held_out(check, old),
         risks,
