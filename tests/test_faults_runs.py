@@ -677,7 +677,12 @@ def a_run_that_failed_before_its_first_step_does_not_block(folder):
 
     with suppress(Stop):
         train(folder / "run", folder, announce=fail)
-    assert names(folder / "run") == ["environment.json", "history.csv", "recipe.json"]
+    assert names(folder / "run") == [
+        "environment.json",
+        "history.csv",
+        "recipe.json",
+        "split.json",
+    ]
     assert train(folder / "run", folder, seed=3) == []
 
 

@@ -21,7 +21,8 @@ LAYERS = {
     "data.download",
     "learning": "metrics train gpu predict",
     "runs": "runs.distributed runs.engine runs.checkpoint runs.owner runs.recipes "
-    "runs.planner runs.report runs.results runs.summary runs.logbook runs.run",
+    "runs.planner runs.tuning runs.report runs.results runs.summary runs.logbook "
+    "runs.run",
     "deploy": "deploy.folder deploy.live deploy.export deploy.package",
     "further": "scale",  # on the road; its notebook is in part IV
     "top": "road questions doctor cli tasks",

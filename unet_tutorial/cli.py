@@ -411,9 +411,7 @@ def _size(text):
 def _add_train(parser):
     add = parser.add_argument
     add("--out", metavar="RUN", required=True, help="the folder of the run")
-    add("--resume", action="store_true", help="go on where the run stopped")
-    text = "begin, or go on if the run has begun"
-    add("--resume-if-there", action="store_true", help=text)
+    _add_beginning(parser)
     add("--kind", choices=_KINDS, help="of data set")
     add("--data", metavar="DIR", help="the folder of the data set")
     add("--masks", metavar="DIR", help="a folder's masks, if they are elsewhere")
@@ -425,12 +423,21 @@ def _add_train(parser):
     add("--size", type=_size, metavar="HxW", help="or native; else as data need")
     add("--held-out", type=_count, metavar="N", help="cars, films... to measure on")
     add("--seed", type=_FROM_0, metavar="S", help="of all that is random (0)")
+    add("--rate", type=float, metavar="R", help="the highest learning rate")
     formats = ("auto", "off", "on", "bf16", "fp16")
     add("--amp", choices=formats, help="16 bits; auto: where that is faster")
     _add_device(parser)
     _add_workers_and_length(parser)
 
 # %% ../nbs/workshop/cli.ipynb #length
+def _add_beginning(parser):
+    add, text = parser.add_argument, "begin, or go on if the run has begun"
+    add("--resume", action="store_true", help="go on where the run stopped")
+    add("--resume-if-there", action="store_true", help=text)
+    text = "a run or a net to begin from; its data, unless others are named"
+    add("--from", dest="start", metavar="RUN", help=text)
+
+
 def _add_workers_and_length(parser):
     text = "processes that read the data (CPU: 0, CUDA: up to 8)"
     parser.add_argument("--workers", type=_FROM_0, metavar="N", help=text)
@@ -465,7 +472,7 @@ def _announce(text):
 
 
 _ASKED = "kind data recipe size epochs steps minutes seed amp held_out".split()
-_ASKED.append("sync_batch_norm")
+_ASKED += ["sync_batch_norm", "rate", "start"]
 _AMP = {"off": False, "on": True}
 
 # %% ../nbs/workshop/cli.ipynb #teller
@@ -500,9 +507,9 @@ def _teller():
 # %% ../nbs/workshop/cli.ipynb #train
 def _train(args):
     goes_on = args.resume or args.resume_if_there
-    if not goes_on and not (args.kind and args.data):
-        args.wrong("--kind and --data are needed, or --resume")
-    kinds = (None, "folder") if goes_on else ("folder",)
+    if not (goes_on or args.start) and not (args.kind and args.data):
+        args.wrong("--kind and --data are needed, or --resume, or --from")
+    kinds = (None, "folder") if goes_on or args.start else ("folder",)
     if args.kind not in kinds and _options(args):
         own = "--masks, --suffix, --classes, --range, --channels, --channel, --axes, "
         own += "--threshold, --invert and --ignore"
@@ -514,7 +521,7 @@ def _train(args):
     asked["amp"] = _AMP.get(args.amp, args.amp)
     asked = {name: value for name, value in asked.items() if value is not None}
     asked |= {"out": args.out, "device": args.device, "workers": args.workers}
-    carry_out = resume_run if args.resume else train_run
+    carry_out = resume_run if args.resume else partial(train_run, kind=None, data=None)
     if args.resume_if_there:
         carry_out = partial(begin_or_resume, kind=None, data=None)
     carry_out(**asked, report=_teller(), announce=_announce)
@@ -525,7 +532,8 @@ def _train(args):
 
 _TRAININGS = """--kind folder --data images --masks masks --out runs/own --minutes 15
 --kind isbi --data data/isbi --out runs/paper --recipe paper --steps 2000
---out runs/own --resume"""
+--out runs/own --resume
+--from runs/own --out runs/better --minutes 5"""
 COMMANDS["train"] = Command("train a net", _TRAININGS, _add_train, _train)
 
 # %% ../nbs/workshop/cli.ipynb #efbd3424

@@ -412,6 +412,8 @@ class Plan:
         amp: the format: 32 bits, or which 16
         options: of open_source
         sync_batch_norm: over the batch of all processes
+        rate: the highest learning rate that was asked for
+        start: the net it began from, see runs/tuning
         id: see plan_id; None: an older version began the run
 
     Example:
@@ -435,6 +437,8 @@ class Plan:
     amp: Literal[False, "bf16", "fp16"]
     options: dict | None
     sync_batch_norm: bool = False
+    rate: _Above0 | None = None
+    start: dict | None = None
     id: str | None = None
 
     def __post_init__(self):

@@ -13,7 +13,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,7 +25,7 @@ from ..data.datasets import open_source, unknown_note
 from ..data.loader import end_workers, pick_workers
 from ..data.source import Source
 from ..gpu import amp_type, pick_device
-from . import distributed, logbook, planner, recipes
+from . import distributed, logbook, planner, recipes, tuning
 from . import report as pictures
 from .checkpoint import load_state
 from .distributed import is_first, joined, of_first, own_device
@@ -143,7 +143,7 @@ def _set_aside(path, history):
         warnings.warn(text, stacklevel=2)
 
 
-def _write_plan(out, plan, here, training):
+def _write_plan(out, plan, here, training, source):
     """Write what a run is about to do, and where."""
     bits = str(amp_type(here.amp, training.device) or torch.float32)
     where = logbook.environment(training.device, bits)
@@ -152,6 +152,9 @@ def _write_plan(out, plan, here, training):
     _set_aside(out / "history.csv", training.history)
     logbook.write_json(out / "recipe.json", recipes.as_dict(plan))
     logbook.write_json(out / "environment.json", where)
+    record = tuning.split_record(source, *recipes.split(plan, source))
+    if record and training.step == 0:
+        logbook.write_json(out / tuning.SPLIT, record)
     logbook.write_history(out, training.history)
 
 # %% ../../nbs/workshop/runs/run.ipynb #be57a43e
@@ -254,10 +257,15 @@ def _loaders(plan, source, workers, device):
     return train, recipes.valid_loader(plan, source, workers, device)
 
 
-def _end(out, plan, source, training, announce):
+def _end(out, plan, source, training, announce, before):
     """Say at the end of a run what is lost, and whether it was worth it."""
     _say_lost(_lost(out, plan, training, end=True), training)
     _say_whether_better(plan, source, training, announce)
+    values = training.history.get(plan.recipe.watch)
+    if announce and values and before is not None:
+        best = values[(training.best_epoch or 1) - 1]
+        start = plan.start["net"]
+        announce(tuning.verdict(plan.recipe.watch, best, before, start))
 
 
 def _say_whether_better(plan, source, training, announce):
@@ -272,21 +280,70 @@ def _say_whether_better(plan, source, training, announce):
     except (OSError, ValueError) as error:  # no comparison is worth a run
         warnings.warn(f"not compared with a threshold: {error}", stacklevel=3)
 
+# %% ../../nbs/workshop/runs/run.ipynb #beginning
+def _beginning(out, plan, source, valid, device, amp, announce):
+    """Return the net that a run begins from, and its score on the held-out images."""
+    if plan.start is None:
+        return None, None
+    try:
+        old = of_first(lambda: tuning.own_copy(out, plan.start))
+    except (OSError, ValueError) as error:
+        if not of_first(lambda: (out / "state.safetensors").exists()):
+            raise
+        if is_first():
+            warnings.warn(f"not compared with the old net: {error}", stacklevel=3)
+        return None, None
+    net, _ = tuning.adapted(old, source.channels, source.classes, plan.seed)
+    if announce is None or old.model.num_classes != len(source.classes):
+        return net, None
+    found = _measure(net, valid, plan, source, device, amp)
+    return net, (found | {"valid_loss": found["loss"]})[plan.recipe.watch]
+
+# %% ../../nbs/workshop/runs/run.ipynb #measuring
+def _begun(out, plan, here, source, net, batches, device):
+    """Return a training at its beginning, or where it was saved."""
+    training = recipes.begin_training(here, source, batches, device)
+    if net is not None:
+        tuning.take_weights(training, net)
+    _load(out / "state.safetensors", plan, training)
+    return training
+
+
+def _say_before(plan, before, announce):
+    """Say what the old net is worth on the held-out images."""
+    if before is not None:
+        text = f"{plan.recipe.watch} {before:.3f} on what is held out"
+        announce(f"before the first epoch: {text}, of the net that it begins from")
+
+
+def _measure(model, loader, plan, source, device, amp):
+    """Measure a net on held-out images."""
+    return evaluate(
+        model,
+        loader,
+        recipes.criterion_for(plan.recipe),
+        metrics=recipes.metrics_for(source.classes, plan.recipe.watch),
+        device=device,
+        amp=amp_type(amp, device),
+        add=distributed.add_sums,
+    )
+
 # %% ../../nbs/workshop/runs/run.ipynb #c092cf5c
 def _run(out, plan, source, device, workers, save_every, live, report, announce):
     """Begin a run, or go on with one."""
     workers = pick_workers(device) if workers is None else workers
     train, valid = loaders = _loaders(plan, source, workers, device)
     here = replace(plan, amp=of_first(lambda: _format_here(out, plan, device)))
-    training = recipes.begin_training(here, source, len(train), device)
-    _load(out / "state.safetensors", plan, training)
+    net, before = _beginning(out, plan, source, valid, device, here.amp, announce)
+    training = _begun(out, plan, here, source, net, len(train), device)
     if not is_first():
         return _follow(plan, source, training, train, valid)
     lost = _lost(out, plan, training)
-    _write_plan(out, plan, here, training)
+    _write_plan(out, plan, here, training, source)
     if announce:
         announce(recipes.describe(here, source, training, len(train), workers))
         _say_objects(plan, source, training, announce)
+        _say_before(plan, before, announce)
     draw = _drawing(out, plan, training, valid.dataset, live)
     with (
         logbook.interruptible() as asked,
@@ -294,14 +351,14 @@ def _run(out, plan, source, device, workers, save_every, live, report, announce)
         _reporting(out, training.epoch, report) as tell,
         logbook.saving(out, recipes.notes_for(plan, source)) as saver,
     ):
-        saver.again = lambda: _write_plan(out, plan, here, training)
+        saver.again = lambda: _write_plan(out, plan, here, training, source)
         _mend(saver, training, lost)
         callback = _callback(saver, draw, tell, asked, save_every)
         _carry_out(plan, source, training, loaders, callback, saver, asked, announce)
         if saver.nets:  # of the last epoch
             saver.save(training)
     draw()
-    _end(out, plan, source, training, announce)
+    _end(out, plan, source, training, announce, before)
     return training.history
 
 # %% ../../nbs/workshop/runs/run.ipynb #go-on
@@ -385,13 +442,15 @@ def _as_json(options):
 def _is_early(path):
     """Tell whether a file is one that a run writes before its first step."""
     name = path.name.removesuffix(".part")  # of an older version
-    if name in ("crash.txt", "tensorboard", LOCK) or is_part(path):
+    if name in ("crash.txt", "tensorboard", LOCK, tuning.START) or is_part(path):
         return True
     try:
         if name == "history.csv":
             return path.read_bytes() in (logbook.history_text({}).encode(), b"")
         if name == "environment.json":
             return {"torch", "command"} <= recipes.read_json(path).keys()
+        if name == tuning.SPLIT:
+            return {*tuning.PARTS} == recipes.read_json(path).keys()
         plan = read_plan(path.parent)
     except (OSError, ValueError):
         return False
@@ -431,31 +490,67 @@ def _one_writer(out):
         yield
 
 # %% ../../nbs/workshop/runs/run.ipynb #derived
-def _derived(source, device, asked, announce):
+_OF_NET = "size:", "net:", "windows:"  # what a trained net decides
+
+
+def _derived(source, device, asked, old, announce):
     """Derive a recipe and a size from the data and the machine, and say why."""
-    held = tuple(asked["held_out"]) if isinstance(asked["held_out"], list) else None
-    held_out = {"held_out": held or asked["held_out"], "seed": asked["seed"]}
+    held = asked["held_out"]
+    held = tuple(held) if isinstance(held, list | tuple) else held
+    held_out = {"held_out": held, "seed": asked["seed"]}
     learn = recipes.split(SimpleNamespace(**held_out), source)[0]
     facts, amp = planner.measure_folder(learn), asked["amp"]
     seconds = planner.time_step(facts, device, "auto" if amp is None else amp)
     gpu, size = device.type != "cpu", asked["size"]
     planned = planner.plan_for(facts, seconds, asked["minutes"], gpu, size)
+    reasons = planned.reasons
+    if old:
+        reasons = [text for text in reasons if not text.startswith(_OF_NET)]
     if announce:
-        announce("\n".join(planned.reasons))
+        announce("\n".join(reasons))
     return planned.recipe, planned.size or "native"
 
+# %% ../../nbs/workshop/runs/run.ipynb #old
+def _values(recipe, source, device, asked, old, announce):
+    """Return the recipe of a new run and its name; a trained net has its say."""
+    rate, again = asked["rate"], old is not None
+    if old:
+        _take_from(old, source, asked)
+    plan, named = old and old.plan, recipe not in (None, "auto")
+    usual = recipe or _USUAL.get(asked["kind"], "modern")
+    if recipe is None and plan and plan.kind == asked["kind"] and plan.name != "auto":
+        values, usual, again = plan.recipe, plan.name, plan.start is None
+    elif usual == "auto":
+        values, asked["size"] = _derived(source, device, asked, old, announce)
+    else:
+        values = read_recipe(usual)
+    if old and named:
+        tuning.check_switches_of(values, _name(recipe) or "given", old)
+    elif old:
+        values = tuning.recipe_for(values, old)
+    return tuning.at_rate(values, rate, again), _name(usual)
+
+
+def _take_from(old, source, asked):
+    """Fill in what a trained net decides, where nothing else is asked for."""
+    held = asked["held_out"]
+    if asked["size"] is None and "size" in old.notes:
+        asked["size"] = old.notes["size"] or "native"
+    asked["start"] = tuning.start_of(old) | {"held out": held}
+    asked["held_out"] = tuning.hold_out(source, old, held, asked["seed"])
+
 # %% ../../nbs/workshop/runs/run.ipynb #settle
+_USUAL = {"isbi": "membranes", "folder": "auto"}  # kind of data: recipe
+
+
 def _name(recipe):
     return Path(recipe).stem if isinstance(recipe, str | Path) else None
 
 
-def _settle(recipe, data, source, device, asked, announce=None):
+def _settle(recipe, data, source, device, asked, old=None, announce=None):
     """Return the plan of a new run, with its size, its format and its length."""
     asked = dict(asked)
-    if recipe == "auto":
-        values, asked["size"] = _derived(source, device, asked, announce)
-    else:
-        values = read_recipe(recipe)
+    values, name = _values(recipe, source, device, asked, old, announce)
     if asked["amp"] is None:
         asked["amp"] = values.amp
     if all(asked[name] is None for name in ("epochs", "steps", "minutes")):
@@ -464,7 +559,7 @@ def _settle(recipe, data, source, device, asked, announce=None):
     size, held_out = None if size == "native" else size, asked.pop("held_out")
     plan = Plan(
         recipe=values,
-        name=_name(recipe),
+        name=name,
         data=str(Path(data).resolve()) if isinstance(data, str | Path) else None,
         size=tuple(size) if size else None,
         held_out=tuple(held_out) if isinstance(held_out, list) else held_out,
@@ -482,24 +577,43 @@ def _say_unknown(source, announce):
         announce(note)
 
 
-def _begin(recipe, data, out, device, asked, settings):
+def _old(start, out):
+    """Return the net to begin from, if one is named."""
+    if start is None:
+        return None
+    old, here = tuning.read_old(start), Path(out).resolve()
+    if old.plan and old.path.parent in (here, *here.parents):
+        text = "that is only read; the name of a new folder beside it would work"
+        raise ValueError(f"{out} is in the run that it is to begin from, and {text}")
+    return old
+
+
+def _begin(recipe, data, out, device, asked, settings, start=None):
     """Settle the plan of a new run, and carry it out."""
-    usual = {"isbi": "membranes", "folder": "auto"}
-    recipe, tell = recipe or usual.get(asked["kind"], "modern"), settings["announce"]
-    device = own_device(pick_device(device))
+    tell, device = settings["announce"], own_device(pick_device(device))
     with joined(device):
+        old = of_first(lambda: _old(start, out))
         of_first(lambda: _check_new(out))
+        if old:
+            names = "kind", "data", "options"
+            given = asked["kind"], data, asked["options"]
+            found = dict(zip(names, tuning.same_data(old, *given), strict=True))
+            data, asked = found.pop("data"), asked | found
         source = _open(asked["kind"], data, asked["options"])
         of_first(lambda: _say_unknown(source, tell))
-        plan = of_first(lambda: _settle(recipe, data, source, device, asked, tell))
+        settle = recipe, data, source, device, asked, old, tell
+        plan = of_first(lambda: _settle(*settle))
+        if tell and old and is_first():
+            check = recipes.split(plan, source)[1]
+            tell(tuning.introduce(plan, old, source, check))
         with _one_writer(out):
             of_first(lambda: _check_new(out))  # perhaps another was faster
             return _run(out, plan, source, device, **settings)
 
 # %% ../../nbs/workshop/runs/run.ipynb #19aee7e6
 def train_run(
-    kind: str,
-    data: str | Path | Source,
+    kind: str | None,
+    data: str | Path | Source | None,
     out: str | Path,
     recipe: str | Path | dict | Recipe | None = None,
     size: tuple[int, int] | str | None = None,
@@ -517,6 +631,8 @@ def train_run(
     options: dict | None = None,
     announce: Callable | None = None,
     sync_batch_norm: bool = False,
+    rate: float | None = None,
+    start: str | Path | None = None,
 ) -> dict[str, list[float]]:
     """Train a net, and leave a folder from which the training can go on.
 
@@ -540,11 +656,15 @@ def train_run(
         options: of open_source, such as {"masks": a folder}
         announce: announce(text): what is about to be done
         sync_batch_norm: over the batch of all processes
+        rate: the highest learning rate; None: the recipe's
+        start: a net or run to begin from, see runs/tuning
 
     Returns:
         dict[str, list[float]]: the history
 
     Raises:
+        ValueError: "... is in the run that it is to begin from, and that is only read;
+            the name of a new folder beside it would work"
         FileExistsError: if there is something in a run's folder
         ValueError: "the run was begun with an open source: give it as data="
         TypeError: "recipe.json cannot keep the options (...): give an open source
@@ -562,19 +682,21 @@ def train_run(
     """
     asked = {"kind": kind, "size": size, "held_out": held_out, "seed": seed}
     asked |= {"epochs": epochs, "steps": steps, "minutes": minutes, "amp": amp}
-    asked |= {"options": options, "sync_batch_norm": sync_batch_norm}
+    asked |= {"options": options, "sync_batch_norm": sync_batch_norm, "rate": rate}
     settings = {"workers": workers, "save_every": save_every, "live": live}
     settings |= {"report": report, "announce": announce}
-    return _begin(recipe, data, Path(out), device, asked, settings)
+    return _begin(recipe, data, Path(out), device, asked, settings, start)
 
 # %% ../../nbs/workshop/runs/run.ipynb #a1595308
 def _agrees(plan, name, value):
     """Tell whether what is asked for is what a run was begun with."""
     begun = getattr(plan, name, None)
-    if name == "recipe":
-        if plan.name and _name(value):
-            return plan.name == _name(value)
-        return read_recipe(value) == begun
+    if name == "start":
+        return begun is not None and _is_start(begun, value)
+    if name == "rate":
+        return value == plan.recipe.optimizer.lr
+    if name == "held_out" and plan.start and value == plan.start["held out"]:
+        return True
     if (name, value) == ("size", "native"):
         return begun is None
     if name == "amp":
@@ -585,17 +707,84 @@ def _agrees(plan, name, value):
     return _as_json(value) == _as_json(begun)
 
 
+def _is_start(begun, value):
+    """Tell whether this is the net that a run began from."""
+    with suppress(OSError, ValueError):
+        if str(tuning.find_net(value).resolve()) == begun["net"]:
+            return True
+        return tuning.start_of(tuning.read_old(value))["checksum"] == begun["checksum"]
+    return False
+
+# %% ../../nbs/workshop/runs/run.ipynb #recipe-asked
+def _other_recipe(plan, recipe):
+    """Return (name, begun, asked) of the first value of a recipe that differs."""
+    name, is_file = _name(recipe), isinstance(recipe, str | Path)
+    if is_file and (str(recipe) in (*recipes.recipe_names(), "auto") or plan.name):
+        known = str(recipe) in (*recipes.recipe_names(), "auto")
+        if name != plan.name:
+            return "recipe", plan.name or "own values", name
+        if known or not Path(recipe).is_file():
+            return None
+    asked = tuning.at_rate(read_recipe(recipe), plan.rate, plan.start is not None)
+    pairs = _flat(recipes.as_dict(plan.recipe)), _flat(recipes.as_dict(asked))
+    for key in sorted({*pairs[0], *pairs[1]}):
+        begun, value = (values.get(key) for values in pairs)
+        if begun != value and key != "about":
+            return {"optimizer.lr": "rate"}.get(key, f"recipe: {key}"), begun, value
+    return None
+
+
+def _flat(values, before=""):
+    """Return nested values by names such as optimizer.lr."""
+    found = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            found |= _flat(value, f"{before}{name}.")
+        else:
+            found[before + name] = value
+    return found
+
+# %% ../../nbs/workshop/runs/run.ipynb #refusal
+_LENGTHS = "epochs", "steps", "minutes"
+
+
+def _refusal(out, plan, name, begun, value):
+    """Return what a run that goes on cannot be, and what would work."""
+    was, way = f"{name}={begun!r}", f"unet-tutorial train --from {out} --out NEW"
+    if name in _LENGTHS:
+        unit = next(unit for unit in _LENGTHS if getattr(plan, unit))
+        begun, more = getattr(plan, unit), value
+        if unit == name and value > begun:
+            more = value - begun
+        was = f"{unit}={begun!r}"
+        return (
+            f"{out} was begun with {was}, not {name}={value!r}: its learning rate was "
+            "planned for this length, so --resume goes to its end and no further. For "
+            f"less, stop it: the best net is kept. For more, train its net on: {way} "
+            f"--{name} {more:g} (in Python train_run(start=...))"
+        )
+    text = f"{out} was begun with {was}, not {value!r}: a run goes on as it was begun"
+    if name in ("rate", "size", "held_out", "options"):
+        value = "x".join(map(str, value)) if isinstance(value, tuple) else value
+        option = "" if name == "options" else f" --{name.replace('_', '-')} {value}"
+        return f"{text}; to train its net on otherwise: {way}{option}"
+    return f"{text}; for another one take another folder"
+
+# %% ../../nbs/workshop/runs/run.ipynb #check-asked
 def _check_asked(out, plan, asked):
     """Raise a ValueError if something else is asked for than the run began with."""
     for name, value in asked.items():
-        if value is not None and not _agrees(plan, name, value):
-            begun = getattr(plan, name, None)
-            if name == "recipe":
-                begun, value = plan.name or "own values", _name(value) or "others"
-            raise ValueError(
-                f"{out} was begun with {name}={begun!r}, not {value!r}: a run goes on "
-                "as it was begun; for another one take another folder"
-            )
+        if value is None:
+            continue
+        other = name, getattr(plan, name, None), value
+        if name == "recipe":
+            other = _other_recipe(plan, value)
+        elif _agrees(plan, name, value):
+            other = None
+        elif name == "rate":
+            other = name, plan.recipe.optimizer.lr, value
+        if other:
+            raise ValueError(_refusal(out, plan, *other))
 
 # %% ../../nbs/workshop/runs/run.ipynb #reopen
 def _beside(data, before, masks):
@@ -684,6 +873,7 @@ def resume_run(
         of_first(lambda: _check_asked(out, read_plan(out), asked))
         plan, source = _reopen(out, data, asked.get("options"))
         of_first(lambda: _say_unknown(source, announce))
+        of_first(lambda: tuning.check_same_images(out, source))
         with _one_writer(out):
             return _run(out, plan, source, device, **settings)
 
@@ -720,7 +910,8 @@ def begin_or_resume(
     """
     with joined(own_device(pick_device(device))):
         begun = of_first(lambda: _has_begun(Path(out)))
-        if not begun and (kind is None or data is None):
+        known = options.get("start") is not None or not (kind is None or data is None)
+        if not begun and not known:
             text = "kind and data (--kind, --data) say what to begin"
             raise ValueError(f"{out} holds no run yet: {text}")
         carry_out = resume_run if begun else train_run
@@ -794,12 +985,7 @@ def evaluate_run(
         plan, source = _reopen(run, data, {"masks": str(masks)} if masks else None)
         model = of_first(lambda: _net_of(run, weights, plan, source))
         amp = of_first(lambda: _format_here(run, plan, device))
-        return evaluate(
-            wrap(model) if wrap else model,
-            recipes.valid_loader(plan, source, device=device),
-            recipes.criterion_for(plan.recipe),
-            metrics=recipes.metrics_for(source.classes, plan.recipe.watch),
-            device=device,
-            amp=amp_type(amp, device),
-            add=distributed.add_sums,
+        loader = recipes.valid_loader(plan, source, device=device)
+        return _measure(
+            wrap(model) if wrap else model, loader, plan, source, device, amp
         )

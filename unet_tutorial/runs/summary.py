@@ -146,7 +146,15 @@ def _of_net(plan, learn, check):
         f"{net.base_channels} channels at the top, {norm} and "
         f"{'padded' if net.padding else 'unpadded'} convolutions was trained on "
         f"{len(learn)} images, {size}; {len(check)} images were held out."
+        f"{_of_start(plan)}"
     )
+
+
+def _of_start(plan):
+    if plan.start is None:
+        return ""
+    file, checksum = os.path.basename(plan.start["net"]), plan.start["checksum"]
+    return f" It began with the weights of a trained net ({file}, SHA-256 {checksum})."
 
 # %% ../../nbs/workshop/runs/summary.ipynb #words-training-code
 def _of_training(plan, epochs):
