@@ -21,7 +21,8 @@ LAYERS = {
     "data.download",
     "learning": "metrics train gpu predict",
     "runs": "runs.distributed runs.engine runs.checkpoint runs.owner runs.recipes "
-    "runs.planner runs.report runs.results runs.summary runs.logbook runs.run",
+    "runs.planner runs.report runs.results runs.summary runs.logbook runs.run "
+    "runs.enough",
     "deploy": "deploy.folder deploy.live deploy.export deploy.package",
     "further": "scale",  # on the road; its notebook is in part IV
     "top": "doctor cli",
@@ -58,6 +59,7 @@ SERVES = {  # which notebook of the road leads to a wing, or to a single room
     "runs.distributed": "22_scale",
     "runs.memory": "21_speed",
     "runs.transfer": "05_model",
+    "runs.enough": "18_your_data",
     "doctor": "23_debugging",
     "cli": "24_command_line",
 }
