@@ -505,7 +505,7 @@ def _reread(out, asked, names):
     try:
         study = _Study(**values | {"recipe": recipes.read_recipe(values["recipe"])})
         begun = {name: study.asked[name] for name in asked}
-    except (TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise ValueError(
             f"{path} is not the plan of a learning curve: {error}"
         ) from error
@@ -544,6 +544,7 @@ def read_curve(
         list[Trained]: as far as it has come
 
     Raises:
+        ValueError: "a line has too many values"
         ValueError: "... is damaged (...): remove the line, and it is measured again"
 
     Example:
@@ -558,6 +559,8 @@ def read_curve(
     try:
         with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file, strict=True))
+        if any(None in row for row in rows):
+            raise ValueError("a line has too many values")
         values = [{name: kinds[name](row[name]) for name in kinds} for row in rows]
     except (ValueError, TypeError, KeyError, csv.Error) as error:
         text = "remove the line, and it is measured again"
