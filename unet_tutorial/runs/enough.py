@@ -322,21 +322,15 @@ def answer(
     return "\n".join(lines)
 
 # %% ../../nbs/workshop/runs/enough.ipynb #draw-code
-def _draw_scores(axis, rows, name, hue, label):
+def _draw_scores(axis, rows, name, hue, label, aside):
     """Draw one curve: a dot per seed, the mean of each size and its interval."""
-    color = OKABE_ITO[hue]
-    axis.plot(
-        [row.images for row in rows],
-        [getattr(row, name) for row in rows],
-        "o",
-        color=color,
-        alpha=0.4,
-        markersize=4,
-    )
-    by_size = _scores(rows, name)
+    color, by_size = OKABE_ITO[hue], _scores(rows, name)
+    for n, values in by_size.items():
+        places = [n * aside] * len(values)
+        axis.plot(places, values, "o", color=color, alpha=0.4, markersize=4)
     means, halves = zip(*map(mean_interval, by_size.values()), strict=True)
     look = {"color": color, "capsize": 4, "marker": "_", "label": label}
-    axis.errorbar([*by_size], means, halves, **look)
+    axis.errorbar([n * aside for n in by_size], means, halves, **look)
 
 
 def _draw_next(axis, rows):
@@ -372,8 +366,8 @@ def draw_curve(
     """
     figure = plt.Figure(figsize=(6, 3.4), dpi=90, layout="constrained")
     axis = figure.subplots()
-    _draw_scores(axis, rows, "learned", "blue", "images it learned from")
-    _draw_scores(axis, rows, "held_out", "vermillion", "held-out images")
+    _draw_scores(axis, rows, "learned", "blue", "images it learned from", 0.97)
+    _draw_scores(axis, rows, "held_out", "vermillion", "held-out images", 1.03)
     sizes = sorted({row.images for row in rows}) + _draw_next(axis, rows)
     axis.set_xscale("log", base=2)
     axis.set_xticks(sizes, sizes)
@@ -701,7 +695,7 @@ def how_many_more(
         >>> # in enough, where its other names come from
         >>> from unet_tutorial.runs.enough import how_many_more
         >>> curve, masks = home / "curve", {"masks": str(home / "masks")}
-        >>> asked = {"steps": 30, "options": masks, "device": "cpu"}
+        >>> asked = {"steps": 40, "options": masks, "device": "cpu"}
         >>> said = how_many_more(home / "images", curve, **asked)
     """
     others = {"held_out": held_out, "size": size, "amp": amp}
