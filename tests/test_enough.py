@@ -167,11 +167,12 @@ def test_few_sizes_and_flat_curves_are_not_extrapolated():
 
 
 def test_the_picture_has_its_sizes_and_labels():
-    axis = draw_curve(RISES).axes[0]
+    figure = draw_curve(RISES)
+    axis = figure.axes[0]
     ticks = [label.get_text() for label in axis.get_xticklabels()]
     assert ticks == ["2", "4", "8", "16", "32"]  # the last is the guess
     assert "images" in axis.get_xlabel() and axis.get_ylabel() == "Dice"
-    assert axis.get_title() and len(axis.get_legend().get_texts()) == 3
+    assert axis.get_title() and len(figure.legends[0].get_texts()) == 3
     assert len(draw_curve(FLAT, "mean dice").axes[0].get_xticks()) == 4
 
 

@@ -364,7 +364,7 @@ def draw_curve(
         >>> from unet_tutorial.runs.enough import draw_curve
         >>> display(draw_curve(rises))
     """
-    figure = plt.Figure(figsize=(6, 3.4), dpi=90, layout="constrained")
+    figure = plt.Figure(figsize=(6, 3.6), dpi=90, layout="constrained")
     axis = figure.subplots()
     _draw_scores(axis, rows, "learned", "blue", "images it learned from", 0.97)
     _draw_scores(axis, rows, "held_out", "vermillion", "held-out images", 1.03)
@@ -376,7 +376,7 @@ def draw_curve(
     name = measure[0].upper() + measure[1:]
     axis.set(ylim=(max(0, low), min(1.02, high)), ylabel=name, title="Learning curve")
     axis.set(xlabel="images to learn from (each step doubles them)")
-    axis.legend(loc="lower right")
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     return figure
 
 # %% ../../nbs/workshop/runs/enough.ipynb #parts-code
