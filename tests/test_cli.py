@@ -25,7 +25,8 @@ from unet_tutorial.runs.checkpoint import load_state
 from unet_tutorial.runs.recipes import Net, as_dict, read_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
-NAMES = "get check masks train evaluate predict report export package doctor".split()
+NAMES = "get check masks train enough evaluate predict report".split()
+NAMES += "export package doctor".split()
 
 
 def child(code_or_module, *arguments, **options):
@@ -106,6 +107,8 @@ def test_the_version(capsys):
         ("train --out a --kind isbi --data b --size 0x9", ["'0x9'"]),
         ("train --out a --kind isbi --data b --epochs 1 --steps 2", ["not allowed"]),
         ("train --out a --kind isbi --data b --steps -3", ["-3"]),
+        ("enough --data a", ["--out"]),
+        ("enough --data a --out b --seeds 1", ["--seeds", "from 2 on"]),
         ("evaluate", ["RUN"]),
         ("predict run --to a", ["IMAGE"]),
         ("predict run a.png", ["--to"]),

@@ -22,7 +22,7 @@ LAYERS = {
     "learning": "metrics train gpu predict",
     "runs": "runs.distributed runs.engine runs.checkpoint runs.owner runs.recipes "
     "runs.planner runs.tuning runs.report runs.results runs.summary runs.logbook "
-    "runs.run",
+    "runs.run runs.enough",
     "deploy": "deploy.folder deploy.live deploy.export deploy.package",
     "further": "scale",  # on the road; its notebook is in part IV
     "top": "road questions doctor cli tasks",
@@ -61,6 +61,7 @@ SERVES = {  # which notebook of the road leads to a wing, or to a single room
     "runs.transfer": "05_model",
     "road": "index",
     "questions": "index",
+    "runs.enough": "18_your_data",
     "doctor": "23_debugging",
     "cli": "24_command_line",
     "tasks": "02_sizes",

@@ -536,6 +536,46 @@ _TRAININGS = """--kind folder --data images --masks masks --out runs/own --minut
 --from runs/own --out runs/better --minutes 5"""
 COMMANDS["train"] = Command("train a net", _TRAININGS, _add_train, _train)
 
+# %% ../nbs/workshop/cli.ipynb #enough-add
+def _add_enough(parser):
+    add = parser.add_argument
+    add("--data", metavar="IMAGES", required=True, help="the folder of the images")
+    add("--masks", metavar="MASKS", help="of the masks, if it is another one")
+    text = "to write into, or to go on with"
+    add("--out", metavar="FOLDER", required=True, help=text)
+    text = "for all trainings together (30)"
+    add("--minutes", type=float, default=30.0, metavar="M", help=text)
+    text = "so often with other images drawn, 2 to 8 (3)"
+    add("--seeds", type=_FROM_2, default=3, metavar="N", help=text)
+    add("--held-out", type=_count, metavar="N", help="images that judge (a quarter)")
+    _add_classes(parser)
+    _add_range(parser)
+    _add_channels(parser)
+    _add_mask_rules(parser)
+    add("--size", type=_size, metavar="HxW", help="or native; else as data need")
+    formats = ("auto", "off", "on", "bf16", "fp16")
+    add("--amp", choices=formats, help="16 bits; auto: where that is faster")
+    _add_device(parser)
+    text = "processes that read the data (CPU: 0, CUDA: up to 8)"
+    add("--workers", type=_FROM_0, metavar="N", help=text)
+
+# %% ../nbs/workshop/cli.ipynb #enough-command
+def _enough(args):
+    from unet_tutorial.runs.enough import how_many_more
+
+    names = "data out minutes seeds held_out size device workers".split()
+    asked = {name: getattr(args, name) for name in names}
+    asked |= {"amp": _AMP.get(args.amp, args.amp), "options": _options(args)}
+    print(how_many_more(**asked, announce=_announce))
+    print(f"{args.out} holds answer.txt, curve.png and curve.csv")
+    return 0
+
+
+_CURVES = """--data images --masks masks --out curve --minutes 30
+--data scans --suffix _label --classes 4 --out curve --seeds 5"""
+_ABOUT = "find out whether to draw more masks"
+COMMANDS["enough"] = Command(_ABOUT, _CURVES, _add_enough, _enough)
+
 # %% ../nbs/workshop/cli.ipynb #efbd3424
 def _add_evaluate(parser):
     add = parser.add_argument

@@ -1,0 +1,376 @@
+"""How many more to draw: the budget, the curve, what is said of it, and breaks."""
+
+import os
+import shutil
+import signal
+
+import numpy as np
+import pytest
+from PIL import Image
+from samples import names, says
+
+from unet_tutorial import cli
+from unet_tutorial.runs import enough
+from unet_tutorial.runs.enough import (
+    Trained,
+    answer,
+    draw_curve,
+    how_many_more,
+    last_gain,
+    next_gain,
+    order_of,
+    read_curve,
+    sizes_for,
+    steps_for,
+    what_to_do,
+)
+from unet_tutorial.runs.logbook import Stopped
+
+
+def rows_of(error, sizes=(2, 4, 8, 16), spread=0.0, seeds=3, learned=0.97):
+    "Rows whose held-out score is 1 - error(n), more or less by a spread per seed."
+    shift = {seed: spread * (-1) ** seed for seed in range(seeds)}
+    return [
+        Trained(n, s, 1 - error(n) + shift[s] * n / max(sizes), learned, 9, 1.0, "")
+        for s in range(seeds)
+        for n in sizes
+    ]
+
+
+RISES = rows_of(lambda n: 0.4 * n**-0.5)
+FLAT = rows_of(lambda n: 0.2)
+FALLS = rows_of(lambda n: 0.1 + 0.01 * n)
+WIDE = rows_of(lambda n: 0.2, spread=0.1)
+
+
+def draw(place, count, start=0):
+    "Write images of a bright square on noise, and their masks."
+    for name in ("images", "masks"):
+        (place / name).mkdir(parents=True, exist_ok=True)
+    for number in range(start, start + count):
+        rng = np.random.default_rng(number)
+        mask = np.zeros((48, 48), np.uint8)
+        row, column = rng.integers(4, 30, 2)
+        mask[row : row + 14, column : column + 14] = 255
+        image = rng.integers(0, 80, mask.shape, np.uint8) + mask // 2
+        Image.fromarray(image).save(place / f"images/{number}.png")
+        Image.fromarray(mask).save(place / f"masks/{number}.png")
+    return place / "images", {"options": {"masks": str(place / "masks")}}
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    "A step need not be timed, nor tried, in every test."
+    monkeypatch.setattr(enough.planner, "time_step", lambda *rest: 0.1)
+    monkeypatch.setattr(enough, "_try", lambda *rest: (0.5, 3.0))
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    "A finished study of five images: folder, images, what was asked, the answer."
+    place = tmp_path_factory.mktemp("enough")
+    images, asked = draw(place, 5)
+    asked |= {"steps": 2, "seeds": 2, "device": "cpu", "workers": 0}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(enough.planner, "time_step", lambda *rest: 0.1)
+        patch.setattr(enough, "_try", lambda *rest: (0.5, 3.0))
+        return (
+            place / "out",
+            images,
+            asked,
+            how_many_more(images, place / "out", **asked),
+        )
+
+
+# The budget
+
+
+def test_sizes_are_doublings():
+    assert sizes_for(64) == [2, 4, 8, 16, 32, 64] and sizes_for(63)[-1] == 32
+    assert sizes_for(3) == sizes_for(2) == [1, 2] and sizes_for(4) == [2, 4]
+
+
+def test_orders_are_nested_and_differ_by_seed():
+    assert sorted(order_of(9, 3)) == list(range(9))
+    assert len({tuple(order_of(9, seed)) for seed in range(5)}) == 5
+
+
+@pytest.mark.parametrize(("minutes", "trainings"), [(30, 12), (8, 9), (600, 24)])
+def test_the_budget_is_used_and_not_overdrawn(minutes, trainings):
+    steps = steps_for(minutes, trainings, 0.3, 4.0)
+    assert trainings * (4.0 + 0.3 * steps) <= 60 * minutes
+    assert trainings * (4.0 + 0.3 * (steps + 1)) > 60 * minutes
+
+
+def test_too_few_minutes_are_refused_with_a_number_that_works():
+    with pytest.raises(ValueError, match=says("12 trainings", "--minutes")) as caught:
+        steps_for(1, 12, 0.3, 4.0)
+    needed = int(str(caught.value).split("minutes=")[1].split()[0])
+    assert steps_for(needed, 12, 0.3, 4.0) >= 50
+
+
+# What is said
+
+
+def test_the_gain_is_paired_by_seed():
+    apart = rows_of(lambda n: 0.3 - 0.01 * n)
+    apart = [row._replace(held_out=row.held_out + 0.1 * row.seed) for row in apart]
+    assert last_gain(apart) == pytest.approx((0.08, 0.0), abs=1e-9)
+
+
+def test_a_power_law_is_found_again():
+    gain, half = next_gain(RISES)
+    assert gain == pytest.approx(0.4 * (16**-0.5 - 32**-0.5), rel=1e-6)
+    assert half == pytest.approx(0, abs=1e-9)
+    assert next_gain(rows_of(lambda n: 1 / n, sizes=(2, 4, 8))) is None
+
+
+def test_a_perfect_score_has_a_law_all_the_same():
+    gain, half = next_gain(rows_of(lambda n: 0.1 if n < 8 else 0.0))
+    assert 0 <= gain < 0.01 and np.isfinite(half)
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (RISES, ["Draw more"]),
+        (FLAT, ["Do not draw more of the same kind", "one rule"]),
+        (FALLS, ["Do not draw more yet", "Train longer", "labels"]),
+        (WIDE, ["a guess", "--seeds"]),
+        (rows_of(lambda n: 0.02), ["Do not draw", "it is enough"]),
+        (rows_of(lambda n: 0.4, learned=0.6), ["0.60", "train longer", "labels"]),
+        (rows_of(lambda n: 0.4 / n, learned=0.8), ["Draw more", "train longer"]),
+    ],
+)
+def test_what_to_do_follows_from_the_curve(rows, words):
+    assert says(*words).search(what_to_do(rows))
+
+
+def test_the_answer_tells_numbers_intervals_and_doubts():
+    told = answer(RISES, "dice", held=7, pool=40)
+    assert says("7 held-out", "9 steps", "3 seeds", "from 8 to 16 images").search(told)
+    assert says("+0.041 (95 % interval", "to 32 images", "+0.029").search(told)
+    assert "cannot be told" not in told and "too narrow" not in told
+    assert "With 16 of 20 images" in answer(RISES, held=7, pool=20)
+
+
+@pytest.mark.parametrize("rows", [WIDE, rows_of(lambda n: 0.2, (2, 4), 0.1)])
+def test_where_the_interval_spans_zero_nothing_is_claimed(rows):
+    told = answer(rows)
+    assert "Whether it helped cannot be told" in told and "at most" not in told
+
+
+def test_few_sizes_and_flat_curves_are_not_extrapolated():
+    assert "takes 4 sizes" in answer(rows_of(lambda n: 1 / n, sizes=(2, 4, 8)))
+    for rows in (FLAT, FALLS):
+        assert "what it would bring cannot be told" in answer(rows)
+
+
+def test_the_picture_has_its_sizes_and_labels():
+    figure = draw_curve(RISES)
+    axis = figure.axes[0]
+    ticks = [label.get_text() for label in axis.get_xticklabels()]
+    assert ticks == ["2", "4", "8", "16", "32"]  # the last is the guess
+    assert "images" in axis.get_xlabel() and axis.get_ylabel() == "Dice"
+    assert axis.get_title() and len(figure.legends[0].get_texts()) == 3
+    assert len(draw_curve(FLAT, "mean dice").axes[0].get_xticks()) == 4
+
+
+# The work
+
+
+def test_one_row_each_with_equal_steps_and_judges_unseen(done):
+    out, images, _, told = done
+    rows = read_curve(out)
+    assert [row[:2] for row in rows] == [(1, 0), (2, 0), (1, 1), (2, 1)]
+    assert {row.steps for row in rows} == {2}
+    assert names(out) == ["answer.txt", "curve.csv", "curve.png", "plan.json"]
+    assert (out / "answer.txt").read_text() == f"{told}\n"
+    held = set(enough.recipes.read_json(out / "plan.json")["held"])
+    drawn = [set(row.drawn.split(" | ")) for row in rows]
+    assert len(held) == 2 and not any(part & held for part in drawn)
+    assert drawn[0] < drawn[1] and set().union(*drawn) <= set(names(images)) - held
+    assert all(0 <= x <= 1 for row in rows for x in (row.held_out, row.learned))
+
+
+def test_the_runs_see_what_is_drawn_and_are_judged_by_the_rest(
+    done, tmp_path, monkeypatch
+):
+    _, images, asked, _ = done
+    given = []
+
+    def watch(kind, source, out, device, **options):
+        given.append((source, options["held_out"], options["steps"]))
+        raise InterruptedError
+
+    monkeypatch.setattr(enough, "begin_or_resume", watch)
+    with pytest.raises(InterruptedError):
+        how_many_more(images, tmp_path / "out", **asked)
+    source, judges, steps = given[0]
+    held = enough.recipes.read_json(tmp_path / "out/plan.json")["held"]
+    assert [source.items[n].image.name for n in judges] == held and steps == 2
+    assert len(source) == 1 + len(held)
+
+
+def test_only_what_is_missing_is_trained_again(done, tmp_path, monkeypatch):
+    out, images, asked, told = done
+    rows = read_curve(shutil.copytree(out, tmp_path / "out"))
+    enough._write_curve(tmp_path / "out", [rows[0], rows[3]])
+    began, train = [], enough.begin_or_resume
+    monkeypatch.setattr(
+        enough,
+        "begin_or_resume",
+        lambda *rest, **options: began.append(rest[2].name) or train(*rest, **options),
+    )
+    assert how_many_more(images, tmp_path / "out", **asked) == told
+    assert began == ["2_images_seed_0", "1_images_seed_1"]
+    again = {row[:4] for row in read_curve(tmp_path / "out")}
+    assert again == {row[:4] for row in rows}
+
+
+def test_an_interrupted_training_goes_on(done, tmp_path, monkeypatch):
+    out, images, asked, told = done
+    train = enough.begin_or_resume
+
+    def interrupted(*rest, report, **options):
+        def stop(training, row):
+            report(training, row)
+            if rest[2].name == "2_images_seed_0" and training.step == 1:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        return train(*rest, report=stop, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(enough, "begin_or_resume", interrupted)
+        with pytest.raises(Stopped, match=says("1 trainings are done", "goes on")):
+            how_many_more(images, tmp_path / "out", **asked)
+    assert "2_images_seed_0" in names(tmp_path / "out")
+    assert how_many_more(images, tmp_path / "out", **asked) == told
+    assert names(tmp_path / "out") == names(out)
+
+
+def test_minutes_become_steps_that_are_kept(tmp_path, monkeypatch):
+    images, asked = draw(tmp_path, 5)
+
+    def stop(*rest):
+        raise InterruptedError
+
+    monkeypatch.setattr(enough, "_do_one", stop)
+    said = []
+    for _ in range(2):
+        with pytest.raises(InterruptedError):
+            how_many_more(
+                images,
+                tmp_path / "out",
+                4,
+                2,
+                device="cpu",
+                announce=said.append,
+                **asked,
+            )
+    plan = enough.recipes.read_json(tmp_path / "out/plan.json")
+    assert 110 <= plan["steps"] <= 114  # of (60 - 3) / 0.5
+    line = f"4 trainings (1, 2 images, 2 seeds) of {plan['steps']} steps each"
+    assert [line in text for text in said[-2:]] == [True, True] and len(said) == 3
+
+
+def test_a_trial_tells_what_a_step_costs(tmp_path, monkeypatch):
+    monkeypatch.undo()
+    images, asked = draw(tmp_path, 4)
+    source = enough.open_folder(images, **asked["options"])
+    device = enough.torch.device("cpu")
+    parts = enough._Parts(*enough._parts(source, None), device, 0)
+    recipe = enough.planner.plan_for(
+        enough.planner.measure_folder(parts.pool), 0.1, None
+    ).recipe
+    step, rest = enough._try(parts, recipe, {"size": "native", "amp": False}, 2)
+    assert 0 < step < 30 and 0 < rest < 120
+
+
+# Refusals
+
+
+def test_fewer_than_four_images_have_no_curve(tmp_path):
+    images, asked = draw(tmp_path, 3)
+    with pytest.raises(ValueError, match=says("3 images", "at least 4", "1 more")):
+        how_many_more(images, tmp_path / "out", **asked)
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_to_judge_or_to_learn_by(tmp_path):
+    images, asked = draw(tmp_path, 4)
+    with pytest.raises(ValueError, match=says("3 of 4", "--held-out")):
+        how_many_more(images, tmp_path / "out", held_out=3, **asked)
+    for mask in (tmp_path / "masks").iterdir():
+        Image.fromarray(np.zeros((48, 48), np.uint8)).save(mask)
+    with pytest.raises(ValueError, match=says("no held-out mask", "an object")):
+        how_many_more(images, tmp_path / "out", **asked)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"seeds": 1}, ["seeds=1", "2 to 8"]),
+        ({"seeds": 9}, ["--seeds"]),
+        ({"minutes": 0}, ["minutes=0", "--minutes"]),
+        ({"minutes": None}, ["minutes=None"]),
+        ({"minutes": float("nan")}, ["minutes=nan"]),
+    ],
+)
+def test_numbers_that_cannot_be(wrong, words, tmp_path):
+    with pytest.raises(ValueError, match=says(*words)):
+        how_many_more(tmp_path, tmp_path / "out", **wrong)
+
+
+def test_a_folder_of_others_is_left_alone(done, tmp_path):
+    _, images, asked, _ = done
+    mine = tmp_path / "curve.csv"
+    mine.write_text("my own")
+    with pytest.raises(FileExistsError, match=says("curve.csv", "new folder")):
+        how_many_more(images, tmp_path, **asked)
+    assert mine.read_text() == "my own" and names(tmp_path) == ["curve.csv"]
+    with pytest.raises(FileExistsError, match="is a file"):
+        how_many_more(images, mine, **asked)
+    (tmp_path / "plan.json").write_text('{"recipe": 3}')
+    with pytest.raises(ValueError, match=says("plan.json", "not the plan")):
+        how_many_more(images, tmp_path, **asked)
+    assert mine.read_text() == "my own"
+
+
+def test_another_question_takes_another_folder(done, tmp_path):
+    out, images, asked, _ = done
+    with pytest.raises(ValueError, match=says("seeds=2", "not 3", "another folder")):
+        how_many_more(images, out, **asked | {"seeds": 3})
+    place = shutil.copytree(images.parent, tmp_path / "copy")
+    images, _ = draw(place, 1, start=5)
+    moved = asked | {"options": {"masks": str(place / "masks")}}
+    with pytest.raises(ValueError, match=says("other images", "5 of them")):
+        how_many_more(images, place / "out", **moved)
+    (place / "images/5.png").unlink()
+    (place / "masks/5.png").unlink()
+    assert how_many_more(images, place / "out", **moved)  # moved, and the same
+
+
+@pytest.mark.parametrize("line", ["2,0,much,1,2,3,a", "2,0", "2,0,1,1,2,3,a,b,c"])
+def test_a_damaged_table_is_named(line, tmp_path):
+    (tmp_path / "curve.csv").write_text(f"{','.join(Trained._fields)}\n{line}\n")
+    with pytest.raises(ValueError, match=says("curve.csv", "remove the line")):
+        read_curve(tmp_path)
+
+
+def test_the_command_says_what_it_does(monkeypatch, capsys):
+    asked = {}
+
+    def stand_in(announce, **options):
+        asked.update(options)
+        announce("4 trainings")
+        return "Draw more."
+
+    monkeypatch.setattr(enough, "how_many_more", stand_in)
+    line = "enough --data a --out c --minutes 8 --seeds 4 --suffix _m --amp off"
+    assert cli.main(line.split()) == 0
+    told = capsys.readouterr().out
+    assert says("4 trainings", "Draw more.", "c holds answer.txt").search(told)
+    assert (asked["data"], asked["out"], asked["minutes"]) == ("a", "c", 8.0)
+    assert (asked["seeds"], asked["amp"]) == (4, False)
+    assert asked["options"] == {"suffix": "_m"}
