@@ -394,6 +394,8 @@ def _add_train(parser):
     add("--size", type=_size, metavar="HxW", help="or native; else as data need")
     add("--held-out", type=_count, metavar="N", help="cars, films... to measure on")
     add("--seed", type=_FROM_0, metavar="S", help="of all that is random (0)")
+    text = "each image by itself (image), or by the training set's mean and deviation"
+    add("--normalise", choices=("image", "set"), dest="normalisation", help=text)
     formats = ("auto", "off", "on", "bf16", "fp16")
     add("--amp", choices=formats, help="16 bits; auto: where that is faster")
     _add_device(parser)
@@ -441,7 +443,7 @@ def _announce(text):
 
 
 _ASKED = "kind data recipe size epochs steps minutes seed amp held_out".split()
-_ASKED.append("sync_batch_norm")
+_ASKED += ["sync_batch_norm", "normalisation"]
 _AMP = {"off": False, "on": True}
 
 # %% ../nbs/workshop/cli.ipynb #train
@@ -547,6 +549,7 @@ def _predict(args):
     options = {"views": args.views, "device": pick_device(args.device)}
     options |= {"overwrite": args.overwrite, "write": args.write, "axes": args.axes}
     options |= {} if args.channel is None else {"channel": args.channel}
+    options["announce"] = _announce
     if args.range:
         options["value_range"] = args.range
     try:

@@ -7,9 +7,10 @@ __all__ = ['labels_at', 'turn', 'turn_back', 'rotate', 'average_views', 'class_p
            'fold_batch_norm', 'Notes', 'Predictor']
 
 # %% ../nbs/14_predict.ipynb #imports
+import warnings
 from collections.abc import Callable
-from copy import deepcopy
-from dataclasses import dataclass
+from copy import copy, deepcopy
+from dataclasses import dataclass, replace
 from math import ceil, cos, radians, sin
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,14 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .blocks import DoubleConv
 from .data.adapter import Adapter, known_net, unwrapped, whole_steps
+from .data.far import FarImage, Remark, remarks, summarise
 from .data.images import to_bytes
 from .data.inputs import Images, channels_first, check_units, take_images
 from .data.slides import likeliest, predict_blended, predict_slide
 from .gpu import amp_type, pick_device, pick_layout
 from .model import UNet
 from .runs.memory import keep_a_little
-from .runs.weights import find_net, load_net
+from .runs.weights import check_notes, find_net, load_net
 from unet_tutorial.tiles import (
     ask_net,
     check_finite,
@@ -45,7 +47,11 @@ def _standard(x, normalisation):
     if isinstance(normalisation, str):  # "image"
         return mean_and_std(x)
     scale = np.iinfo(x.dtype).max / 255 if x.dtype.kind == "u" else 1
-    return tuple(scale * value for value in normalisation)
+    mean, std = (np.reshape(value, (-1, 1, 1)) * scale for value in normalisation)
+    if mean.size > 1 and len(mean) != len(x):
+        text = f"of {len(mean)} channels, the image has {len(x)}"
+        raise ValueError(f"normalisation is {text}; one number for each would work")
+    return (mean, std) if mean.size > 1 else (mean.item(), std.item())
 
 # %% ../nbs/14_predict.ipynb #logits
 _WHOLE = 2**20  # pixels that a padded net is given at once
@@ -281,6 +287,8 @@ def _prepared(model, image, size, normalisation):
     device = first_weight(model).device
     if x.dtype == np.uint8:  # a quarter of the bytes travel; exact in 32 bits
         x = torch.from_numpy(np.array(x, order="C")).to(device)
+        if not isinstance(mean, float):  # one per channel
+            mean, std = (torch.tensor(n).float().to(device) for n in (mean, std))
         return x.float().sub_(mean).div_(std)
     x = x.astype(np.float32) if x.dtype == np.float16 else x  # which would overflow
     return torch.from_numpy(((x - mean) / std).astype(np.float32)).to(device)
@@ -311,7 +319,7 @@ def class_probabilities(
     size: tuple[int, int] | None = None,
     views: int = 1,
     tile: int = 388,
-    normalisation: str | tuple[float, float] = "image",
+    normalisation: str | tuple = "image",
     axes: str | None = None,
 ) -> Tensor:
     """Ask a net how likely each class is at each pixel of an image.
@@ -322,7 +330,7 @@ def class_probabilities(
         size: (h, w) that the net was trained at
         views: averaged: 1; 2, 4 or 8 positions of a square; 7 rotations
         tile: side of the output tile of an unpadded net
-        normalisation: or mean and deviation
+        normalisation: or mean and deviation, or a list of each
         axes: a letter per axis, such as "CHW"; None: by the channels
 
     Returns:
@@ -331,6 +339,8 @@ def class_probabilities(
     Raises:
         ValueError: "these are ... images; one image would work, and Predictor(net)
             takes all of them"
+        ValueError: "normalisation is of ... channels, the image has ...; one number for
+            each would work"
 
     Example:
         >>> # in 14_predict, where its other names come from
@@ -417,7 +427,7 @@ def label_map(
     size: tuple[int, int] | None = None,
     views: int = 1,
     tile: int = 388,
-    normalisation: str | tuple[float, float] = "image",
+    normalisation: str | tuple = "image",
     axes: str | None = None,
 ) -> np.ndarray:
     """Ask a net for the label of each pixel of an image.
@@ -429,7 +439,7 @@ def label_map(
         size: (h, w) that the net was trained at
         views: averaged: 1; 2, 4 or 8 positions of a square; 7 rotations
         tile: side of the output tile of an unpadded net
-        normalisation: or mean and deviation
+        normalisation: or mean and deviation, or a list of each
         axes: a letter per axis, such as "CHW"; None: by the channels
 
     Returns:
@@ -439,6 +449,8 @@ def label_map(
         ValueError: "these are ... images; one image would work, and Predictor(net)
             takes all of them"
         ValueError: unless an array can take the labels of an image
+        ValueError: "normalisation is of ... channels, the image has ...; one number for
+            each would work"
 
     Example:
         >>> # in 14_predict, where its other names come from
@@ -499,10 +511,13 @@ class Notes:
 
     Args:
         size: (h, w) that it was trained at; None: any
-        normalisation: or (mean, deviation) of bytes
+        normalisation: or (mean, deviation) of bytes, or lists
         classes: their names, the background first
         tile: side of the output tile of an unpadded net
         value_range: black and white; None: all values
+        channel: of files with several: the one learned from
+        axes: of files, a letter per axis
+        learned: the range of the training images, see data.far
         views: averaged, see average_views
         num_classes: a net with another number of them is refused
 
@@ -513,10 +528,13 @@ class Notes:
     """
 
     size: tuple[int, int] | None = None
-    normalisation: str | tuple[float, float] = "image"
+    normalisation: str | tuple = "image"
     classes: list[str] | None = None
     tile: int = 388
     value_range: tuple[float, float] | None = None
+    channel: int | None = None
+    axes: str | None = None
+    learned: dict | None = None
     views: int = 1
     num_classes: int | None = None
 
@@ -578,14 +596,16 @@ def _groups(images, model, notes):
 
 
 def _each(model, notes, image, axes, as_labels):
-    """Ask about an image, about each of a stack, or about each of a list."""
-    images, kind = take_images(image, model.in_channels, axes)
+    """Ask about an image, each of a stack or of a list: images, answers, as asked for."""
+    if axes is None and isinstance(image, str | Path):
+        axes = notes.axes
+    images, kind = take_images(image, model.in_channels, axes, notes.channel)
     answers = []
     for group in _groups(images, model, notes):
         answers += _answers(model, notes, group, as_labels)
     if kind == "list":
-        return answers
-    return np.stack(answers) if kind == "stack" else answers[0]
+        return images, answers, answers
+    return images, answers, np.stack(answers) if kind == "stack" else answers[0]
 
 # %% ../nbs/14_predict.ipynb #notes-check
 def _checked(notes, model):
@@ -607,6 +627,7 @@ def _noted(notes):
         raise TypeError(f"{text}; device, amp, {', '.join(names)} would work")
     notes = Notes(**notes)
     check_units(notes.size, notes.normalisation, notes.value_range)
+    check_notes({name: getattr(notes, name) for name in ("channel", "axes", "learned")})
     _check_views(notes.views)
     for name in ("tile", "num_classes"):
         value = getattr(notes, name)
@@ -617,7 +638,7 @@ def _noted(notes):
     return notes
 
 # %% ../nbs/14_predict.ipynb #read-notes
-_IN_FILE = ("size", "normalisation", "classes", "tile", "value_range")
+_IN_FILE = "size normalisation classes tile value_range channel axes learned".split()
 
 
 def _asked(model):
@@ -637,6 +658,32 @@ def _read(path, options):
     model, found = load_net(find_net(path))
     found = {name: found[name] for name in _IN_FILE if name in found}
     return model, {**found, **options}
+
+# %% ../nbs/14_predict.ipynb #far-code
+def _look(model, notes, image, labels):
+    """Return what of an image (H, W) or (H, W, C) is far from what was learned."""
+    if not notes.learned:
+        return []
+    x = channels_first(_cut(image, notes.value_range), model.in_channels)
+    x = _resize(x, notes.size) if notes.size else x
+    fixed = not isinstance(notes.normalisation, str)
+    x = np.moveaxis(x, 0, -1)  # (h, w, C)
+    return remarks(notes.learned, x, labels, notes.size, fixed)
+
+
+def _told(predictor, images, answers, result):
+    """Return the result; warn of images that are far, once per kind."""
+    if predictor.notes.learned:
+        found = {}
+        for number, (image, answer) in enumerate(zip(images, answers, strict=True)):
+            labels = answer if answer.ndim == 2 else answer.argmax(0)
+            said = predictor.look(image, labels)
+            new = [remark for remark in said if remark.kind not in predictor.told]
+            found[f"image {number}" if len(images) > 1 else "the image"] = new
+        for sentence in summarise(found, len(images)):
+            warnings.warn(sentence, FarImage, stacklevel=3)
+        predictor.told |= {one.kind for said in found.values() for one in said}
+    return result
 
 # %% ../nbs/14_predict.ipynb #6f740e10
 class Predictor:
@@ -673,7 +720,7 @@ class Predictor:
         net = _asked(model)
         self.notes = _checked(_noted(notes), net)
         self.classes, self.value_range = self.notes.classes, self.notes.value_range
-        self.model = _ready(net, device, amp)
+        self.model, self.told = _ready(net, device, amp), set()
 
     @classmethod
     def load(
@@ -706,8 +753,10 @@ class Predictor:
         Raises:
             ValueError: "the image is ... from ... to ..., the net learned from ... to
                 ...; value_range=None takes all"
+            ValueError: "normalisation is of ... channels, the image has ...; one number
+                for each would work"
         """
-        return _each(self.model, self.notes, image, axes, as_labels=False)
+        return _told(self, *_each(self.model, self.notes, image, axes, as_labels=False))
 
     def __call__(self, image: Images, axes: str | None = None) -> Any:
         """Return the label of each pixel: (H, W) uint8, of a stack (N, H, W).
@@ -715,5 +764,22 @@ class Predictor:
         Raises:
             ValueError: "the image is ... from ... to ..., the net learned from ... to
                 ...; value_range=None takes all"
+            ValueError: "normalisation is of ... channels, the image has ...; one number
+                for each would work"
         """
-        return _each(self.model, self.notes, image, axes, as_labels=True)
+        return _told(self, *_each(self.model, self.notes, image, axes, as_labels=True))
+
+    def look(self, image: np.ndarray, labels: np.ndarray) -> list[Remark]:
+        """Say what of an image (H, W) or (H, W, C) is far from what was learned.
+
+        Raises:
+            ValueError: "the image is ... from ... to ..., the net learned from ... to
+                ...; value_range=None takes all"
+        """
+        return _look(self.model, self.notes, image, labels)
+
+    def silent(self) -> "Predictor":
+        """Return a predictor with the same net that warns of nothing."""
+        other = copy(self)
+        other.notes = replace(self.notes, learned=None)
+        return other

@@ -114,17 +114,17 @@ def _as_tensors(parts, scale, as_bytes=False):
         x = byte_image(np.moveaxis(image, 0, 2), scale)
         maps = [torch.tensor(labels.astype(np.int16))]
     else:
-        mean, std = scale
+        mean, std = (np.reshape(n, (-1, 1, 1)) for n in scale)
         x = torch.tensor((image.astype(np.float64) - mean) / std).float()
         maps = [torch.tensor(labels.astype(np.int64))]
     return x, *maps, *(torch.tensor(part.astype(np.float32)) for part in weights)
 
 # %% ../../nbs/workshop/data/crops.ipynb #a9d89f81
-def _in_memory(examples, as_bytes):
+def _in_memory(examples, as_bytes, scale):
     """Return images (C, H, W) with their maps, their scales, and if all are bytes."""
     parts = [(np.moveaxis(np.atleast_3d(x), 2, 0), *maps) for x, *maps in examples]
     as_bytes = as_bytes and all(x.dtype == y.dtype == np.uint8 for x, y, *_ in parts)
-    return parts, [mean_and_std(image) for image, *_ in parts], as_bytes
+    return parts, [scale or mean_and_std(image) for image, *_ in parts], as_bytes
 
 # %% ../../nbs/workshop/data/crops.ipynb #windows
 class Windows(Dataset):
@@ -140,6 +140,7 @@ class Windows(Dataset):
         turn: False: without a pipeline nothing is changed
         objects: share of windows placed on an object, 0 to 1
         as_bytes: True: images are ByteImages where the examples allow
+        scale: see to_tensor; None: each image by itself
 
     Raises:
         ValueError: "objects=...; a share from 0 to 1 would work"
@@ -161,10 +162,11 @@ class Windows(Dataset):
         turn: bool = True,
         objects: float = 0.0,
         as_bytes: bool = False,
+        scale: tuple | None = None,
     ):
         if not 0 <= objects <= 1:
             raise ValueError(f"objects={objects}; a share from 0 to 1 would work")
-        self.parts, self.scales, self.as_bytes = _in_memory(examples, as_bytes)
+        self.parts, self.scales, self.as_bytes = _in_memory(examples, as_bytes, scale)
         self.side, self.margin, self.count, self.seed = side, margin, count, seed
         self.pipeline, self.turn, self.objects = pipeline, turn, objects
         self.epoch = torch.zeros((), dtype=torch.long).share_memory_()
@@ -276,6 +278,7 @@ class Whole(Dataset):
         side: of the input tile; None: the image in one piece
         depth: steps down of the net
         as_bytes: True: images are ByteImages where the examples allow
+        scale: see to_tensor; None: each image by itself
 
     Example:
         >>> # in crops, where its other names come from
@@ -289,8 +292,9 @@ class Whole(Dataset):
         side: int | None = None,
         depth: int = 4,
         as_bytes: bool = False,
+        scale: tuple | None = None,
     ):
-        self.parts, self.scales, self.as_bytes = _in_memory(examples, as_bytes)
+        self.parts, self.scales, self.as_bytes = _in_memory(examples, as_bytes, scale)
         self.side, self.margin = side, lost_pixels(depth) if side else 0
         inner, self.places = (side or 0) - 2 * self.margin, []
         self.step, self.inner = inner - inner % 2**depth, inner
