@@ -596,7 +596,7 @@ def _groups(images, model, notes):
 
 
 def _each(model, notes, image, axes, as_labels):
-    """Ask about an image, each of a stack or of a list: images, answers, as asked for."""
+    """Ask about one image or several; return images, answers, and the result."""
     if axes is None and isinstance(image, str | Path):
         axes = notes.axes
     images, kind = take_images(image, model.in_channels, axes, notes.channel)

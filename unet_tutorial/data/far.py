@@ -7,7 +7,6 @@ __all__ = ['some_of', 'mean_and_std_of_set', 'image_signs', 'usual_breadth', 'me
            'Remark', 'remarks', 'summarise']
 
 # %% ../../nbs/workshop/data/far.ipynb #imports
-from collections.abc import Iterable
 from math import isqrt, log2
 from typing import NamedTuple
 
@@ -91,7 +90,7 @@ def image_signs(
     """Measure what an image looks like, on some of its pixels.
 
     Args:
-        image: (H, W) or (H, W, C), in the units of 8 bits
+        image: (H, W) or (H, W, C): unsigned integers, or floats up to 255
 
     Returns:
         dict[str, float]: of an image of less than 16 pixels a side: none
@@ -113,7 +112,8 @@ def image_signs(
     here, *around = (_grid(np.atleast_3d(image), *at) for at in _CROSS)
     grey, around = here.mean(-1), [x.mean(-1) for x in around]  # (h, w)
     mean, std = here.mean(), max(here.std(), 1e-6)
-    found = {"brightness": mean, "contrast": log2(max(std, 2**-10))}
+    unit = np.iinfo(image.dtype).max / 255 if image.dtype.kind == "u" else 1
+    found = {"brightness": mean / unit, "contrast": log2(max(std / unit, 2**-10))}
     found["asymmetry"] = _skewness(grey)
     found["grain"] = _skewness(4 * grey - sum(around))
     fine = (around[0] - grey).std() / max(grey.std(), 1e-6)
@@ -161,8 +161,10 @@ def usual_breadth(
 
 # %% ../../nbs/workshop/data/far.ipynb #learn-code
 def _pieces(image):
-    """Yield an image and its four quarters."""
+    """Yield an image and, if they are not too small, its four quarters."""
     yield image
+    if min(image.shape[:2]) < 256:
+        return
     height, width = (n // 2 for n in image.shape[:2])
     for rows in (slice(height), slice(height, None)):
         for columns in (slice(width), slice(width, None)):
@@ -232,6 +234,23 @@ def slack(
 
     Returns:
         float: how far outside of the range it may be
+
+    Example:
+        >>> # in far, where its other names come from
+        >>> from unet_tutorial.data.far import slack
+        >>> for row, name in enumerate(names):
+        ...     low, high, _ = learned[name]
+        ...     rim = slack(learned, name)
+        ...     scale = (high - low) / 2 + rim
+        ...     inner = (high - low) / (2 * scale)
+        ...     axis.barh(row, 2, left=-1, height=0.6, color="#bbbbbb")
+        ...     axis.barh(row, 2 * inner, left=-inner, height=0.6, color=OKABE_ITO["blue"])
+        ...     for hue, (kind, images) in zip(hues, new.items(), strict=True):
+        ...         places = [(image_signs(x)[name] - (low + high) / 2) / scale for x in images]
+        ...         colour, label = OKABE_ITO[hue], kind if row == 0 else None
+        ...         axis.plot(
+        ...             np.clip(places, -3, 3), [row] * len(places), "o", color=colour, label=label
+        ...         )
     """
     spread = 2 * (1 + 2 / learned["images"]) * learned[name][2]
     return max(spread, _LEAST[name.split()[0]])
@@ -347,7 +366,7 @@ def remarks(
 
     Args:
         learned: of measure_learned; None: nothing is known
-        image: (H, W) or (H, W, C), as the net got it, in units of 8 bits
+        image: (H, W) or (H, W, C), as the net got it, see image_signs
         labels: (H, W): the answer
         size: (h, w) to which the net had it resized
         fixed: whether the net standardises all images alike
@@ -366,6 +385,8 @@ def remarks(
     if not learned:
         return []
     signs = image_signs(image)
+    if image.dtype.kind == "f" and not fixed:  # in whatever units
+        signs.pop("contrast", None)
     far = far_signs(learned, signs, fixed)
     found = {}
     if _is_inverted(learned, signs, far):

@@ -18,6 +18,7 @@ import torch
 from tqdm.auto import tqdm
 
 from ..data import annotations
+from ..data.far import FarImage, summarise
 from unet_tutorial.data.images import (
     ENDINGS,
     SUFFIXES,
@@ -25,7 +26,6 @@ from unet_tutorial.data.images import (
     find_images,
     name_some,
 )
-from ..data.far import FarImage, summarise
 from ..data.inputs import for_a_net, one_channel_of
 from unet_tutorial.data.outputs import (
     source_of,

@@ -243,7 +243,7 @@ def _drawing(out, plan, training, dataset, live):
 
 # %% ../../nbs/workshop/runs/run.ipynb #otsu-note
 def _notes(plan, source):
-    """Return what goes with the nets of a run: how to ask them, and what they learned."""
+    """Return what goes with the nets of a run: how to ask, what was learned."""
     learn = recipes.split(plan, source)[0]
     learned = measure_learned(learn, plan.size)
     return recipes.notes_for(plan, source) | {"learned": learned}
