@@ -1,5 +1,6 @@
 """Images that are far from what was learned: named, and not where there is nothing."""
 
+import csv
 import sys
 import warnings
 from pathlib import Path
@@ -25,7 +26,7 @@ from unet_tutorial.data.pairs import Pair
 from unet_tutorial.data.photos import ImagePairs
 from unet_tutorial.deploy.folder import predict_files
 from unet_tutorial.deploy.live import Desk
-from unet_tutorial.predict import Predictor
+from unet_tutorial.predict import Predictor, look_at, silent
 from unet_tutorial.runs.weights import check_notes, load_net, save_net
 from unet_tutorial.synthetic import draw_cars, draw_cells, draw_membranes
 
@@ -144,13 +145,13 @@ def test_a_predictor_warns_once_per_kind(learned, tissue):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         ask(tissue[0][0])
-        ask.silent()(255 - tissue[0][0])
+        silent(ask)(255 - tissue[0][0])
     with pytest.warns(FarImage, match=says("1 of 2 images", "image 1", "exchanged")):
         ask([tissue[0][0], 255 - tissue[1][0]])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         ask(255 - tissue[2][0])  # it was said
-        assert [one.kind for one in ask.look(255 - tissue[2][0], ask(tissue[2][0]))]
+        assert [one.kind for one in look_at(ask, 255 - tissue[2][0], ask(tissue[2][0]))]
 
 
 @pytest.fixture
@@ -192,6 +193,18 @@ def test_sentences_count_images():
     )
     assert far_signs({"images": 3, "detail": [1, 2, 0]}, {"detail": 2.1}) == {}
     assert far_signs({"images": 3, "detail": [1, 2, 0]}, {"detail": 3, "new": 9}).keys()
+
+
+def test_the_page_has_the_numbers_of_the_results():
+    root = BENCHMARKS.parent
+    with (root / "results" / "far.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    false = [row for row in rows if row["change"] == "as it is"]
+    alarms, images = (sum(int(row[name]) for row in false) for name in ("alarms", "of"))
+    page = (root / "nbs" / "workshop" / "data" / "far.ipynb").read_text("utf-8")
+    assert f"**{alarms} of {images}** alarms" in page and alarms <= images / 50
+    for row in rows:
+        assert row["kind"] in page and f"{row['alarms']} " in page
 
 
 # The channel that was learned from

@@ -376,7 +376,7 @@ def _size(text):
         raise argparse.ArgumentTypeError(text)
     return int(found[1]), int(found[2])
 
-
+# %% ../nbs/workshop/cli.ipynb #train-add
 def _add_train(parser):
     add = parser.add_argument
     add("--out", metavar="RUN", required=True, help="the folder of the run")

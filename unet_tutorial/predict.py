@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['labels_at', 'turn', 'turn_back', 'rotate', 'average_views', 'class_probabilities', 'Averaged', 'label_map',
-           'fold_batch_norm', 'Notes', 'Predictor']
+           'fold_batch_norm', 'Notes', 'look_at', 'silent', 'Predictor']
 
 # %% ../nbs/14_predict.ipynb #imports
 import warnings
@@ -24,7 +24,6 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .blocks import DoubleConv
 from .data.adapter import Adapter, known_net, unwrapped, whole_steps
-from .data.far import FarImage, Remark, remarks, summarise
 from .data.images import to_bytes
 from .data.inputs import Images, channels_first, check_units, take_images
 from .data.slides import likeliest, predict_blended, predict_slide
@@ -40,6 +39,9 @@ from unet_tutorial.tiles import (
     mean_and_std,
     predict_tiled,
 )
+
+# %% ../nbs/14_predict.ipynb #imports-far
+from .data.far import FarImage, Remark, remarks, summarise
 
 # %% ../nbs/14_predict.ipynb #19ab3550
 def _standard(x, normalisation):
@@ -660,11 +662,39 @@ def _read(path, options):
     return model, {**found, **options}
 
 # %% ../nbs/14_predict.ipynb #far-code
-def _look(model, notes, image, labels):
-    """Return what of an image (H, W) or (H, W, C) is far from what was learned."""
+def look_at(
+    predictor: "Predictor",
+    image: np.ndarray,
+    labels: np.ndarray,
+) -> list[Remark]:
+    """Say what of an image is far from what the net has learned.
+
+    Args:
+        predictor: which knows what was learned, or not
+        image: (H, W) or (H, W, C)
+        labels: (H, W): its answer
+
+    Returns:
+        list[Remark]: empty: nothing
+
+    Raises:
+        ValueError: "the image is ... from ... to ..., the net learned from ... to ...;
+            value_range=None takes all"
+
+    Example:
+        >>> # in 14_predict, where its other names come from
+        >>> from unet_tutorial.predict import look_at
+        >>> items = [Item(Path("-"), Path("-"), str(n), n) for n in range(len(images))]
+        >>> read = {"read_pixels": lambda item, size: images[item.page], "channels": 1}
+        >>> tissue = Source("drawn", items, ("inside", "membrane"), **read)
+        >>> aware = Predictor(net, "cpu", tile=180, learned=measure_learned(tissue))
+        >>> large = np.asarray(Image.fromarray(pixels[:90, :120]).resize((240, 180)))
+        >>> assert look_at(aware, large, aware(large)) and not look_at(aware, pixels, aware(pixels))
+    """
+    notes, channels = predictor.notes, predictor.model.in_channels
     if not notes.learned:
         return []
-    x = channels_first(_cut(image, notes.value_range), model.in_channels)
+    x = channels_first(_cut(image, notes.value_range), channels)
     x = _resize(x, notes.size) if notes.size else x
     fixed = not isinstance(notes.normalisation, str)
     x = np.moveaxis(x, 0, -1)  # (h, w, C)
@@ -677,13 +707,43 @@ def _told(predictor, images, answers, result):
         found = {}
         for number, (image, answer) in enumerate(zip(images, answers, strict=True)):
             labels = answer if answer.ndim == 2 else answer.argmax(0)
-            said = predictor.look(image, labels)
+            said = look_at(predictor, image, labels)
             new = [remark for remark in said if remark.kind not in predictor.told]
             found[f"image {number}" if len(images) > 1 else "the image"] = new
         for sentence in summarise(found, len(images)):
             warnings.warn(sentence, FarImage, stacklevel=3)
         predictor.told |= {one.kind for said in found.values() for one in said}
     return result
+
+# %% ../nbs/14_predict.ipynb #silent-code
+def silent(
+    predictor: "Predictor",
+) -> "Predictor":
+    """Return a predictor with the same net that warns of nothing.
+
+    Args:
+        predictor: which may warn
+
+    Returns:
+        'Predictor': which does not
+
+    Example:
+        >>> # in 14_predict, where its other names come from
+        >>> from unet_tutorial.predict import silent
+        >>> items = [Item(Path("-"), Path("-"), str(n), n) for n in range(len(images))]
+        >>> read = {"read_pixels": lambda item, size: images[item.page], "channels": 1}
+        >>> tissue = Source("drawn", items, ("inside", "membrane"), **read)
+        >>> aware = Predictor(net, "cpu", tile=180, learned=measure_learned(tissue))
+        >>> large = np.asarray(Image.fromarray(pixels[:90, :120]).resize((240, 180)))
+        >>> with warnings.catch_warnings(record=True) as said:
+        ...     warnings.simplefilter("always")
+        ...     aware(pixels)
+        ...     assert not said
+        ...     aware(255 - pixels), aware(large), aware(large), silent(aware)(large)
+    """
+    other = copy(predictor)
+    other.notes = replace(predictor.notes, learned=None)
+    return other
 
 # %% ../nbs/14_predict.ipynb #6f740e10
 class Predictor:
@@ -768,18 +828,3 @@ class Predictor:
                 for each would work"
         """
         return _told(self, *_each(self.model, self.notes, image, axes, as_labels=True))
-
-    def look(self, image: np.ndarray, labels: np.ndarray) -> list[Remark]:
-        """Say what of an image (H, W) or (H, W, C) is far from what was learned.
-
-        Raises:
-            ValueError: "the image is ... from ... to ..., the net learned from ... to
-                ...; value_range=None takes all"
-        """
-        return _look(self.model, self.notes, image, labels)
-
-    def silent(self) -> "Predictor":
-        """Return a predictor with the same net that warns of nothing."""
-        other = copy(self)
-        other.notes = replace(self.notes, learned=None)
-        return other

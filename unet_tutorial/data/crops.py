@@ -120,6 +120,11 @@ def _as_tensors(parts, scale, as_bytes=False):
     return x, *maps, *(torch.tensor(part.astype(np.float32)) for part in weights)
 
 # %% ../../nbs/workshop/data/crops.ipynb #a9d89f81
+def _check_share(objects):
+    if not 0 <= objects <= 1:
+        raise ValueError(f"objects={objects}; a share from 0 to 1 would work")
+
+
 def _in_memory(examples, as_bytes, scale):
     """Return images (C, H, W) with their maps, their scales, and if all are bytes."""
     parts = [(np.moveaxis(np.atleast_3d(x), 2, 0), *maps) for x, *maps in examples]
@@ -164,8 +169,7 @@ class Windows(Dataset):
         as_bytes: bool = False,
         scale: tuple | None = None,
     ):
-        if not 0 <= objects <= 1:
-            raise ValueError(f"objects={objects}; a share from 0 to 1 would work")
+        _check_share(objects)
         self.parts, self.scales, self.as_bytes = _in_memory(examples, as_bytes, scale)
         self.side, self.margin, self.count, self.seed = side, margin, count, seed
         self.pipeline, self.turn, self.objects = pipeline, turn, objects
@@ -298,9 +302,8 @@ class Whole(Dataset):
         self.side, self.margin = side, lost_pixels(depth) if side else 0
         inner, self.places = (side or 0) - 2 * self.margin, []
         self.step, self.inner = inner - inner % 2**depth, inner
-        for page, (_, labels, *_) in enumerate(self.parts):
-            sizes = labels.shape
-            starts = [tile_starts(n, inner, depth) if side else [0] for n in sizes]
+        for page, (_, mask, *_) in enumerate(self.parts):
+            starts = [tile_starts(n, inner, depth) if side else [0] for n in mask.shape]
             self.places += [(page, *place) for place in product(*starts)]
 
     def __len__(self) -> int:

@@ -91,7 +91,7 @@ def one_channel_of(
     pairs = zip(images, which, strict=True)
     return [np.atleast_3d(x)[..., number] for x, number in pairs], stack
 
-
+# %% ../../nbs/workshop/data/inputs.ipynb #for-a-net-code
 def for_a_net(
     error: Exception,
     channels: int,
@@ -239,6 +239,9 @@ def is_scale(
     Args:
         value: mean and deviation, or a list of each with one per channel
 
+    Returns:
+        bool: whether they are finite, and each deviation above 0
+
     Example:
         >>> # in inputs, where its other names come from
         >>> from unet_tutorial.data.inputs import is_scale
@@ -253,7 +256,7 @@ def is_scale(
     fine = pair.ndim == 2 and len(pair) == 2 and pair.size and pair.dtype.kind in "iuf"
     return bool(fine and np.isfinite(pair).all() and (pair[1] > 0).all())
 
-
+# %% ../../nbs/workshop/data/inputs.ipynb #check-units-code
 def check_units(
     size: tuple[int, int] | None = None,
     normalisation: str | tuple = "image",

@@ -337,6 +337,12 @@ def _item(image, labels, as_bytes, scale):
     return to_tensor(image, scale), torch.as_tensor(labels).long()
 
 
+def _last_read(pairs, processes):
+    """Return the files that these worker processes were reading."""
+    notes = pairs.reading.tolist()
+    return [_name(pairs.source, at) for pid, at in notes if str(pid) in processes]
+
+
 def _note(reading, index):  # should this worker die, which item was it reading?
     if worker := get_worker_info():
         reading[worker.id % 256] = torch.tensor([os.getpid(), index])
@@ -376,18 +382,15 @@ class ImagePairs(Dataset):
         scale: tuple | None = None,
         channel: int | None = None,
     ):
-        source, classes = _as_source(pairs, num_classes, channel)
-        self.small = _Small(source, tuple(size), classes, cache)
-        self.source, self.transform, self.as_bytes = source, transform, as_bytes
-        self.scale = scale
+        self.source, classes = _as_source(pairs, num_classes, channel)
+        self.small = _Small(self.source, tuple(size), classes, cache)
+        self.transform, self.as_bytes, self.scale = transform, as_bytes, scale
         self.reading = torch.full((256, 2), -1).share_memory_()  # process, index
 
     def __len__(self) -> int:
         return len(self.source)
 
-    def last_read(self, processes: list[str]) -> list[str]:  # files of those workers
-        notes = self.reading.tolist()
-        return [_name(self.source, at) for pid, at in notes if str(pid) in processes]
+    last_read = _last_read  # (processes) -> files of those workers
 
     def expect(self, indices: list[int]) -> None:  # all items of the next batch
         every = [range(len(self))[i] for i in indices if not get_worker_info()]
@@ -399,5 +402,5 @@ class ImagePairs(Dataset):
 
     def __getitem__(self, index: int) -> tuple[Tensor | ByteImage, Tensor]:
         _note(self.reading, index := range(len(self))[index])
-        image, labels = _changed(self.transform, *self.small[index])
-        return _item(image, labels, self.as_bytes, self.scale)
+        changed = _changed(self.transform, *self.small[index])
+        return _item(*changed, self.as_bytes, self.scale)

@@ -76,7 +76,7 @@ def _two_numbers(standardise):
         return pair.ravel().tolist()
     return list(pair.reshape(2, -1, 1, 1).astype(np.float64))
 
-
+# %% ../../nbs/workshop/data/slides.ipynb #standardised-class
 class Standardised:
     """An image that is standardised as it is read, window by window.
 

@@ -18,7 +18,6 @@ import torch
 from tqdm.auto import tqdm
 
 from ..data import annotations
-from ..data.far import FarImage, summarise
 from unet_tutorial.data.images import (
     ENDINGS,
     SUFFIXES,
@@ -36,9 +35,12 @@ from unet_tutorial.data.outputs import (
     write_probabilities,
 )
 from ..data.slides import likeliest
-from ..predict import Predictor
+from ..predict import Predictor, look_at, silent
 from ..runs.files import LONGEST, name_key
 from ..runs.memory import keep_memory
+
+# %% ../../nbs/workshop/deploy/folder.ipynb #imports-far
+from ..data.far import FarImage, summarise
 
 # %% ../../nbs/workshop/deploy/folder.ipynb #check-kinds
 _FILES = (*SUFFIXES, ".geojson", ".json", ".zip", ".csv")
@@ -269,6 +271,7 @@ def _opened(file, channels, axes, channel, learned):
 def _pages(files, failed, predictor, axes, channel):
     """Yield file, stem and image of each page of each file that can be read."""
     channels, learned = predictor.model.in_channels, predictor.notes.channel
+    axes = axes or predictor.notes.axes
     for file in tqdm(files, "images", delay=2, leave=False):
         if file in failed:
             continue
@@ -373,12 +376,12 @@ def _say_channel(learned, channel, announce):
 
 def _write_all(predictor, files, to, write, failed, axes, channel):
     """Predict image files; return what was written, and what is said of each image."""
-    written, far, silent = [], {}, predictor.silent()
+    written, far, quiet = [], {}, silent(predictor)
     for group in _groups(_pages(files, failed, predictor, axes, channel)):
-        for page, answer in _answered(silent, group, write, failed):
+        for page, answer in _answered(quiet, group, write, failed):
             file, stem, image = page
             name = file.name if stem == file.stem else stem
-            far[name] = predictor.look(image, answer[0])
+            far[name] = look_at(predictor, image, answer[0])
             if not to.is_dir():
                 raise FileNotFoundError(f"{to} was removed while we wrote into it")
             try:
@@ -445,7 +448,6 @@ def predict_files(
         path.unlink(missing_ok=True)
     to.mkdir(parents=True, exist_ok=True)
     _say_channel(predictor.notes.channel, channel, announce)
-    axes = axes or predictor.notes.axes
     written, far = _write_all(predictor, files, to, write, failed, axes, channel)
     for sentence in summarise(far, len(far)):
         warnings.warn(sentence, FarImage, stacklevel=3)

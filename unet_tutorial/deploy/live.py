@@ -18,7 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from ..data.download import alone
 from ..data.images import as_images
 from ..data.outputs import painted, write_mask
-from ..predict import Predictor, labels_at
+from ..predict import Predictor, labels_at, look_at
 
 # %% ../../nbs/workshop/deploy/live.ipynb #23f19537
 def read_upload(
@@ -95,7 +95,7 @@ def _far(desk):
     """Say what of the image is unlike all that the net has learned."""
     if not isinstance(desk.predictor, Predictor):
         return ""
-    said = desk.predictor.look(desk.image, desk.p.argmax(0))
+    said = look_at(desk.predictor, desk.image, desk.p.argmax(0))
     texts = [f"{remark.text} ({remark.numbers})" for remark in said]
     return f"; unlike what the net has learned: {'; '.join(texts)}" if texts else ""
 

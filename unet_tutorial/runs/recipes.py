@@ -301,7 +301,7 @@ def _as_tuple(values):
     """Return a list, and the lists in it, as tuples."""
     return tuple(_as_tuple(x) if isinstance(x, list) else x for x in values)
 
-
+# %% ../../nbs/workshop/runs/recipes.ipynb #recipe-of-code
 def _recipe_of(values):
     """Return the recipe of a dictionary, its parts included."""
     if not isinstance(values, dict):
@@ -681,7 +681,7 @@ def _training_set(plan, source):
         scale=plan.normalisation,
     )
 
-
+# %% ../../nbs/workshop/runs/recipes.ipynb #held-out-set-code
 def _held_out_set(plan, source):
     """Return the data set to measure on."""
     part, form = split(plan, source)[1], {"as_bytes": True, "scale": plan.normalisation}

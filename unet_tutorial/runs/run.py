@@ -463,7 +463,7 @@ def _normalised(plan, source, announce):
         announce(f"{text}, mean {said[0]}, deviation {said[1]} of 255 grey values")
     return replace(plan, normalisation=scale)
 
-
+# %% ../../nbs/workshop/runs/run.ipynb #settle-plan
 def _settle(recipe, data, source, device, asked, announce=None):
     """Return the plan of a new run, with its size, its format and its length."""
     asked = dict(asked)

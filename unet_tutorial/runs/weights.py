@@ -205,7 +205,7 @@ _NOTES = {  # name -> what would work; None always does
     "learned": "images: a whole number from 1 on, and names with three numbers each",
 }
 
-
+# %% ../../nbs/workshop/runs/weights.ipynb #check-notes-values
 def _numbers(value, count, kind) -> bool:  # whether it is a list of so many numbers
     listed = isinstance(value, list | tuple) and len(value) == count
     return listed and all(
@@ -230,7 +230,7 @@ def _is_learned(value) -> bool:  # of data.far: lowest, highest, spread of each 
     rising = [_numbers(x, 3, int | float) and x[0] <= x[1] for x in ranges]
     return value["images"] > 0 and all(rising)
 
-
+# %% ../../nbs/workshop/runs/weights.ipynb #check-notes-sensible
 def _sensible(name, value) -> bool:
     if name == "size":
         return _numbers(value, 2, int) and min(value) > 0 and math.prod(value) <= 2**26
