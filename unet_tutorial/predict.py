@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['labels_at', 'turn', 'turn_back', 'rotate', 'average_views', 'class_probabilities', 'Averaged', 'label_map',
-           'fold_batch_norm', 'Notes', 'look_at', 'silent', 'Predictor']
+           'fold_batch_norm', 'Notes', 'Predictor', 'look_at', 'silent']
 
 # %% ../nbs/14_predict.ipynb #imports
 import warnings
@@ -661,6 +661,93 @@ def _read(path, options):
     found = {name: found[name] for name in _IN_FILE if name in found}
     return model, {**found, **options}
 
+# %% ../nbs/14_predict.ipynb #6f740e10
+class Predictor:
+    """A trained net at work: an image of any size in, a label map of that size out.
+
+    Args:
+        model: trained; a copy is asked, whatever happens to it later
+        device: of the copy; None: the net's own
+        amp: 16 bits: True, "auto" (where faster), "bf16", "fp16"
+        notes: see Notes; normalisation=(0, 255): trained on image / 255
+
+    Raises:
+        TypeError: "a ... is no UNet; Predictor.load opens a file"
+        ValueError: "the net has ... classes, ... were asked for; UNet(num_classes=...)
+            would have to be trained"
+        TypeError: "... is no option of Predictor; device, amp, ... would work"
+        ValueError: unless an average over so many views is known
+        ValueError: "...=...; a positive integer would work"
+        ValueError: "classes=...; a list of names would work"
+
+    Example:
+        >>> # in 14_predict, where its other names come from
+        >>> from unet_tutorial.predict import Predictor
+        >>> items = [Item(Path("-"), Path("-"), str(n), n) for n in range(len(images))]
+        >>> read = {"read_pixels": lambda item, size: images[item.page], "channels": 1}
+        >>> tissue = Source("drawn", items, ("inside", "membrane"), **read)
+        >>> aware = Predictor(net, "cpu", tile=180, learned=measure_learned(tissue))
+    """
+
+    def __init__(
+        self,
+        model: UNet | Adapter,
+        device: torch.device | str | None = None,
+        amp: bool | str = False,
+        **notes: Any,
+    ):
+        net = _asked(model)
+        self.notes = _checked(_noted(notes), net)
+        self.classes, self.value_range = self.notes.classes, self.notes.value_range
+        self.model, self.told = _ready(net, device, amp), set()
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        device: torch.device | str | None = None,
+        **options: Any,
+    ) -> "Predictor":
+        """Read a trained net and its notes from its file.
+
+        Args:
+            path: a file that save_net wrote, or a run's folder
+            device: None: the fastest at hand
+            options: amp, and the notes: they come before those in the file
+
+        Raises:
+            TypeError: "... is no option of Predictor; device, amp, ... would work"
+            ValueError: unless an average over so many views is known
+            ValueError: "...=...; a positive integer would work"
+            ValueError: "classes=...; a list of names would work"
+            TypeError: "the path is a ...; a file or a folder would work; of a net
+                itself, Predictor(net)"
+        """
+        model, options = _read(path, options)
+        return cls(model, pick_device(device), **options)
+
+    def probabilities(self, image: Images, axes: str | None = None) -> Any:
+        """Return how likely each class is: (K, H, W), of a stack (N, K, H, W).
+
+        Raises:
+            ValueError: "the image is ... from ... to ..., the net learned from ... to
+                ...; value_range=None takes all"
+            ValueError: "normalisation is of ... channels, the image has ...; one number
+                for each would work"
+        """
+        return _told(self, *_each(self.model, self.notes, image, axes, as_labels=False))
+
+    def __call__(self, image: Images, axes: str | None = None) -> Any:
+        """Return the label of each pixel: (H, W) uint8, of a stack (N, H, W).
+
+        Raises:
+            ValueError: "the image is ... from ... to ..., the net learned from ... to
+                ...; value_range=None takes all"
+            ValueError: "normalisation is of ... channels, the image has ...; one number
+                for each would work"
+        """
+        return _told(self, *_each(self.model, self.notes, image, axes, as_labels=True))
+
 # %% ../nbs/14_predict.ipynb #far-code
 def look_at(
     predictor: "Predictor",
@@ -744,87 +831,3 @@ def silent(
     other = copy(predictor)
     other.notes = replace(predictor.notes, learned=None)
     return other
-
-# %% ../nbs/14_predict.ipynb #6f740e10
-class Predictor:
-    """A trained net at work: an image of any size in, a label map of that size out.
-
-    Args:
-        model: trained; a copy is asked, whatever happens to it later
-        device: of the copy; None: the net's own
-        amp: 16 bits: True, "auto" (where faster), "bf16", "fp16"
-        notes: see Notes; normalisation=(0, 255): trained on image / 255
-
-    Raises:
-        TypeError: "a ... is no UNet; Predictor.load opens a file"
-        ValueError: "the net has ... classes, ... were asked for; UNet(num_classes=...)
-            would have to be trained"
-        TypeError: "... is no option of Predictor; device, amp, ... would work"
-        ValueError: unless an average over so many views is known
-        ValueError: "...=...; a positive integer would work"
-        ValueError: "classes=...; a list of names would work"
-
-    Example:
-        >>> # in 14_predict, where its other names come from
-        >>> from unet_tutorial.predict import Predictor
-        >>> predictor = Predictor.load("runs/small", "cpu")
-    """
-
-    def __init__(
-        self,
-        model: UNet | Adapter,
-        device: torch.device | str | None = None,
-        amp: bool | str = False,
-        **notes: Any,
-    ):
-        net = _asked(model)
-        self.notes = _checked(_noted(notes), net)
-        self.classes, self.value_range = self.notes.classes, self.notes.value_range
-        self.model, self.told = _ready(net, device, amp), set()
-
-    @classmethod
-    def load(
-        cls,
-        path: str | Path,
-        device: torch.device | str | None = None,
-        **options: Any,
-    ) -> "Predictor":
-        """Read a trained net and its notes from its file.
-
-        Args:
-            path: a file that save_net wrote, or a run's folder
-            device: None: the fastest at hand
-            options: amp, and the notes: they come before those in the file
-
-        Raises:
-            TypeError: "... is no option of Predictor; device, amp, ... would work"
-            ValueError: unless an average over so many views is known
-            ValueError: "...=...; a positive integer would work"
-            ValueError: "classes=...; a list of names would work"
-            TypeError: "the path is a ...; a file or a folder would work; of a net
-                itself, Predictor(net)"
-        """
-        model, options = _read(path, options)
-        return cls(model, pick_device(device), **options)
-
-    def probabilities(self, image: Images, axes: str | None = None) -> Any:
-        """Return how likely each class is: (K, H, W), of a stack (N, K, H, W).
-
-        Raises:
-            ValueError: "the image is ... from ... to ..., the net learned from ... to
-                ...; value_range=None takes all"
-            ValueError: "normalisation is of ... channels, the image has ...; one number
-                for each would work"
-        """
-        return _told(self, *_each(self.model, self.notes, image, axes, as_labels=False))
-
-    def __call__(self, image: Images, axes: str | None = None) -> Any:
-        """Return the label of each pixel: (H, W) uint8, of a stack (N, H, W).
-
-        Raises:
-            ValueError: "the image is ... from ... to ..., the net learned from ... to
-                ...; value_range=None takes all"
-            ValueError: "normalisation is of ... channels, the image has ...; one number
-                for each would work"
-        """
-        return _told(self, *_each(self.model, self.notes, image, axes, as_labels=True))

@@ -238,19 +238,12 @@ def slack(
     Example:
         >>> # in far, where its other names come from
         >>> from unet_tutorial.data.far import slack
-        >>> for row, name in enumerate(names):
-        ...     low, high, _ = learned[name]
-        ...     rim = slack(learned, name)
-        ...     scale = (high - low) / 2 + rim
-        ...     inner = (high - low) / (2 * scale)
-        ...     axis.barh(row, 2, left=-1, height=0.6, color="#bbbbbb")
-        ...     axis.barh(row, 2 * inner, left=-inner, height=0.6, color=OKABE_ITO["blue"])
-        ...     for hue, (kind, images) in zip(hues, new.items(), strict=True):
-        ...         places = [(image_signs(x)[name] - (low + high) / 2) / scale for x in images]
-        ...         colour, label = OKABE_ITO[hue], kind if row == 0 else None
-        ...         axis.plot(
-        ...             np.clip(places, -3, 3), [row] * len(places), "o", color=colour, label=label
-        ...         )
+        >>> print(
+        ...     {
+        ...         name: round(slack(learned, name), 2)
+        ...         for name in ("brightness", "asymmetry", "detail")
+        ...     }
+        ... )
     """
     spread = 2 * (1 + 2 / learned["images"]) * learned[name][2]
     return max(spread, _LEAST[name.split()[0]])
@@ -277,6 +270,14 @@ def far_signs(
 
     Returns:
         dict[str, float]: those that are far: how much above, or below
+
+    Example:
+        >>> # in far, where its other names come from
+        >>> from unet_tutorial.data.far import far_signs
+        >>> dark, inverted = image_signs(image // 4), image_signs(255 - image)
+        >>> assert not far_signs(learned, dark) and "brightness" in far_signs(
+        ...     learned, dark, fixed=True
+        ... )
     """
     far = {}
     for name, value in signs.items():
