@@ -16,7 +16,7 @@ LAYERS = {
     "files": "runs.files runs.memory runs.guards runs.weights",
     "data": "data.images data.pairs data.check data.source data.datasets "
     "data.pipelines data.transforms data.tissue data.photo_changes data.photos "
-    "data.loader data.crops data.adapter data.slides data.inputs data.outputs "
+    "data.loader data.crops data.far data.adapter data.slides data.inputs data.outputs "
     "data.annotations "
     "data.download",
     "learning": "metrics train gpu predict",
@@ -54,6 +54,7 @@ SERVES = {  # which notebook of the road leads to a wing, or to a single room
     "data.transforms": "09_augment",
     "data.slides": "14_predict",
     "data.adapter": "14_predict",
+    "data.far": "14_predict",
     "data.inputs": "14_predict",
     "data.drawing": "01_synthetic",
     "runs.distributed": "22_scale",

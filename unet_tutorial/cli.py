@@ -407,7 +407,7 @@ def _size(text):
         raise argparse.ArgumentTypeError(text)
     return int(found[1]), int(found[2])
 
-
+# %% ../nbs/workshop/cli.ipynb #train-add
 def _add_train(parser):
     add = parser.add_argument
     add("--out", metavar="RUN", required=True, help="the folder of the run")
@@ -424,6 +424,8 @@ def _add_train(parser):
     add("--held-out", type=_count, metavar="N", help="cars, films... to measure on")
     add("--seed", type=_FROM_0, metavar="S", help="of all that is random (0)")
     add("--rate", type=float, metavar="R", help="the highest learning rate")
+    text = "each image by itself (image), or by the training set's mean and deviation"
+    add("--normalise", choices=("image", "set"), dest="normalisation", help=text)
     formats = ("auto", "off", "on", "bf16", "fp16")
     add("--amp", choices=formats, help="16 bits; auto: where that is faster")
     _add_device(parser)
@@ -472,7 +474,7 @@ def _announce(text):
 
 
 _ASKED = "kind data recipe size epochs steps minutes seed amp held_out".split()
-_ASKED += ["sync_batch_norm", "rate", "start"]
+_ASKED += ["sync_batch_norm", "rate", "start", "normalisation"]
 _AMP = {"off": False, "on": True}
 
 # %% ../nbs/workshop/cli.ipynb #teller
@@ -648,6 +650,7 @@ def _predict(args):
     options = {"views": args.views, "device": pick_device(args.device)}
     options |= {"overwrite": args.overwrite, "write": args.write, "axes": args.axes}
     options |= {} if args.channel is None else {"channel": args.channel}
+    options["announce"] = _announce
     if args.range:
         options["value_range"] = args.range
     try:

@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['labels_at', 'turn', 'turn_back', 'rotate', 'average_views', 'class_probabilities', 'Averaged', 'label_map',
-           'fold_batch_norm', 'Notes', 'Predictor']
+           'fold_batch_norm', 'Notes', 'Predictor', 'look_at', 'silent']
 
 # %% ../nbs/14_predict.ipynb #imports
+import warnings
 from collections.abc import Callable
-from copy import deepcopy
-from dataclasses import dataclass
+from copy import copy, deepcopy
+from dataclasses import dataclass, replace
 from math import ceil, cos, radians, sin
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from .data.slides import likeliest, predict_blended, predict_slide
 from .gpu import amp_type, pick_device, pick_layout
 from .model import UNet
 from .runs.memory import keep_a_little
-from .runs.weights import find_net, load_net
+from .runs.weights import check_notes, find_net, load_net
 from unet_tutorial.tiles import (
     ask_net,
     check_finite,
@@ -39,13 +40,20 @@ from unet_tutorial.tiles import (
     predict_tiled,
 )
 
+# %% ../nbs/14_predict.ipynb #imports-far
+from .data.far import FarImage, Remark, remarks, summarise
+
 # %% ../nbs/14_predict.ipynb #19ab3550
 def _standard(x, normalisation):
     """Return mean and deviation to remove from (C, H, W), in its own units."""
     if isinstance(normalisation, str):  # "image"
         return mean_and_std(x)
     scale = np.iinfo(x.dtype).max / 255 if x.dtype.kind == "u" else 1
-    return tuple(scale * value for value in normalisation)
+    mean, std = (np.reshape(value, (-1, 1, 1)) * scale for value in normalisation)
+    if mean.size > 1 and len(mean) != len(x):
+        text = f"of {len(mean)} channels, the image has {len(x)}"
+        raise ValueError(f"normalisation is {text}; one number for each would work")
+    return (mean, std) if mean.size > 1 else (mean.item(), std.item())
 
 # %% ../nbs/14_predict.ipynb #logits
 _WHOLE = 2**20  # pixels that a padded net is given at once
@@ -281,6 +289,8 @@ def _prepared(model, image, size, normalisation):
     device = first_weight(model).device
     if x.dtype == np.uint8:  # a quarter of the bytes travel; exact in 32 bits
         x = torch.from_numpy(np.array(x, order="C")).to(device)
+        if not isinstance(mean, float):  # one per channel
+            mean, std = (torch.tensor(n).float().to(device) for n in (mean, std))
         return x.float().sub_(mean).div_(std)
     x = x.astype(np.float32) if x.dtype == np.float16 else x  # which would overflow
     return torch.from_numpy(((x - mean) / std).astype(np.float32)).to(device)
@@ -311,7 +321,7 @@ def class_probabilities(
     size: tuple[int, int] | None = None,
     views: int = 1,
     tile: int = 388,
-    normalisation: str | tuple[float, float] = "image",
+    normalisation: str | tuple = "image",
     axes: str | None = None,
 ) -> Tensor:
     """Ask a net how likely each class is at each pixel of an image.
@@ -322,7 +332,7 @@ def class_probabilities(
         size: (h, w) that the net was trained at
         views: averaged: 1; 2, 4 or 8 positions of a square; 7 rotations
         tile: side of the output tile of an unpadded net
-        normalisation: or mean and deviation
+        normalisation: or mean and deviation, or a list of each
         axes: a letter per axis, such as "CHW"; None: by the channels
 
     Returns:
@@ -331,6 +341,8 @@ def class_probabilities(
     Raises:
         ValueError: "these are ... images; one image would work, and Predictor(net)
             takes all of them"
+        ValueError: "normalisation is of ... channels, the image has ...; one number for
+            each would work"
 
     Example:
         >>> # in 14_predict, where its other names come from
@@ -417,7 +429,7 @@ def label_map(
     size: tuple[int, int] | None = None,
     views: int = 1,
     tile: int = 388,
-    normalisation: str | tuple[float, float] = "image",
+    normalisation: str | tuple = "image",
     axes: str | None = None,
 ) -> np.ndarray:
     """Ask a net for the label of each pixel of an image.
@@ -429,7 +441,7 @@ def label_map(
         size: (h, w) that the net was trained at
         views: averaged: 1; 2, 4 or 8 positions of a square; 7 rotations
         tile: side of the output tile of an unpadded net
-        normalisation: or mean and deviation
+        normalisation: or mean and deviation, or a list of each
         axes: a letter per axis, such as "CHW"; None: by the channels
 
     Returns:
@@ -439,6 +451,8 @@ def label_map(
         ValueError: "these are ... images; one image would work, and Predictor(net)
             takes all of them"
         ValueError: unless an array can take the labels of an image
+        ValueError: "normalisation is of ... channels, the image has ...; one number for
+            each would work"
 
     Example:
         >>> # in 14_predict, where its other names come from
@@ -499,10 +513,13 @@ class Notes:
 
     Args:
         size: (h, w) that it was trained at; None: any
-        normalisation: or (mean, deviation) of bytes
+        normalisation: or (mean, deviation) of bytes, or lists
         classes: their names, the background first
         tile: side of the output tile of an unpadded net
         value_range: black and white; None: all values
+        channel: of files with several: the one learned from
+        axes: of files, a letter per axis
+        learned: the range of the training images, see data.far
         views: averaged, see average_views
         num_classes: a net with another number of them is refused
 
@@ -513,10 +530,13 @@ class Notes:
     """
 
     size: tuple[int, int] | None = None
-    normalisation: str | tuple[float, float] = "image"
+    normalisation: str | tuple = "image"
     classes: list[str] | None = None
     tile: int = 388
     value_range: tuple[float, float] | None = None
+    channel: int | None = None
+    axes: str | None = None
+    learned: dict | None = None
     views: int = 1
     num_classes: int | None = None
 
@@ -578,14 +598,16 @@ def _groups(images, model, notes):
 
 
 def _each(model, notes, image, axes, as_labels):
-    """Ask about an image, about each of a stack, or about each of a list."""
-    images, kind = take_images(image, model.in_channels, axes)
+    """Ask about one image or several; return images, answers, and the result."""
+    if axes is None and isinstance(image, str | Path):
+        axes = notes.axes
+    images, kind = take_images(image, model.in_channels, axes, notes.channel)
     answers = []
     for group in _groups(images, model, notes):
         answers += _answers(model, notes, group, as_labels)
     if kind == "list":
-        return answers
-    return np.stack(answers) if kind == "stack" else answers[0]
+        return images, answers, answers
+    return images, answers, np.stack(answers) if kind == "stack" else answers[0]
 
 # %% ../nbs/14_predict.ipynb #notes-check
 def _checked(notes, model):
@@ -607,6 +629,7 @@ def _noted(notes):
         raise TypeError(f"{text}; device, amp, {', '.join(names)} would work")
     notes = Notes(**notes)
     check_units(notes.size, notes.normalisation, notes.value_range)
+    check_notes({name: getattr(notes, name) for name in ("channel", "axes", "learned")})
     _check_views(notes.views)
     for name in ("tile", "num_classes"):
         value = getattr(notes, name)
@@ -617,7 +640,7 @@ def _noted(notes):
     return notes
 
 # %% ../nbs/14_predict.ipynb #read-notes
-_IN_FILE = ("size", "normalisation", "classes", "tile", "value_range")
+_IN_FILE = "size normalisation classes tile value_range channel axes learned".split()
 
 
 def _asked(model):
@@ -660,7 +683,10 @@ class Predictor:
     Example:
         >>> # in 14_predict, where its other names come from
         >>> from unet_tutorial.predict import Predictor
-        >>> predictor = Predictor.load("runs/small", "cpu")
+        >>> items = [Item(Path("-"), Path("-"), str(n), n) for n in range(len(images))]
+        >>> read = {"read_pixels": lambda item, size: images[item.page], "channels": 1}
+        >>> tissue = Source("drawn", items, ("inside", "membrane"), **read)
+        >>> aware = Predictor(net, "cpu", tile=180, learned=measure_learned(tissue))
     """
 
     def __init__(
@@ -673,7 +699,7 @@ class Predictor:
         net = _asked(model)
         self.notes = _checked(_noted(notes), net)
         self.classes, self.value_range = self.notes.classes, self.notes.value_range
-        self.model = _ready(net, device, amp)
+        self.model, self.told = _ready(net, device, amp), set()
 
     @classmethod
     def load(
@@ -706,8 +732,10 @@ class Predictor:
         Raises:
             ValueError: "the image is ... from ... to ..., the net learned from ... to
                 ...; value_range=None takes all"
+            ValueError: "normalisation is of ... channels, the image has ...; one number
+                for each would work"
         """
-        return _each(self.model, self.notes, image, axes, as_labels=False)
+        return _told(self, *_each(self.model, self.notes, image, axes, as_labels=False))
 
     def __call__(self, image: Images, axes: str | None = None) -> Any:
         """Return the label of each pixel: (H, W) uint8, of a stack (N, H, W).
@@ -715,5 +743,91 @@ class Predictor:
         Raises:
             ValueError: "the image is ... from ... to ..., the net learned from ... to
                 ...; value_range=None takes all"
+            ValueError: "normalisation is of ... channels, the image has ...; one number
+                for each would work"
         """
-        return _each(self.model, self.notes, image, axes, as_labels=True)
+        return _told(self, *_each(self.model, self.notes, image, axes, as_labels=True))
+
+# %% ../nbs/14_predict.ipynb #far-code
+def look_at(
+    predictor: "Predictor",
+    image: np.ndarray,
+    labels: np.ndarray,
+) -> list[Remark]:
+    """Say what of an image is far from what the net has learned.
+
+    Args:
+        predictor: which knows what was learned, or not
+        image: (H, W) or (H, W, C)
+        labels: (H, W): its answer
+
+    Returns:
+        list[Remark]: empty: nothing
+
+    Raises:
+        ValueError: "the image is ... from ... to ..., the net learned from ... to ...;
+            value_range=None takes all"
+
+    Example:
+        >>> # in 14_predict, where its other names come from
+        >>> from unet_tutorial.predict import look_at
+        >>> items = [Item(Path("-"), Path("-"), str(n), n) for n in range(len(images))]
+        >>> read = {"read_pixels": lambda item, size: images[item.page], "channels": 1}
+        >>> tissue = Source("drawn", items, ("inside", "membrane"), **read)
+        >>> aware = Predictor(net, "cpu", tile=180, learned=measure_learned(tissue))
+        >>> large = np.asarray(Image.fromarray(pixels[:90, :120]).resize((240, 180)))
+        >>> assert look_at(aware, large, aware(large)) and not look_at(aware, pixels, aware(pixels))
+    """
+    notes, channels = predictor.notes, predictor.model.in_channels
+    if not notes.learned:
+        return []
+    x = channels_first(_cut(image, notes.value_range), channels)
+    x = _resize(x, notes.size) if notes.size else x
+    fixed = not isinstance(notes.normalisation, str)
+    x = np.moveaxis(x, 0, -1)  # (h, w, C)
+    return remarks(notes.learned, x, labels, notes.size, fixed)
+
+
+def _told(predictor, images, answers, result):
+    """Return the result; warn of images that are far, once per kind."""
+    if predictor.notes.learned:
+        found = {}
+        for number, (image, answer) in enumerate(zip(images, answers, strict=True)):
+            labels = answer if answer.ndim == 2 else answer.argmax(0)
+            said = look_at(predictor, image, labels)
+            new = [remark for remark in said if remark.kind not in predictor.told]
+            found[f"image {number}" if len(images) > 1 else "the image"] = new
+        for sentence in summarise(found, len(images)):
+            warnings.warn(sentence, FarImage, stacklevel=3)
+        predictor.told |= {one.kind for said in found.values() for one in said}
+    return result
+
+# %% ../nbs/14_predict.ipynb #silent-code
+def silent(
+    predictor: "Predictor",
+) -> "Predictor":
+    """Return a predictor with the same net that warns of nothing.
+
+    Args:
+        predictor: which may warn
+
+    Returns:
+        'Predictor': which does not
+
+    Example:
+        >>> # in 14_predict, where its other names come from
+        >>> from unet_tutorial.predict import silent
+        >>> items = [Item(Path("-"), Path("-"), str(n), n) for n in range(len(images))]
+        >>> read = {"read_pixels": lambda item, size: images[item.page], "channels": 1}
+        >>> tissue = Source("drawn", items, ("inside", "membrane"), **read)
+        >>> aware = Predictor(net, "cpu", tile=180, learned=measure_learned(tissue))
+        >>> large = np.asarray(Image.fromarray(pixels[:90, :120]).resize((240, 180)))
+        >>> with warnings.catch_warnings(record=True) as said:
+        ...     warnings.simplefilter("always")
+        ...     aware(pixels)
+        ...     assert not said
+        ...     aware(255 - pixels), aware(large), aware(large), silent(aware)(large)
+    """
+    other = copy(predictor)
+    other.notes = replace(predictor.notes, learned=None)
+    return other

@@ -177,8 +177,8 @@ class _Plan:
     padded: bool  # the net
     tile: int  # side of the output tile of an unpadded net
     batch_size: int  # tiles in one call of it
-    mean: float
-    std: float
+    mean: float | np.ndarray  # or one per channel, (C, 1, 1)
+    std: float | np.ndarray
     logits: bool  # False: labels
 
 # %% ../nbs/22_scale.ipynb #ask-tiles
@@ -249,6 +249,12 @@ def _first_answer(model, channels, tile, batch_size, standardise):
     return predict_tiled(model, black, tile, batch_size)
 
 # %% ../nbs/22_scale.ipynb #make-plan
+def _per_channel(number):
+    """Return a number as a float, several, one per channel, as (C, 1, 1)."""
+    several = np.asarray(number, np.float64).reshape(-1, 1, 1)
+    return several if several.size > 1 else several.item()
+
+
 def _make_plan(model, image, tile, batch_size, chunk, standardise, logits):
     """Decide how to cut an image, and measure it unless mean and std are given."""
     padded, step = bool(fact(model, "padding", 0)), tile_rules(model).step
@@ -268,8 +274,8 @@ def _make_plan(model, image, tile, batch_size, chunk, standardise, logits):
         padded=padded,
         tile=tile,
         batch_size=batch_size,
-        mean=float(mean),
-        std=float(std),
+        mean=_per_channel(mean),
+        std=_per_channel(std),
         logits=logits,
     )
 
@@ -300,7 +306,7 @@ def predict_array(
     tile: int = 388,
     batch_size: int = 1,
     chunk: int | None = None,
-    standardise: tuple[float, float] | None = None,
+    standardise: tuple | None = None,
     logits: bool = False,
     device: torch.device | str | None = None,
 ) -> Any:
@@ -312,7 +318,7 @@ def predict_array(
         tile: side of the output tile of an unpadded net
         batch_size: tiles in one call of it
         chunk: side of a task; None: three output tiles, 768 if padded
-        standardise: None: measured first
+        standardise: or a list of each; None: measured first
         logits: True: floats (K, H, W), not the likeliest class
         device: of the workers; None: that of the net
 

@@ -124,19 +124,19 @@ def _as_tensors(parts, scale, as_bytes=False):
         x = byte_image(np.moveaxis(image, 0, 2), scale)
         maps = [torch.tensor(labels.astype(np.int16))]
     else:
-        mean, std = scale
+        mean, std = (np.reshape(n, (-1, 1, 1)) for n in scale)
         x = torch.tensor((image.astype(np.float64) - mean) / std).float()
         maps = [torch.tensor(labels.astype(np.int64))]
     return x, *maps, *(torch.tensor(part.astype(np.float32)) for part in weights)
 
 # %% ../../nbs/workshop/data/crops.ipynb #a9d89f81
-def _in_memory(examples, as_bytes):
+def _in_memory(examples, as_bytes, scale):
     """Return images (C, H, W) with their maps, their scales, and if all are bytes."""
     parts = [(np.moveaxis(np.atleast_3d(x), 2, 0), *maps) for x, *maps in examples]
     small = np.uint8, np.int16  # of labels; the second where some are unknown
     every = all(x.dtype == np.uint8 and y.dtype in small for x, y, *_ in parts)
     as_bytes = as_bytes and every
-    return parts, [mean_and_std(image) for image, *_ in parts], as_bytes
+    return parts, [scale or mean_and_std(image) for image, *_ in parts], as_bytes
 
 # %% ../../nbs/workshop/data/crops.ipynb #rarer-classes
 def _rarer_classes(parts, objects):
@@ -178,6 +178,7 @@ class Windows(Dataset):
         turn: False: without a pipeline nothing is changed
         objects: share of windows placed on a rarer class, 0 to 1
         as_bytes: True: images are ByteImages where the examples allow
+        scale: see to_tensor; None: each image by itself
 
     Raises:
         ValueError: "objects=...; a share from 0 to 1 would work"
@@ -199,8 +200,9 @@ class Windows(Dataset):
         turn: bool = True,
         objects: float = 0.0,
         as_bytes: bool = False,
+        scale: tuple | None = None,
     ):
-        self.parts, self.scales, self.as_bytes = _in_memory(examples, as_bytes)
+        self.parts, self.scales, self.as_bytes = _in_memory(examples, as_bytes, scale)
         self.side, self.margin, self.count, self.seed = side, margin, count, seed
         self.pipeline, self.turn, self.objects = pipeline, turn, objects
         self.pages = _rarer_classes(self.parts, objects)
@@ -313,6 +315,7 @@ class Whole(Dataset):
         side: of the input tile; None: the image in one piece
         depth: steps down of the net
         as_bytes: True: images are ByteImages where the examples allow
+        scale: see to_tensor; None: each image by itself
 
     Example:
         >>> # in crops, where its other names come from
@@ -326,14 +329,14 @@ class Whole(Dataset):
         side: int | None = None,
         depth: int = 4,
         as_bytes: bool = False,
+        scale: tuple | None = None,
     ):
-        self.parts, self.scales, self.as_bytes = _in_memory(examples, as_bytes)
+        self.parts, self.scales, self.as_bytes = _in_memory(examples, as_bytes, scale)
         self.side, self.margin = side, lost_pixels(depth) if side else 0
         inner, self.places = (side or 0) - 2 * self.margin, []
         self.step, self.inner = inner - inner % 2**depth, inner
-        for page, (_, labels, *_) in enumerate(self.parts):
-            sizes = labels.shape
-            starts = [tile_starts(n, inner, depth) if side else [0] for n in sizes]
+        for page, (_, mask, *_) in enumerate(self.parts):
+            starts = [tile_starts(n, inner, depth) if side else [0] for n in mask.shape]
             self.places += [(page, *place) for place in product(*starts)]
 
     def __len__(self) -> int:

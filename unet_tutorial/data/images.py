@@ -1874,7 +1874,7 @@ def _read_channels(path, size, value_range, channels, axes, channel=None):
     planes = np.moveaxis(np.atleast_3d(pixels), 2, 0)
     planes = [Image.fromarray(np.ascontiguousarray(plane)) for plane in planes]
     planes = [plane.resize(size[::-1], Image.Resampling.BILINEAR) for plane in planes]
-    return planes[0] if pixels.ndim == 2 else np.stack(planes, axis=-1)
+    return np.array(planes[0]) if pixels.ndim == 2 else np.stack(planes, axis=-1)
 
 # %% ../../nbs/workshop/data/images.ipynb #composite
 _LIGHTS = (1, 0, 0), (0, 1, 0), (0, 0, 1), (0.5, 0.5, 0.5), (0.5, 0.5, 0)

@@ -32,11 +32,18 @@ from unet_tutorial.data.images import (
 from ..tiles import mean_and_std
 
 # %% ../../nbs/workshop/data/photos.ipynb #2b22491c
-def to_tensor(image: np.ndarray) -> Tensor:
-    """Return (C, H, W) float32 with mean 0 and standard deviation 1 over the image.
+def to_tensor(
+    image: np.ndarray,
+    scale: tuple | None = None,
+) -> Tensor:
+    """Return an image standardised: by itself, to mean 0 and standard deviation 1.
 
     Args:
         image: (H, W) or (H, W, C), any numbers
+        scale: mean and deviation, or a list of each; None: its own
+
+    Returns:
+        Tensor: (C, H, W) float32
 
     Example:
         >>> # in photos, where its other names come from
@@ -46,16 +53,19 @@ def to_tensor(image: np.ndarray) -> Tensor:
     """
     kind = np.float32 if image.dtype == np.uint8 else np.float64
     x = torch.from_numpy(np.atleast_3d(np.array(image, kind))).permute(2, 0, 1)
+    if scale is not None:
+        mean, std = (torch.tensor(n, dtype=x.dtype).reshape(-1, 1, 1) for n in scale)
+        return x.sub(mean).div_(std).float().contiguous()
     x = x.contiguous().sub_(x.mean(dtype=torch.float64))
     return x.div_(x.square().mean(dtype=torch.float64).sqrt().clamp(min=1e-6)).float()
 
 # %% ../../nbs/workshop/data/photos.ipynb #byte-image
 class ByteImage(NamedTuple):
-    """An image that travels as bytes, with the two numbers that standardise it.
+    """An image that travels as bytes, with the numbers that standardise it.
 
     Args:
         pixels: (C, H, W) uint8; in a batch (B, C, H, W)
-        scale: (2,) mean and deviation; in a batch (B, 2)
+        scale: (2,) mean and deviation, or (2, C); in a batch (B, 2) or (B, 2, C)
     """
 
     pixels: Tensor
@@ -76,19 +86,22 @@ class ByteImage(NamedTuple):
             Tensor: (C, H, W) or (B, C, H, W) float32, there
         """
         pixels, scale = (x.to(device, non_blocking=non_blocking) for x in self)
-        mean, std = scale[..., None, None, None].unbind(-4)  # (1, 1, 1) each, per image
+        scale = scale[..., None] if scale.dim() == pixels.dim() - 2 else scale
+        mean, std = scale[..., None, None].unbind(
+            -4
+        )  # (1, 1, 1) or (C, 1, 1), per image
         return pixels.float().sub_(mean).div_(std)
 
 # %% ../../nbs/workshop/data/photos.ipynb #byte-image-of
 def byte_image(
     image: np.ndarray,
-    scale: tuple[float, float] | None = None,
+    scale: tuple | None = None,
 ) -> ByteImage:
     """Return an image as bytes (C, H, W) and what to_tensor would have done to it.
 
     Args:
         image: (H, W) or (H, W, C), uint8
-        scale: mean and deviation; None: its own
+        scale: mean and deviation, or a list of each; None: its own
 
     Example:
         >>> # in photos, where its other names come from
@@ -152,15 +165,16 @@ class _Pairs:
 
     instances = False
 
-    def __init__(self, pairs, num_classes, ignore):
+    def __init__(self, pairs, num_classes, ignore, channel):
         self.pairs, self.classes = tuple(pairs), range(num_classes)
-        self.ignore = ignore
+        self.ignore, self.channel = ignore, channel
         for pair in self.pairs:
             sizes = upright_size(pair.image), upright_size(pair.mask)
             if sizes[0] != sizes[1]:
                 text = f"{pair.image} is {sizes[0]}, {pair.mask} is {sizes[1]} (H, W)"
                 raise ValueError(f"{text}: a mask must have the size of its image")
-        self.channels = common_channels([pair.image for pair in self.pairs])
+        images = [pair.image for pair in self.pairs]
+        self.channels = common_channels(images, channel=channel)
 
     def __len__(self):
         return len(self.pairs)
@@ -169,7 +183,8 @@ class _Pairs:
         return self.pairs[index][:2]
 
     def image(self, index, size):
-        image = read_image(self.pairs[index].image, size, channels=self.channels)
+        which = {"channels": self.channels, "channel": self.channel}
+        image = read_image(self.pairs[index].image, size, **which)
         grey = image.ndim == 2 and self.channels == 3  # one among colours
         return np.stack([image] * 3, -1) if grey else image
 
@@ -303,13 +318,17 @@ def change_pair(
     return tuple(arrays)
 
 # %% ../../nbs/workshop/data/photos.ipynb #note
-def _as_source(pairs, num_classes, ignore):
+def _as_source(pairs, num_classes, ignore, channel=None):
     """Return a source, and how many classes its labels have."""
     if not hasattr(pairs, "labels"):
-        return _Pairs(pairs, num_classes or 2, ignore), num_classes or 2
+        return _Pairs(pairs, num_classes or 2, ignore, channel), num_classes or 2
     if ignore is not None:
         text = "ignore= is for a list of pairs; a Source is opened with its own"
         raise ValueError(f"{text}: open_folder(..., ignore={ignore})")
+    own = getattr(pairs, "channel", None)
+    if channel not in (None, own):
+        text = f"open_folder(..., channel={channel}) would give channel {channel}"
+        raise ValueError(f"channel={channel}, but the source has channel={own}; {text}")
     return pairs, num_classes or (2 if pairs.instances else len(pairs.classes))
 
 
@@ -320,11 +339,17 @@ def _changed(transform, image, labels):
     return change_pair(transform, image, labels)
 
 
-def _item(image, labels, as_bytes):
+def _item(image, labels, as_bytes, scale):
     """Return an image and its labels as tensors."""
     if as_bytes and image.dtype == np.uint8:
-        return byte_image(image), torch.as_tensor(labels).short()
-    return to_tensor(image), torch.as_tensor(labels).long()
+        return byte_image(image, scale), torch.as_tensor(labels).short()
+    return to_tensor(image, scale), torch.as_tensor(labels).long()
+
+
+def _last_read(pairs, processes):
+    """Return the files that these worker processes were reading."""
+    notes = pairs.reading.tolist()
+    return [_name(pairs.source, at) for pid, at in notes if str(pid) in processes]
 
 
 def _note(reading, index):  # should this worker die, which item was it reading?
@@ -343,10 +368,14 @@ class ImagePairs(Dataset):
         num_classes: None: the Source's, or 2
         as_bytes: True: images are ByteImages, labels int16
         ignore: what nobody annotated
+        scale: see to_tensor; None: each image by itself
+        channel: of pairs of files: of all, the one that is taken
 
     Raises:
         ValueError: "ignore= is for a list of pairs; a Source is opened with its own:
             open_folder(..., ignore=...)"
+        ValueError: "channel=..., but the source has channel=...; open_folder(...,
+            channel=...) would give channel ..."
 
     Example:
         >>> # in photos, where its other names come from
@@ -363,18 +392,18 @@ class ImagePairs(Dataset):
         num_classes: int | None = None,
         as_bytes: bool = False,
         ignore: int | tuple[int, int, int] | None = None,
+        scale: tuple | None = None,
+        channel: int | None = None,
     ):
-        source, classes = _as_source(pairs, num_classes, ignore)
-        self.small = _Small(source, tuple(size), classes, cache)
-        self.source, self.transform, self.as_bytes = source, transform, as_bytes
+        self.source, classes = _as_source(pairs, num_classes, ignore, channel)
+        self.small = _Small(self.source, tuple(size), classes, cache)
+        self.transform, self.as_bytes, self.scale = transform, as_bytes, scale
         self.reading = torch.full((256, 2), -1).share_memory_()  # process, index
 
     def __len__(self) -> int:
         return len(self.source)
 
-    def last_read(self, processes: list[str]) -> list[str]:  # files of those workers
-        notes = self.reading.tolist()
-        return [_name(self.source, at) for pid, at in notes if str(pid) in processes]
+    last_read = _last_read  # (processes) -> files of those workers
 
     def expect(self, indices: list[int]) -> None:  # all items of the next batch
         every = [range(len(self))[i] for i in indices if not get_worker_info()]
@@ -386,4 +415,5 @@ class ImagePairs(Dataset):
 
     def __getitem__(self, index: int) -> tuple[Tensor | ByteImage, Tensor]:
         _note(self.reading, index := range(len(self))[index])
-        return _item(*_changed(self.transform, *self.small[index]), self.as_bytes)
+        changed = _changed(self.transform, *self.small[index])
+        return _item(*changed, self.as_bytes, self.scale)

@@ -62,21 +62,27 @@ def slide_mean_and_std(
 
 # %% ../../nbs/workshop/data/slides.ipynb #standardised-code
 def _two_numbers(standardise):
-    """Return mean and deviation as floats, or say what would work."""
-    pair = np.asarray(standardise)
-    usable = pair.shape == (2,) and pair.dtype.kind in "iuf" and pair[1] > 0
-    if not (usable and np.isfinite(pair).all()):
+    """Return mean and deviation: two floats, or two arrays (C, 1, 1)."""
+    try:
+        pair = np.asarray(standardise)
+    except ValueError:  # two lists of different lengths
+        pair = np.empty(0)
+    usable = len(np.atleast_1d(pair)) == 2 and pair.dtype.kind in "iuf"
+    usable = usable and pair.size == pair.shape[0] * max(pair.shape[1:2] or [1]) > 0
+    if not (usable and np.isfinite(pair).all() and (pair[1] > 0).all()):
         text = "slide_mean_and_std(image) would work"
         raise ValueError(f"standardise={standardise}; {text}")
-    return pair.tolist()
+    if pair.size == 2:
+        return pair.ravel().tolist()
+    return list(pair.reshape(2, -1, 1, 1).astype(np.float64))
 
-
+# %% ../../nbs/workshop/data/slides.ipynb #standardised-class
 class Standardised:
     """An image that is standardised as it is read, window by window.
 
     Args:
         image: (C, H, W) or (H, W), any numbers, such as a memmap
-        mean: of the whole image
+        mean: of the whole image, or (C, 1, 1)
         std: its deviation
         top: the row of the slide in which the image begins, for errors
 
@@ -92,8 +98,8 @@ class Standardised:
     def __init__(
         self,
         image: np.ndarray,
-        mean: float,
-        std: float,
+        mean: float | np.ndarray,
+        std: float | np.ndarray,
         top: int = 0,
     ):
         self.mean, self.std = _two_numbers((mean, std))
@@ -255,7 +261,7 @@ def predict_slide(
     out: np.ndarray,
     tile: int | None = None,
     batch_size: int = 1,
-    standardise: tuple[float, float] | None = None,
+    standardise: tuple | None = None,
 ) -> np.ndarray:
     """Ask a net about a slide, from file to file, in the memory of a few tiles.
 
@@ -265,7 +271,7 @@ def predict_slide(
         out: to fill: (H, W) integers or (K, H, W) floats, such as a memmap
         tile: its side; None: 388 of the output, 512 if padded
         batch_size: tiles in one call of an unpadded net
-        standardise: None: measured first
+        standardise: or a list of each; None: measured first
 
     Returns:
         np.ndarray: out: labels or logits

@@ -41,6 +41,14 @@ def _sides(model: UNet, kind: str) -> tuple[int, int]:
     return (2 * step, step) if kind == ".pt2" else (1, 1)
 
 
+def _scaled(notes):
+    """Say how an image is standardised."""
+    fixed = notes.get("normalisation") or "image"
+    if fixed == "image":
+        return "mean 0 and deviation 1"
+    return f"(grey values - {fixed[0]}) / {fixed[1]}"
+
+
 def _facts(model, notes, kind):
     """Return what must be known to use a graph, as texts."""
     switches = {name: getattr(model, name) for name in signature(UNet).parameters}
@@ -51,7 +59,7 @@ def _facts(model, notes, kind):
         "unet": json.dumps(switches),
         "notes": json.dumps(notes),
         "sides": json.dumps([first, step]),  # the smallest, and the step
-        "input": f"image (B, C, H, W) float32, mean 0 and deviation 1; {sizes}",
+        "input": f"image (B, C, H, W) float32, {_scaled(notes)}; {sizes}",
         "output": "logits (B, K, h, w); their soft-max over K: probabilities",
     }
 

@@ -10,7 +10,7 @@ import errno
 import os
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from unet_tutorial.data.images import (
     find_images,
     name_some,
 )
-from ..data.inputs import for_a_net
+from ..data.inputs import for_a_net, one_channel_of
 from unet_tutorial.data.outputs import (
     source_of,
     write_labels,
@@ -35,9 +35,12 @@ from unet_tutorial.data.outputs import (
     write_probabilities,
 )
 from ..data.slides import likeliest
-from ..predict import Predictor
+from ..predict import Predictor, look_at, silent
 from ..runs.files import LONGEST, name_key
 from ..runs.memory import keep_memory
+
+# %% ../../nbs/workshop/deploy/folder.ipynb #imports-far
+from ..data.far import FarImage, summarise
 
 # %% ../../nbs/workshop/deploy/folder.ipynb #check-kinds
 _FILES = (*SUFFIXES, ".geojson", ".json", ".zip", ".csv")
@@ -258,13 +261,22 @@ def _fault(failed, file, error):
     failed.setdefault(file, said if str(file) in said else f"{file}: {said}")
 
 
-def _pages(files, failed, channels, axes, channel):
+def _opened(file, channels, axes, channel, learned):
+    """Return the pages of a file; with the channel of the net's training, if any."""
+    if channel is None and learned is not None:
+        return one_channel_of(file, axes, learned)
+    return as_images(file, channels, axes, channel)
+
+
+def _pages(files, failed, predictor, axes, channel):
     """Yield file, stem and image of each page of each file that can be read."""
+    channels, learned = predictor.model.in_channels, predictor.notes.channel
+    axes = axes or predictor.notes.axes
     for file in tqdm(files, "images", delay=2, leave=False):
         if file in failed:
             continue
         try:
-            pages, stack = as_images(file, channels, axes, channel)
+            pages, stack = _opened(file, channels, axes, channel, learned)
         except Exception as error:  # of any kind: one file must not cost the others
             _fault(failed, file, for_a_net(error, channels))
             continue
@@ -351,12 +363,25 @@ class SomeFailed(ValueError):
         return type(self), (self.failed, self.written, self.files, self.to)
 
 # %% ../../nbs/workshop/deploy/folder.ipynb #c54be22d
+def _say_channel(learned, channel, announce):
+    """Say which channel of files with several is taken, if the net learned from one."""
+    if learned is None:
+        return
+    if channel not in (None, learned):
+        text = f"channel {channel} is taken, as asked for"
+        warnings.warn(f"{text}; the net learned from channel {learned}", stacklevel=4)
+    elif announce:
+        announce(f"of files with several channels, channel {learned}, as in training")
+
+
 def _write_all(predictor, files, to, write, failed, axes, channel):
-    """Predict image files and write the answers; return what was written."""
-    written = []
-    pages = _pages(files, failed, predictor.model.in_channels, axes, channel)
-    for group in _groups(pages):
-        for page, answer in _answered(predictor, group, write, failed):
+    """Predict image files; return what was written, and what is said of each image."""
+    written, far, quiet = [], {}, silent(predictor)
+    for group in _groups(_pages(files, failed, predictor, axes, channel)):
+        for page, answer in _answered(quiet, group, write, failed):
+            file, stem, image = page
+            name = file.name if stem == file.stem else stem
+            far[name] = look_at(predictor, image, answer[0])
             if not to.is_dir():
                 raise FileNotFoundError(f"{to} was removed while we wrote into it")
             try:
@@ -366,7 +391,7 @@ def _write_all(predictor, files, to, write, failed, axes, channel):
                 _fault(failed, page[0], error)
             except _FAULTS as error:  # this image is at fault
                 _fault(failed, page[0], error)
-    return written
+    return written, far
 
 # %% ../../nbs/workshop/deploy/folder.ipynb #predict-files
 @keep_memory()
@@ -378,6 +403,7 @@ def predict_files(
     write: Iterable[str] = ("mask",),
     axes: str | None = None,
     channel: int | None = None,
+    announce: Callable | None = None,
     **options: Any,
 ) -> list[Path]:
     """Predict image files, and write the answers under the names of the images.
@@ -389,7 +415,8 @@ def predict_files(
         overwrite: remove the old answers about these images first
         write: any of images.ENDINGS: labels, polygons, ...
         axes: a letter per axis of each file; None: by the net
-        channel: of all that a file has, the one that is taken
+        channel: of all that a file has; None: as in training
+        announce: announce(text): which channel is taken
         options: for Predictor.load, such as views and device
 
     Returns:
@@ -420,7 +447,10 @@ def predict_files(
     for path in old:
         path.unlink(missing_ok=True)
     to.mkdir(parents=True, exist_ok=True)
-    written = _write_all(predictor, files, to, write, failed, axes, channel)
+    _say_channel(predictor.notes.channel, channel, announce)
+    written, far = _write_all(predictor, files, to, write, failed, axes, channel)
+    for sentence in summarise(far, len(far)):
+        warnings.warn(sentence, FarImage, stacklevel=3)
     if failed:
         raise SomeFailed(failed, written, files, to)
     return written

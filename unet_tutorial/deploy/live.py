@@ -18,7 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from ..data.download import alone
 from ..data.images import as_images
 from ..data.outputs import painted, write_mask
-from ..predict import Predictor, labels_at
+from ..predict import Predictor, labels_at, look_at
 
 # %% ../../nbs/workshop/deploy/live.ipynb #23f19537
 def read_upload(
@@ -91,6 +91,15 @@ def _in_turn(free, file):
         free.release()
 
 # %% ../../nbs/workshop/deploy/live.ipynb #f398b163
+def _far(desk):
+    """Say what of the image is unlike all that the net has learned."""
+    if not isinstance(desk.predictor, Predictor):
+        return ""
+    said = look_at(desk.predictor, desk.image, desk.p.argmax(0))
+    texts = [f"{remark.text} ({remark.numbers})" for remark in said]
+    return f"; unlike what the net has learned: {'; '.join(texts)}" if texts else ""
+
+
 def _opened(desk, name, image):
     """Let a desk ask about an image, and return what can be said of it."""
     try:
@@ -99,9 +108,10 @@ def _opened(desk, name, image):
             image = as_images(_decode(image, desk.most), channels)[0][0]
             desk.p = desk.predictor.probabilities(image)  # (K, H, W)
             desk.name, desk.image = name, image
+            far = _far(desk)
     except Exception as error:  # a page has no other place for it
         return f"{name}: {str(error) or 'there is not enough memory for it'}"
-    return f"{name}: {' x '.join(map(str, image.shape[:2]))} pixels"
+    return f"{name}: {' x '.join(map(str, image.shape[:2]))} pixels{far}"
 
 # %% ../../nbs/workshop/deploy/live.ipynb #drawn
 def _drawn(image, labels, opacity):

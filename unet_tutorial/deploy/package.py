@@ -107,8 +107,11 @@ def _before(notes):
     if fixed == "image":
         kwargs = {"axes": ["channel", "y", "x"], "eps": 1e-6}
         return [*clip, {"id": "zero_mean_unit_variance", "kwargs": kwargs}]
-    unit = (high - low) / 255  # the two numbers are those of 8 bits
-    kwargs = {"mean": low + unit * float(fixed[0]), "std": unit * float(fixed[1])}
+    unit = (high - low) / 255  # the numbers are those of 8 bits
+    mean, std = (np.atleast_1d(np.asarray(x, float)) * unit for x in fixed)
+    kwargs = {"mean": (low + mean).tolist(), "std": std.tolist(), "axis": "channel"}
+    if len(mean) == 1:
+        kwargs = {"mean": low + mean.item(), "std": std.item()}
     return [*clip, {"id": "fixed_zero_mean_unit_variance", "kwargs": kwargs}]
 
 
@@ -127,7 +130,8 @@ def _applied(steps, x):
             std = wide.std(axis=(1, 2, 3), keepdims=True)
             x = (wide - mean) / (std + kwargs["eps"])
         elif name == "fixed_zero_mean_unit_variance":
-            x = (x - kwargs["mean"]) / kwargs["std"]
+            mean, std = (np.reshape(kwargs[n], (-1, 1, 1)) for n in ("mean", "std"))
+            x = (x - mean) / std
         else:  # softmax
             x = np.exp(x - x.max(axis=1, keepdims=True))
             x = x / x.sum(axis=1, keepdims=True)

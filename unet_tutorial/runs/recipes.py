@@ -29,6 +29,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
 from ..data.crops import Whole, Windows, read_example
+from ..data.inputs import is_scale
 from ..data.loader import Seeded, make_loader
 from ..data.photo_changes import PhotoChanges
 from ..data.photos import ImagePairs
@@ -59,6 +60,7 @@ _Indices = Annotated[tuple, "numbers of images", lambda x: {*map(type, x)} <= {i
 _Betas = Annotated[
     tuple, "two shares", lambda x: [_fits(b, _Share) for b in x] == [True] * 2
 ]
+_Scale = Annotated[tuple, "means and deviations, above 0, per channel", is_scale]
 _Amp = Literal[False, True, "auto", "bf16", "fp16"]
 _Loss = Literal["cross-entropy", "weighted cross-entropy", "dice and cross-entropy"]
 
@@ -303,10 +305,15 @@ def _from_dict(kind, values, what):
             f"{what} lacks {missing or 'nothing'} and has unknown {unknown or 'none'}"
         )
         raise ValueError(f"{text}; these keys would work: {', '.join(known)}")
-    lists = {name: tuple(x) for name, x in values.items() if isinstance(x, list)}
+    lists = {name: _as_tuple(x) for name, x in values.items() if isinstance(x, list)}
     return kind(**values | lists)
 
 
+def _as_tuple(values):
+    """Return a list, and the lists in it, as tuples."""
+    return tuple(_as_tuple(x) if isinstance(x, list) else x for x in values)
+
+# %% ../../nbs/workshop/runs/recipes.ipynb #recipe-of-code
 def _recipe_of(values):
     """Return the recipe of a dictionary, its parts included."""
     if not isinstance(values, dict):
@@ -414,6 +421,7 @@ class Plan:
         sync_batch_norm: over the batch of all processes
         rate: the highest learning rate that was asked for
         start: the net it began from, see runs/tuning
+        normalisation: of the set; None: each image by itself
         id: see plan_id; None: an older version began the run
 
     Example:
@@ -439,6 +447,7 @@ class Plan:
     sync_batch_norm: bool = False
     rate: _Above0 | None = None
     start: dict | None = None
+    normalisation: _Scale | None = None
     id: str | None = None
 
     def __post_init__(self):
@@ -672,7 +681,8 @@ def _training_set(plan, source):
     part, pipeline = split(plan, source)[0], _pipeline(plan, source)
     if _taken_whole(plan, source) and not _weighted(plan.recipe):
         size = plan.size or source.size(0)
-        whole = ImagePairs(part, size, transform=pipeline, as_bytes=True)
+        form = {"as_bytes": True, "scale": plan.normalisation}
+        whole = ImagePairs(part, size, transform=pipeline, **form)
         return Seeded(whole, plan.seed) if pipeline else whole
     margin, recipe = _margin(plan), plan.recipe
     return Windows(
@@ -684,17 +694,18 @@ def _training_set(plan, source):
         seed=plan.seed,
         objects=recipe.objects or 0.0,
         as_bytes=True,
+        scale=plan.normalisation,
     )
 
-
+# %% ../../nbs/workshop/runs/recipes.ipynb #held-out-set-code
 def _held_out_set(plan, source):
     """Return the data set to measure on."""
-    part = split(plan, source)[1]
+    part, form = split(plan, source)[1], {"as_bytes": True, "scale": plan.normalisation}
     if _taken_whole(plan, source) and not _weighted(plan.recipe):
-        return ImagePairs(part, plan.size or source.size(0), as_bytes=True)
+        return ImagePairs(part, plan.size or source.size(0), **form)
     side = plan.recipe.tile if _margin(plan) else None
     examples, depth = _examples(plan, part), plan.recipe.net.depth
-    return Whole(examples, side, depth, as_bytes=True)
+    return Whole(examples, side, depth, **form)
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #3e3840e0
 def train_loader(
@@ -1022,8 +1033,12 @@ def notes_for(
     """
     net, options = plan.recipe.net, plan.options or {}
     notes = {"kind": plan.kind, "size": plan.size, "recipe": plan.name}
-    notes |= {"classes": list(source.classes), "normalisation": "image"}
+    notes |= {"classes": list(source.classes)}
+    notes["normalisation"] = plan.normalisation or "image"
     notes["value_range"] = options.get("value_range")
+    for name in ("channel", "axes"):
+        if options.get(name) is not None:
+            notes[name] = options[name]
     if plan.id:
         notes["run"] = plan.id
     if net.padding == 0:
@@ -1083,6 +1098,7 @@ def describe(
     read = f", read by {workers} workers" if workers else ""
     bits += f", in {world_size()} processes" if world_size() > 1 else ""
     done = f", of which {training.step} steps are done" if training.step else ""
+    size += ", normalised by the training set" if plan.normalisation else ""
     return (
         f"images: {len(learn)} to learn from, {len(check)} held out, {size}{read}\n"
         f"net: {weights:,} weights, on {training.device} in {bits}\n"

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from ..data.datasets import open_source, unknown_note
+from ..data.far import mean_and_std_of_set, measure_learned
 from ..data.loader import end_workers, pick_workers
 from ..data.source import Source
 from ..gpu import amp_type, pick_device
@@ -251,6 +252,13 @@ def _say_objects(plan, source, training, announce):
         announce(planner.objects_said(facts, plan.size))
 
 
+def _notes(plan, source):
+    """Return what goes with the nets of a run: how to ask, what was learned."""
+    learn = recipes.split(plan, source)[0]
+    learned = measure_learned(learn, plan.size)
+    return recipes.notes_for(plan, source) | {"learned": learned}
+
+
 def _loaders(plan, source, workers, device):
     """Return what a run learns from, and what it is measured on."""
     train = recipes.train_loader(plan, source, workers, device)
@@ -349,7 +357,7 @@ def _run(out, plan, source, device, workers, save_every, live, report, announce)
         logbook.interruptible() as asked,
         logbook.crash_file(out / "crash.txt"),
         _reporting(out, training.epoch, report) as tell,
-        logbook.saving(out, recipes.notes_for(plan, source)) as saver,
+        logbook.saving(out, _notes(plan, source)) as saver,
     ):
         saver.again = lambda: _write_plan(out, plan, here, training, source)
         _mend(saver, training, lost)
@@ -547,9 +555,25 @@ def _name(recipe):
     return Path(recipe).stem if isinstance(recipe, str | Path) else None
 
 
+def _check_normalisation(value):
+    if value not in (None, "image", "set"):
+        raise ValueError(f'normalisation={value!r}; "image" or "set" would work')
+
+
+def _normalised(plan, source, announce):
+    """Return a plan with mean and deviation of what is to be learned from."""
+    mean, std = scale = mean_and_std_of_set(recipes.split(plan, source)[0], plan.size)
+    if announce:
+        said = [" ".join(f"{value:.1f}" for value in values) for values in (mean, std)]
+        text = "normalisation: that of the training set"
+        announce(f"{text}, mean {said[0]}, deviation {said[1]} of 255 grey values")
+    return replace(plan, normalisation=scale)
+
+# %% ../../nbs/workshop/runs/run.ipynb #settle-plan
 def _settle(recipe, data, source, device, asked, old=None, announce=None):
     """Return the plan of a new run, with its size, its format and its length."""
     asked = dict(asked)
+    _check_normalisation(normalisation := asked.pop("normalisation"))
     values, name = _values(recipe, source, device, asked, old, announce)
     if asked["amp"] is None:
         asked["amp"] = values.amp
@@ -567,6 +591,11 @@ def _settle(recipe, data, source, device, asked, old=None, announce=None):
         options=_as_json(_absolute(asked.pop("options"))),
         **asked,
     )
+    if normalisation == "set":
+        plan = _normalised(plan, source, announce)
+    elif normalisation is None and old:
+        rule = tuning.normalisation_of(old, source.channels)
+        plan = replace(plan, normalisation=rule)
     return replace(plan, id=plan_id(plan))
 
 # %% ../../nbs/workshop/runs/run.ipynb #begin
@@ -633,6 +662,7 @@ def train_run(
     sync_batch_norm: bool = False,
     rate: float | None = None,
     start: str | Path | None = None,
+    normalisation: str | None = None,
 ) -> dict[str, list[float]]:
     """Train a net, and leave a folder from which the training can go on.
 
@@ -658,6 +688,7 @@ def train_run(
         sync_batch_norm: over the batch of all processes
         rate: the highest learning rate; None: the recipe's
         start: a net or run to begin from, see runs/tuning
+        normalisation: "set": the training set's; None: per image
 
     Returns:
         dict[str, list[float]]: the history
@@ -667,6 +698,7 @@ def train_run(
             the name of a new folder beside it would work"
         FileExistsError: if there is something in a run's folder
         ValueError: "the run was begun with an open source: give it as data="
+        ValueError: "normalisation=...; "image" or "set" would work"
         TypeError: "recipe.json cannot keep the options (...): give an open source
             instead, data=open_source(...)"
         ValueError: "... is empty: if it is removed, the run begins anew"
@@ -683,6 +715,7 @@ def train_run(
     asked = {"kind": kind, "size": size, "held_out": held_out, "seed": seed}
     asked |= {"epochs": epochs, "steps": steps, "minutes": minutes, "amp": amp}
     asked |= {"options": options, "sync_batch_norm": sync_batch_norm, "rate": rate}
+    asked["normalisation"] = normalisation
     settings = {"workers": workers, "save_every": save_every, "live": live}
     settings |= {"report": report, "announce": announce}
     return _begin(recipe, data, Path(out), device, asked, settings, start)
@@ -697,8 +730,10 @@ def _agrees(plan, name, value):
         return value == plan.recipe.optimizer.lr
     if name == "held_out" and plan.start and value == plan.start["held out"]:
         return True
-    if (name, value) == ("size", "native"):
+    if (name, value) in (("size", "native"), ("normalisation", "image")):
         return begun is None
+    if (name, value) == ("normalisation", "set"):
+        return begun is not None
     if name == "amp":
         return value in ("auto", begun) or (value is True and bool(begun))
     if name == "options":  # the masks may have moved

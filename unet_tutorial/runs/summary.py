@@ -140,13 +140,15 @@ def _of_net(plan, learn, check):
     net, size = plan.recipe.net, "at their own size"
     if plan.size:
         size = f"resized to {plan.size[0]} x {plan.size[1]} pixels (rows x columns)"
+    alike = "by the mean and deviation of the training images, per channel"
+    scaled = alike if plan.normalisation else "each by its own mean and deviation"
     norm = f"{net.norm} normalisation" if net.norm else "no normalisation"
     return (
         f"A U-Net (Ronneberger et al., 2015) of depth {net.depth} with "
         f"{net.base_channels} channels at the top, {norm} and "
         f"{'padded' if net.padding else 'unpadded'} convolutions was trained on "
-        f"{len(learn)} images, {size}; {len(check)} images were held out."
-        f"{_of_start(plan)}"
+        f"{len(learn)} images, {size}, standardised {scaled}; {len(check)} images were "
+        f"held out.{_of_start(plan)}"
     )
 
 

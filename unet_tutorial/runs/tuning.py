@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SPLIT', 'PARTS', 'START', 'split_record', 'check_same_images', 'Old', 'read_old', 'same_data', 'check_switches_of',
-           'adapted', 'at_rate', 'recipe_for', 'hold_out', 'introduce', 'start_of', 'own_copy', 'take_weights',
-           'verdict']
+           'adapted', 'at_rate', 'recipe_for', 'hold_out', 'normalisation_of', 'introduce', 'start_of', 'own_copy',
+           'take_weights', 'verdict']
 
 # %% ../../nbs/workshop/runs/tuning.ipynb #imports
 import math
@@ -16,6 +16,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from safetensors import safe_open
 
@@ -443,20 +444,56 @@ _RISKS = (
     f"in the folder), {_NORM}and few images are learned by heart"
 )
 
+# %% ../../nbs/workshop/runs/tuning.ipynb #same-grey-values
+def _numbers(rule):
+    """Return a normalisation in a form that can be compared."""
+    return rule if isinstance(rule, str) else np.asarray(rule, float).tolist()
+
+
+def normalisation_of(
+    old: Old,
+    channels: int,
+) -> tuple | None:
+    """Return how the images of a net were normalised, if new ones can be likewise.
+
+    Args:
+        old: the net to begin from
+        channels: of the new images
+
+    Returns:
+        tuple | None: means and deviations per channel; None: each image by itself
+
+    Example:
+        >>> # in tuning, where its other names come from
+        >>> from unet_tutorial.runs.tuning import normalisation_of
+        >>> assert normalisation_of(old, 1) is None  # each image by itself
+    """
+    rule = old.notes.get("normalisation", "image")
+    if isinstance(rule, str):
+        return None
+    values = [np.atleast_1d(np.asarray(part, float)) for part in rule]
+    if any(len(part) not in (1, channels) for part in values):
+        return None
+    return tuple(tuple(np.broadcast_to(v, channels).tolist()) for v in values)
+
 # %% ../../nbs/workshop/runs/tuning.ipynb #say
 def _said_of_scale(plan, old):
     before, size = old.notes.get("size", "unknown"), plan.size
     now = "{} x {} pixels".format(*size) if size else "as the images are"
-    rule = old.notes.get("normalisation", "image")
-    if rule != "image":
+    rule, how = old.notes.get("normalisation", "image"), "image by image"
+    if plan.normalisation:
+        how = "by mean and deviation of a training set"
+    same = _numbers(rule) == _numbers(plan.normalisation or "image")
+    if not same:
         text = "it sees other grey values than in its training"
-        yield f"normalisation: image by image, not by {rule}: {text}"
+        yield f"normalisation: {how}, not as in its training ({rule}): {text}"
     if before == "unknown":
         yield f"size: {now}; that of its training is not known"
     elif (tuple(before) if before else None) == size:
         text = "it sees pixels at the same scale"
-        rules = f"{now}, image by image, as in its training"
-        yield f"size and normalisation: {rules}: {text}"
+        what = "size and normalisation" if same else "size"
+        rules = f"{now}, {how}, as in its training" if same else f"{now}, as before"
+        yield f"{what}: {rules}: {text}"
     else:
         was = "{} x {} pixels".format(*before) if before else "as the images were"
         yield f"size: {now}, in its training {was}: it sees objects at another scale"

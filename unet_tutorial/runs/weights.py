@@ -195,13 +195,17 @@ def read_tensors(
 # %% ../../nbs/workshop/runs/weights.ipynb #check-notes
 _NOTES = {  # name -> what would work; None always does
     "size": "[height, width] of at most 2**26 pixels",
-    "normalisation": '"image", or [mean, deviation] with a deviation above 0',
+    "normalisation": '"image", or [mean, deviation] with a deviation above 0, each a '
+    "number or a list with one per channel",
     "classes": "a list of names",
     "tile": "a whole number from 1 to 65536",
     "value_range": "[black, white], two rising numbers",
+    "channel": "a whole number from 0 to 65535",
+    "axes": "letters such as CHW",
+    "learned": "images: a whole number from 1 on, and names with three numbers each",
 }
 
-
+# %% ../../nbs/workshop/runs/weights.ipynb #check-notes-values
 def _numbers(value, count, kind) -> bool:  # whether it is a list of so many numbers
     listed = isinstance(value, list | tuple) and len(value) == count
     return listed and all(
@@ -210,16 +214,39 @@ def _numbers(value, count, kind) -> bool:  # whether it is a list of so many num
     )
 
 
+def _is_scale(value) -> bool:  # mean and deviation, perhaps a list of each
+    if _numbers(value, 2, int | float):
+        return value[1] > 0
+    parts = value if isinstance(value, list | tuple) and len(value) == 2 else [0, 0]
+    lists = all(isinstance(part, list | tuple) and part for part in parts)
+    alike = lists and all(_numbers(x, len(parts[0]), int | float) for x in parts)
+    return alike and min(parts[1]) > 0
+
+
+def _is_learned(value) -> bool:  # of data.far: lowest, highest, spread of each sign
+    if not isinstance(value, dict) or not _numbers([value.get("images")], 1, int):
+        return False
+    ranges = [value[name] for name in value if name != "images"]
+    rising = [_numbers(x, 3, int | float) and x[0] <= x[1] for x in ranges]
+    return value["images"] > 0 and all(rising)
+
+# %% ../../nbs/workshop/runs/weights.ipynb #check-notes-sensible
 def _sensible(name, value) -> bool:
     if name == "size":
         return _numbers(value, 2, int) and min(value) > 0 and math.prod(value) <= 2**26
     if name == "normalisation":
-        return value == "image" or (_numbers(value, 2, int | float) and value[1] > 0)
+        return value == "image" or _is_scale(value)
     if name == "classes":
         named = isinstance(value, list | tuple) and len(value) > 1
         return named and all(isinstance(one, str) for one in value)
     if name == "tile":
         return _numbers([value], 1, int) and 1 <= value <= 2**16
+    if name == "channel":
+        return _numbers([value], 1, int) and 0 <= value < 2**16
+    if name == "axes":
+        return isinstance(value, str) and value.isalpha() and len(value) < 9
+    if name == "learned":
+        return _is_learned(value)
     return _numbers(value, 2, int | float) and value[0] < value[1]
 
 # %% ../../nbs/workshop/runs/weights.ipynb #check-notes-all
