@@ -511,7 +511,10 @@ def test_a_closed_terminal_ends_a_run_in_order(tmp_path):
     small_data(tmp_path)
     train = ["train", "--kind", "isbi", "--data", tmp_path / "stack", "--epochs", "999"]
     train += ["--recipe", tmp_path / "small.json", "--out", tmp_path / "run"]
-    inside = "import fcntl, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    inside = (
+        "import fcntl, signal, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    )
+    inside += "signal.signal(signal.SIGHUP, signal.SIG_DFL); "  # also below nohup
     inside += "from unet_tutorial.cli import main; sys.exit(main())"  # its own terminal
     window, terminal = os.openpty()
     how = {"env": {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}}
@@ -524,7 +527,10 @@ def test_a_closed_terminal_ends_a_run_in_order(tmp_path):
     while b"epoch   1" not in shown:
         shown += os.read(window, 1000)
     os.close(window)
-    assert run.wait(60) == 128 + signal.SIGHUP
+    try:
+        assert run.wait(120) == 128 + signal.SIGHUP
+    finally:
+        run.kill()
     told = (tmp_path / "log").read_text()
     assert "all is saved" in told and "--resume" in told and "Traceback" not in told
     step = int(told.split("stopped after ")[1].split()[0])

@@ -219,6 +219,23 @@ def test_both_scores_are_told_and_which_is_better(home):
     assert before == pytest.approx(found, abs=6e-4)  # the same images are held out
 
 
+def test_grey_values_mean_the_same_as_in_the_old_training(tmp_path):
+    where = draw(tmp_path, range(6)) | {"size": "native", "normalisation": "set"}
+    train_run("folder", out=tmp_path / "run", recipe=RECIPE, **where)
+    told = []
+    asked = {"start": tmp_path / "run", "announce": told.append}
+    train_run(None, None, tmp_path / "new", **asked)
+    before, after = (read_plan(tmp_path / name) for name in ("run", "new"))
+    assert after.normalisation == before.normalisation is not None
+    assert "by mean and deviation of a training set, as in its training" in "".join(
+        told
+    )
+    asked["normalisation"] = "image"
+    train_run(None, None, tmp_path / "apart", **asked)
+    assert read_plan(tmp_path / "apart").normalisation is None
+    assert "image by image, not as in its training" in "".join(told)
+
+
 def test_the_verdict_knows_which_way_is_up():
     assert "is better" in tuning.verdict("dice", 0.9, 0.8, "a")
     assert "NOT better, keep a" in tuning.verdict("dice", 0.8, 0.8, "a")
