@@ -34,9 +34,9 @@ def check_pixel_energy(pixel_energy):
         "the score of the true class is not taken off": logits.logsumexp(dim=1),
     }
     for says, wrong in known.items():
-        if torch.allclose(found, wrong, atol=1e-5):
+        if torch.allclose(found.float(), wrong, atol=1e-5):
             return says
-    if not torch.allclose(found, right, atol=1e-5):
+    if not torch.allclose(found.float(), right, atol=1e-5):
         return f"the first pixel has the energy {right[0, 0, 0]:.3f}, not " + (
             f"{found[0, 0, 0]:.3f}"
         )
@@ -66,6 +66,8 @@ def check_square_dice(square_dice):
     labels[0, :2] = 1  # the second image is empty
     logits = scores_of(labels, 0.5)
     loss = square_dice(logits, labels)
+    if isinstance(loss, float):
+        return "a loss stays a tensor: a float has no gradient"
     if loss.shape != ():
         return f"a loss is one number; yours has the shape {(*loss.shape,)}"
     top, below = 2 * 5 + 1, 10 / 4 + 10 + 1  # ten pixels at p = 0.5
@@ -94,6 +96,12 @@ def check_square_dice(square_dice):
         return "no object and none predicted must cost nothing: where is `smooth`?"
     if abs(loss - (1 - top / below)) > 1e-6:
         return f"ten pixels at p = 0.5 cost {1 - top / below:.4f}, not {loss:.4f}"
+    labels[1, :, 0] = 1  # now 10 and 4 pixels, of which 2 are in the same place
+    if abs(square_dice(scores_of(labels, 0.5), labels) - (1 - 19 / 18.5)) < 1e-6:
+        return (
+            "images meet the labels of others, (B, B, H, W): take the channel axis off"
+        )
+    labels[1] = 0
     loss, right = square_dice(logits, labels, 9.0), 1 - (10 + 9) / (12.5 + 9)
     if abs(loss - right) > 1e-6:
         return f"the same with smooth=9.0 costs {right:.4f}, not {loss:.4f}"
@@ -231,6 +239,17 @@ TASKS = [
                 p, y = logits.softmax(dim=1)[:, 0], labels.float()
                 top = 2 * (p * y).sum() + smooth
                 return 1 - top / (p.square().sum() + y.square().sum() + smooth)
+            """,
+            "images meet the labels of others, (B, B, H, W): take the channel axis off": """
+                p, y = torch.sigmoid(logits), labels.float()
+                top = 2 * (p * y).sum() + smooth
+                return 1 - top / (p.square().sum() + y.square().sum() + smooth)
+            """,
+            "a loss stays a tensor: a float has no gradient": """
+                p, y = torch.sigmoid(logits[:, 0]), labels.float()
+                top = 2 * (p * y).sum() + smooth
+                loss = 1 - top / (p.square().sum() + y.square().sum() + smooth)
+                return loss.item()
             """,
             "`smooth` is below the line only; it belongs above it too": """
                 p, y = torch.sigmoid(logits[:, 0]), labels.float()
