@@ -751,6 +751,9 @@ def import_time(
             stack += ast.iter_child_nodes(node)
 
 
+DRAW = ("show", "road", "runs.report", "runs.enough")
+
+
 def heavy_imports(
     modules,  # dict: module name to source
 ):  # list of str
@@ -758,10 +761,8 @@ def heavy_imports(
     found = []
     for name, text in modules.items():
         anywhere, at_once = imports_of(text), imports_of(text, everywhere=False)
-        if "matplotlib" in anywhere and name not in ("show", "road", "runs.report"):
-            found.append(
-                f"{name} imports matplotlib: only show, road and runs.report may"
-            )
+        if "matplotlib" in anywhere and name not in DRAW:
+            found.append(f"{name} imports matplotlib: only {', '.join(DRAW)} may")
         if "albumentations" in anywhere and name != "data.pipelines":
             found.append(f"{name} imports albumentations: only data.pipelines may")
         if "ipywidgets" in at_once:

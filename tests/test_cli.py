@@ -552,6 +552,7 @@ def test_predict(monkeypatch, capsys):
     arguments, options = asked.pop()
     assert arguments == ("run", ["a.png", "b/*"], "c")
     assert (options.pop("overwrite"), options.pop("write")) == (False, ["mask"])
+    assert callable(options.pop("announce"))
     assert options == {"views": 1, "device": "device auto", "axes": None}
     assert capsys.readouterr().out == "2 files written to c\n"
     line = "predict n.safetensors a --to c --overwrite --views 8 --write mask polygons"

@@ -213,7 +213,7 @@ _LEAST = {  # of the slack of each sign
     "contrast": 0.5,  # times 1.4
     "asymmetry": 0.3,
     "grain": 0.12,
-    "detail": 0.15,  # times 1.1
+    "detail": 0.25,  # times 1.2
     "black": 0.03,
     "white": 0.03,
     "colour": 0.15,  # deviations
@@ -245,7 +245,7 @@ def slack(
         ...     }
         ... )
     """
-    spread = 2 * (1 + 2 / learned["images"]) * learned[name][2]
+    spread = 2.5 * (1 + 2 / learned["images"]) * learned[name][2]
     return max(spread, _LEAST[name.split()[0]])
 
 

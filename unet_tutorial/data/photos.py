@@ -397,7 +397,7 @@ class ImagePairs(Dataset):
     ):
         self.source, classes = _as_source(pairs, num_classes, ignore, channel)
         self.small = _Small(self.source, tuple(size), classes, cache)
-        self.transform, self.as_bytes, self.scale = transform, as_bytes, scale
+        self.transform, self.form = transform, {"as_bytes": as_bytes, "scale": scale}
         self.reading = torch.full((256, 2), -1).share_memory_()  # process, index
 
     def __len__(self) -> int:
@@ -415,5 +415,4 @@ class ImagePairs(Dataset):
 
     def __getitem__(self, index: int) -> tuple[Tensor | ByteImage, Tensor]:
         _note(self.reading, index := range(len(self))[index])
-        changed = _changed(self.transform, *self.small[index])
-        return _item(*changed, self.as_bytes, self.scale)
+        return _item(*_changed(self.transform, *self.small[index]), **self.form)

@@ -28,6 +28,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
+# %% ../../nbs/workshop/runs/recipes.ipynb #imports-own
 from ..data.crops import Whole, Windows, read_example
 from ..data.inputs import is_scale
 from ..data.loader import Seeded, make_loader
@@ -64,7 +65,7 @@ _Scale = Annotated[tuple, "means and deviations, above 0, per channel", is_scale
 _Amp = Literal[False, True, "auto", "bf16", "fp16"]
 _Loss = Literal["cross-entropy", "weighted cross-entropy", "dice and cross-entropy"]
 
-
+# %% ../../nbs/workshop/runs/recipes.ipynb #fits
 def _fits(value, kind):
     """Tell whether a value is one of those that an annotation allows."""
     if get_origin(kind) in (Union, UnionType):
@@ -1065,7 +1066,7 @@ def _size_said(size, source):
         return f"{known} pixels, as they are"
     return "{} pixels, resized to {} x {}".format(known, *size)
 
-
+# %% ../../nbs/workshop/runs/recipes.ipynb #describe-run
 def describe(
     plan: Plan,
     source: Source,

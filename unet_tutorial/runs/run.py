@@ -245,11 +245,12 @@ def _drawing(out, plan, training, dataset, live):
     return draw
 
 # %% ../../nbs/workshop/runs/run.ipynb #otsu-note
-def _say_objects(plan, source, training, announce):
-    """Say how broad a folder's objects are, where no planner has said so."""
+def _say_more(plan, source, training, before, announce):
+    """Say how broad a folder's objects are, if no planner did, and the old score."""
     if plan.kind == "folder" and plan.name != "auto" and not training.step:
         facts = planner.measure_folder(recipes.split(plan, source)[0], 8)
         announce(planner.objects_said(facts, plan.size))
+    _say_before(plan, before, announce)
 
 
 def _notes(plan, source):
@@ -264,7 +265,7 @@ def _loaders(plan, source, workers, device):
     train = recipes.train_loader(plan, source, workers, device)
     return train, recipes.valid_loader(plan, source, workers, device)
 
-
+# %% ../../nbs/workshop/runs/run.ipynb #end-of-run
 def _end(out, plan, source, training, announce, before):
     """Say at the end of a run what is lost, and whether it was worth it."""
     _say_lost(_lost(out, plan, training, end=True), training)
@@ -350,8 +351,7 @@ def _run(out, plan, source, device, workers, save_every, live, report, announce)
     _write_plan(out, plan, here, training, source)
     if announce:
         announce(recipes.describe(here, source, training, len(train), workers))
-        _say_objects(plan, source, training, announce)
-        _say_before(plan, before, announce)
+        _say_more(plan, source, training, before, announce)
     draw = _drawing(out, plan, training, valid.dataset, live)
     with (
         logbook.interruptible() as asked,
@@ -458,7 +458,7 @@ def _is_early(path):
         if name == "environment.json":
             return {"torch", "command"} <= recipes.read_json(path).keys()
         if name == tuning.SPLIT:
-            return {*tuning.PARTS} == recipes.read_json(path).keys()
+            return {*tuning.SHARES} == recipes.read_json(path).keys()
         plan = read_plan(path.parent)
     except (OSError, ValueError):
         return False
@@ -616,6 +616,11 @@ def _old(start, out):
         raise ValueError(f"{out} is in the run that it is to begin from, and {text}")
     return old
 
+# %% ../../nbs/workshop/runs/run.ipynb #begin-run
+_ASKED = "kind size held_out seed epochs steps minutes amp options".split()
+_ASKED += ["sync_batch_norm", "rate", "normalisation"]
+_SETTINGS = "workers save_every live report announce".split()
+
 
 def _begin(recipe, data, out, device, asked, settings, start=None):
     """Settle the plan of a new run, and carry it out."""
@@ -712,12 +717,9 @@ def train_run(
         >>> shown = {"live": True, "device": "cpu", "announce": print}
         >>> by_paper = train_run("isbi", folder, "runs/paper", old, **shown)
     """
-    asked = {"kind": kind, "size": size, "held_out": held_out, "seed": seed}
-    asked |= {"epochs": epochs, "steps": steps, "minutes": minutes, "amp": amp}
-    asked |= {"options": options, "sync_batch_norm": sync_batch_norm, "rate": rate}
-    asked["normalisation"] = normalisation
-    settings = {"workers": workers, "save_every": save_every, "live": live}
-    settings |= {"report": report, "announce": announce}
+    given = locals()
+    asked = {name: given[name] for name in _ASKED}
+    settings = {name: given[name] for name in _SETTINGS}
     return _begin(recipe, data, Path(out), device, asked, settings, start)
 
 # %% ../../nbs/workshop/runs/run.ipynb #a1595308
