@@ -1046,15 +1046,6 @@ def notes_for(
         notes["tile"] = output_size(plan.recipe.tile, net.depth)
     return notes
 
-
-def _length(plan, steps):
-    """Say how long a run is."""
-    if plan.minutes:
-        return f"{plan.minutes:g} minutes"
-    if plan.steps:
-        return f"{plan.steps} steps"
-    return f"{plan.epochs} epochs, {plan.epochs * steps} steps"
-
 # %% ../../nbs/workshop/runs/recipes.ipynb #describe
 def _size_said(size, source):
     """Say how large the images are, and to what they are resized."""
@@ -1065,6 +1056,15 @@ def _size_said(size, source):
     if size is None:
         return f"{known} pixels, as they are"
     return "{} pixels, resized to {} x {}".format(known, *size)
+
+
+def _length(plan, steps):
+    """Say how long a run is."""
+    if plan.minutes:
+        return f"{plan.minutes:g} minutes"
+    if plan.steps:
+        return f"{plan.steps} steps"
+    return f"{plan.epochs} epochs, {plan.epochs * steps} steps"
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #describe-run
 def describe(
