@@ -514,7 +514,7 @@ def seg_score(
         >>> _, frame = draw_cells(size=256, seed=0)
         >>> ids = np.array([0, 2, 2, 3, 4, 5, 6, 7, 8, 9, 10, 0, 12, 13, 14])  # merged, lost
         >>> guess = np.where((frame == 14) & (np.indices(frame.shape)[0] > 140), 15, ids[frame])
-        >>> titles = ["truth", "prediction", f"IoU by cell, SEG {seg_score(guess, frame):.2f}"]
+        >>> titles = ["truth", "prediction", f"IoU per cell, SEG {seg_score(guess, frame):.2f}"]
     """
     pred, true = _label_maps((2, 3), pred=pred, true=true)
     frames = [(pred, true)] if true.ndim == 2 else zip(pred, true, strict=True)
