@@ -62,7 +62,8 @@ class Waits(TorchFunctionMode):
         if name in ASKS:
             self.names.append(name)
         elif name in NUMBERS:
-            self.names.append(name.strip("_"))
+            shown = name in ("__format__", "__repr__")
+            self.names.append("print" if shown else name.strip("_"))
         elif name == "__getitem__" and getattr(args[1], "dtype", 0) == torch.bool:
             self.names.append("x[mask]")
         elif name == "tensor" and isinstance(args[0], list):
@@ -261,8 +262,8 @@ TASKS = [
             """,
         },
         why="""
-            `torch.nn.Module.to` could do this in place, because a net owns its weights. A batch may
-            belong to somebody else, such as a list that is gone through again in the next epoch.
+            `net.to` works in place, because a net owns its weights. A batch may belong to somebody
+            else: a list of batches is read again in the next epoch.
         """,
     ),
     Task(
