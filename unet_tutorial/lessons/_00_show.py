@@ -28,7 +28,9 @@ def check_touching(touching):
         return "in [[1, 0], [0, 2]] the cells meet at a corner; count four neighbours"
     for row, right in {(1, 3, 2): {(1, 3), (2, 3)}, (4, 9, 4): {(4, 9)}}.items():
         if pairs(row) != right:
-            return f"for {list(row)} the answer is {right}, not {pairs(row)}"
+            return (
+                f"{list(row)}: the pairs are {sorted(right)}, not {sorted(pairs(row))}"
+            )
     return None
 
 
@@ -38,7 +40,10 @@ def check_mistakes(mistakes):
     wrong, missed = mistakes(pred > 0, true > 0)
     known = {
         (1, 3): "these are swapped: wrong foreground is in `pred` and not in `true`",
-        (4, 4): "4 are both kinds together; `!=` does not say which of the two masks is 0",
+        (
+            4,
+            4,
+        ): "4 are both kinds together; `!=` does not say which of the two masks is 0",
         (5, 3): "5 and 3 are the sizes of the masks: pixels that are right count too",
         (2, 2): "2 pixels are foreground in both masks: these are right",
     }
@@ -47,13 +52,17 @@ def check_mistakes(mistakes):
     if 0 < wrong < 1:
         return f"{wrong} is a share of the pixels; count them"
     if (wrong, missed) != (3, 1):
-        return f"3 pixels are wrong foreground and 1 is missed, not {wrong} and {missed}"
+        return (
+            f"3 pixels are wrong foreground and 1 is missed, not {wrong} and {missed}"
+        )
     wrong, missed = mistakes(np.uint8(255 * pred), true)
     if (wrong, missed) != (3, 1):
         return f"3 and 1 become {wrong} and {missed} if `pred` holds 0 and 255: mind the type"
     wrong, missed = mistakes(pred * [6, 2, 5, 5, 5], 9 * true)
     if (wrong, missed) != (3, 1):
-        return "a cell may be 2 in `pred` and 9 in `true`: labels are names, not amounts"
+        return (
+            "a cell may be 2 in `pred` and 9 in `true`: labels are names, not amounts"
+        )
     return None
 
 
@@ -146,7 +155,7 @@ TASKS = [
                     for other in set(labels[grown].tolist()) - {0, cell}:
                         pairs.add((min(cell, other), max(cell, other)))
             """,
-            "for [1, 3, 2] the answer is {(1, 3), (2, 3)}, not {(2, 3)}": """
+            "[1, 3, 2]: the pairs are [(1, 3), (2, 3)], not [(2, 3)]": """
                 down = labels[1:], labels[:-1]
                 right = labels[:, 1:], labels[:, :-1]
                 for a, b in (down, right):
@@ -205,7 +214,7 @@ TASKS = [
                 pred, true = pred != 0, true != 0
                 return (pred & ~true).mean(), (true & ~pred).mean()
             """,
-            "3 and 1 become 1273 and 0 if `pred` holds 0 and 255: mind the type": """
+            "3 and 1 become 1273 and 1 if `pred` holds 0 and 255: mind the type": """
                 return (pred & ~true).sum(), (true & ~pred).sum()
             """,
             "3 and 1 become 5 and 1 if `pred` holds 0 and 255: mind the type": """
