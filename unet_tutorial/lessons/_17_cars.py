@@ -181,7 +181,7 @@ TASKS = [
             """,
         },
         why="""
-            A drawn mask of 153,600 pixels is some 170 runs, a line of 1,700 characters. Later
+            A drawn mask of 153,600 pixels is some 170 runs, a line of 1,700 characters. Some later
             competitions number the pixels column by column, from top to bottom. The text does not say
             which it is, and a mask that is read the other way is still a mask.
         """,
