@@ -518,7 +518,7 @@ def test_a_damaged_state_is_refused(stack, tmp_path):
     state = bytearray((out / "state.safetensors").read_bytes())
     state[len(state) // 2] ^= 1
     (out / "state.safetensors").write_bytes(state)
-    with pytest.raises(ValueError, match=says("state.safetensors is damaged")):
+    with pytest.raises(ValueError, match=says("state.safetensors", "damaged")):
         resume_run(out)
 
 

@@ -262,7 +262,7 @@ def average_views(
         >>> # in 14_predict, where its other names come from
         >>> from unet_tutorial.predict import average_views
         >>> odd = x[:, :131, :93]
-        >>> average = average_views(ask, odd, 8)
+        >>> average = average_views(answer, odd, 8)
     """
     _check_views(views)
     total = 0
@@ -683,10 +683,7 @@ class Predictor:
     Example:
         >>> # in 14_predict, where its other names come from
         >>> from unet_tutorial.predict import Predictor
-        >>> items = [Item(Path("-"), Path("-"), str(n), n) for n in range(len(images))]
-        >>> read = {"read_pixels": lambda item, size: images[item.page], "channels": 1}
-        >>> tissue = Source("drawn", items, ("inside", "membrane"), **read)
-        >>> aware = Predictor(net, "cpu", tile=180, learned=measure_learned(tissue))
+        >>> predictor = Predictor(net, "cpu", tile=180)
     """
 
     def __init__(
