@@ -99,3 +99,15 @@ def test_a_notebook_says_where_the_reader_is(path):
     drawn = [cell for cell in cells if "road_map(" in files.source(cell)]
     assert len(drawn) == 1 and f'"{path.stem}"' in files.source(drawn[0])
     assert "image/png" in drawn[0]["outputs"][0]["data"]
+
+
+def test_links_to_the_glossary_lead_to_a_word():
+    text = (ROOT / "nbs" / "glossary.md").read_text(encoding="utf-8")
+    words = re.findall(r"(?m)^### (.+)$", text)
+    anchors = {re.sub(r"[^\w -]", "", word.lower()).replace(" ", "-") for word in words}
+    prosaic = "\n".join(text for path in ROAD for _, text in prose(path))
+    linked = set(re.findall(r"\]\(glossary\.md#([\w-]+)\)", prosaic))
+    assert linked <= anchors and len(linked) > 30
+    homes = re.findall(r"\]\((\w+)\.ipynb\)", text)
+    assert {*homes} <= {path.stem for path in ROAD}
+    assert set(re.findall(r"\]\(#([\w-]+)\)", text)) <= anchors
