@@ -99,3 +99,9 @@ def test_a_notebook_says_where_the_reader_is(path):
     drawn = [cell for cell in cells if "road_map(" in files.source(cell)]
     assert len(drawn) == 1 and f'"{path.stem}"' in files.source(drawn[0])
     assert "image/png" in drawn[0]["outputs"][0]["data"]
+
+
+def test_an_unknown_notebook_is_not_drawn():
+    """The error says which names there are."""
+    with pytest.raises(ValueError, match="called '6': index, 00_show, .* work"):
+        road.road_map("6")
