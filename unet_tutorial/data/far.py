@@ -70,7 +70,10 @@ def mean_and_std_of_set(
     std = np.sqrt(np.maximum(squares / count - mean**2, 0))
     return tuple(mean.tolist()), tuple(np.where(std > 0, std, 1.0).tolist())
 
-# %% ../../nbs/workshop/data/far.ipynb #signs-code
+# %% ../../nbs/workshop/data/far.ipynb #signs-grid
+_CROSS = (0, 0), (0, 1), (0, -1), (1, 0), (-1, 0)  # down, right
+
+
 def _grid(image, down, right):
     """Return a grid of pixels of (H, W, C), shifted, as floats (h, w, C)."""
     height, width = image.shape[:2]
@@ -83,7 +86,7 @@ def _grid(image, down, right):
 def _skewness(x):
     return float((((x - x.mean()) / max(x.std(), 1e-6)) ** 3).mean())
 
-
+# %% ../../nbs/workshop/data/far.ipynb #signs-code
 def image_signs(
     image: np.ndarray,
 ) -> dict[str, float]:
@@ -124,9 +127,6 @@ def image_signs(
         for number, value in enumerate((here.mean((0, 1)) - mean) / std):
             found[f"colour {number}"] = value
     return {name: float(value) for name, value in found.items()}
-
-
-_CROSS = (0, 0), (0, 1), (0, -1), (1, 0), (-1, 0)  # down, right
 
 # %% ../../nbs/workshop/data/far.ipynb #objects-code
 _SIDE = 2048  # pixels: of a larger label map only the middle is measured

@@ -358,7 +358,7 @@ def recipe_for(
         windows = max(math.ceil(windows / cost), min(windows, 20 * recipe.batch))
     return replace(recipe, net=net, tile=tile, tiles=windows)
 
-# %% ../../nbs/workshop/runs/tuning.ipynb #held
+# %% ../../nbs/workshop/runs/tuning.ipynb #groups
 def _groups(source, split):
     """Return the groups that were learned from, those held out, and the new ones."""
     old = {name: {*split[name].items()} for name in (_LEARNED, _HELD)}
@@ -367,7 +367,7 @@ def _groups(source, split):
     held = {group for name, group in named if name in old[_HELD]} - learned
     return learned, held, {*source.groups} - learned - held
 
-
+# %% ../../nbs/workshop/runs/tuning.ipynb #held
 def hold_out(
     source: Source,
     old: Old,
