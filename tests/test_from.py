@@ -397,7 +397,7 @@ def test_images_that_were_added_or_taken_away_are_noticed(home):
     for name in ("06.png", "07.png", "00.png"):
         (home / "images" / name).unlink()
         (home / "masks" / name).unlink()
-    with pytest.raises(ValueError, match=says("1 image fewer", "00.png")):
+    with pytest.raises(ValueError, match=says("1 missing", "00.png")):
         resume_run(home / "run")
 
 
