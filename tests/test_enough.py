@@ -107,6 +107,10 @@ def test_too_few_minutes_are_refused_with_a_number_that_works():
         steps_for(1, 12, 0.3, 4.0)
     needed = int(str(caught.value).split("minutes=")[1].split()[0])
     assert steps_for(needed, 12, 0.3, 4.0) >= 50
+    with pytest.raises(ValueError) as caught:  # the trial has taken its time as well
+        steps_for(3, 12, 0.3, 4.0, spent=2.5)
+    needed = int(str(caught.value).split("minutes=")[1].split()[0])
+    assert steps_for(needed, 12, 0.3, 4.0, spent=2.5) >= 50
 
 
 # What is said

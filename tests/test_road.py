@@ -111,3 +111,9 @@ def test_links_to_the_glossary_lead_to_a_word():
     homes = re.findall(r"\]\((\w+)\.ipynb\)", text)
     assert {*homes} <= {path.stem for path in ROAD}
     assert set(re.findall(r"\]\(#([\w-]+)\)", text)) <= anchors
+
+
+def test_an_unknown_notebook_is_not_drawn():
+    """The error says which names there are."""
+    with pytest.raises(ValueError, match="called '6': index, 00_show, .* work"):
+        road.road_map("6")

@@ -46,7 +46,7 @@ def read_questions(
 def shuffled(
     question: dict,
 ) -> list[dict]:
-    """Put the answers of a question into an order that gives nothing away.
+    """Sort the answers of a question so that their order gives nothing away.
 
     Args:
         question: with answers to choose from

@@ -56,11 +56,17 @@ def road_map(
     Args:
         here: a notebook of the road, such as "06_tiles", or "index"
 
+    Raises:
+        ValueError: "no notebook is called ...: index, ... would work"
+
     Example:
         >>> # in road, where its other names come from
         >>> from unet_tutorial.road import road_map
         >>> road_map("06_tiles")
     """
+    if here not in ("index", *STOPS):
+        names = ", ".join(STOPS)
+        raise ValueError(f"no notebook is called {here!r}: index, {names} would work")
     now = -1 if here == "index" else STOPS.index(here)
     _, axis = plt.subplots(figsize=(7, 1.9), layout="constrained")
     places = [stop_place(number) for number in range(len(STOPS))]

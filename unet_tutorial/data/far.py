@@ -20,7 +20,7 @@ def some_of(
     count: int,
     limit: int,
 ) -> list[int]:
-    """Choose some indices of many.
+    """Choose indices that are evenly spread.
 
     Args:
         count: how many there are
@@ -70,9 +70,12 @@ def mean_and_std_of_set(
     std = np.sqrt(np.maximum(squares / count - mean**2, 0))
     return tuple(mean.tolist()), tuple(np.where(std > 0, std, 1.0).tolist())
 
-# %% ../../nbs/workshop/data/far.ipynb #signs-code
+# %% ../../nbs/workshop/data/far.ipynb #signs-grid
+_CROSS = (0, 0), (0, 1), (0, -1), (1, 0), (-1, 0)  # down, right
+
+
 def _grid(image, down, right):
-    """Return a grid of pixels of (H, W, C), moved by so many pixels, as floats."""
+    """Return a grid of pixels of (H, W, C), shifted, as floats (h, w, C)."""
     height, width = image.shape[:2]
     step = max(1, isqrt(height * width // 2**16))
     rows = slice(1 + down, height - 1 + down, step)
@@ -83,17 +86,17 @@ def _grid(image, down, right):
 def _skewness(x):
     return float((((x - x.mean()) / max(x.std(), 1e-6)) ** 3).mean())
 
-
+# %% ../../nbs/workshop/data/far.ipynb #signs-code
 def image_signs(
     image: np.ndarray,
 ) -> dict[str, float]:
-    """Measure what an image looks like, on some of its pixels.
+    """Measure the signs of an image on some of its pixels.
 
     Args:
         image: (H, W) or (H, W, C): unsigned integers, or floats up to 255
 
     Returns:
-        dict[str, float]: of an image of less than 16 pixels a side: none
+        dict[str, float]: sign -> value; empty if a side is below 16 pixels
 
     Example:
         >>> # in far, where its other names come from
@@ -118,17 +121,15 @@ def image_signs(
     found["grain"] = _skewness(4 * grey - sum(around))
     fine = (around[0] - grey).std() / max(grey.std(), 1e-6)
     found["detail"] = log2(max(fine, 2**-10))
-    found["black"], found["white"] = (here == here.min()), (here == here.max())
+    found["black"] = (here == here.min()).mean()
+    found["white"] = (here == here.max()).mean()
     if here.shape[-1] > 1:
         for number, value in enumerate((here.mean((0, 1)) - mean) / std):
             found[f"colour {number}"] = value
-    return {name: float(np.mean(value)) for name, value in found.items()}
-
-
-_CROSS = (0, 0), (0, 1), (0, -1), (1, 0), (-1, 0)  # down, right
+    return {name: float(value) for name, value in found.items()}
 
 # %% ../../nbs/workshop/data/far.ipynb #objects-code
-_SIDE = 2048  # of the middle of a label map that is looked at, pixels
+_SIDE = 2048  # pixels: of a larger label map only the middle is measured
 
 
 def usual_breadth(
@@ -147,7 +148,7 @@ def usual_breadth(
         >>> from unet_tutorial.data.far import usual_breadth
         >>> rows, columns = np.mgrid[:200, :200]
         >>> disc = (np.hypot(rows - 100, columns - 100) < 40).astype(np.uint8)
-        >>> line = (abs(rows - columns) < 8).astype(np.uint8)  # aslant, 10.6 pixels broad
+        >>> line = (abs(rows - columns) < 8).astype(np.uint8)  # diagonal, 10.6 pixels broad
         >>> print(f"disc {usual_breadth(disc):.1f}, line {usual_breadth(line):.1f}")
     """
     top, left = (max(0, (n - _SIDE) // 2) for n in labels.shape)
@@ -172,6 +173,7 @@ def _pieces(image):
 
 
 def _range(values):
+    """Return the lowest value, the highest, and the standard deviation."""
     return [float(min(values)), float(max(values)), float(np.std(values))]
 
 
@@ -208,7 +210,7 @@ def measure_learned(
     return {"images": len(indices), **learned}
 
 # %% ../../nbs/workshop/data/far.ipynb #far-code
-_LEAST = {  # of the slack of each sign
+_LEAST = {  # slack of each sign
     "brightness": 15.0,  # grey values of 255
     "contrast": 0.5,  # times 1.4
     "asymmetry": 0.3,
@@ -253,7 +255,9 @@ def _outside(learned, name, value):
     """Return how far a value is above (or, negative, below) what is allowed, or 0."""
     low, high, _ = learned[name]
     rim = slack(learned, name)
-    return min(value - low + rim, 0) or max(value - high - rim, 0)
+    if value < low - rim:
+        return value - low + rim
+    return max(value - high - rim, 0)
 
 # %% ../../nbs/workshop/data/far.ipynb #far-signs
 def far_signs(
@@ -331,7 +335,8 @@ _LOGARITHMS = ("contrast", "detail")  # people read the number itself
 
 def _remark(learned, name, value, above):
     """Return the remark about one sign."""
-    low, high, kind = *learned[name][:2], name.split()[0]
+    low, high, _ = learned[name]
+    kind = name.split()[0]
     if kind in _LOGARITHMS:
         low, high, value = 2**low, 2**high, 2**value
     numbers = f"{name} {value:.3g}, learned {low:.3g} to {high:.3g}"
@@ -386,7 +391,7 @@ def remarks(
     if _is_inverted(learned, signs, far):
         text = f"asymmetry {signs['asymmetry']:.2f}, grain {signs['grain']:.2f}"
         found["inverted"] = Remark("inverted", "bright and dark look exchanged", text)
-        far.pop("asymmetry", None), far.pop("grain", None)
+        far = {name: far[name] for name in far if name not in ("asymmetry", "grain")}
     for name, away in far.items():
         remark = _remark(learned, name, signs[name], away > 0)
         found.setdefault(remark.kind, remark)

@@ -90,6 +90,7 @@ def steps_for(
     trainings: int,
     step: float,
     rest: float,
+    spent: float = 0.0,
 ) -> int:
     """Share a budget out: return how many steps each training gets.
 
@@ -98,27 +99,29 @@ def steps_for(
         trainings: sizes times seeds
         step: seconds of a step
         rest: seconds that a training takes besides
+        spent: minutes that are over already
 
     Returns:
         int: the same for each
 
     Raises:
         ValueError: "... minutes for ... trainings are ... steps for each, and ... are
-            the least: minutes=... (--minutes), or fewer images to hold out
-            (--held-out), would work"
+            the least: minutes=... (--minutes) would work; fewer seeds (--seeds) need
+            less"
 
     Example:
         >>> # in enough, where its other names come from
         >>> from unet_tutorial.runs.enough import steps_for
         >>> assert steps_for(30, 12, step=0.2, rest=10) == (150 - 10) / 0.2 == 700
     """
-    steps = int((60 * minutes / trainings - rest) / step)
+    left = minutes - spent
+    steps = int((60 * left / trainings - rest) / step)
     if steps < _LEAST:
-        need = math.ceil(trainings * (rest + _LEAST * step) / 60 + 1)
-        text = f"{minutes:.1f} minutes for {trainings} trainings are {max(0, steps)}"
+        need = math.ceil(spent + trainings * (rest + _LEAST * step) / 60 + 1)
+        text = f"{left:.1f} minutes for {trainings} trainings are {max(0, steps)}"
         raise ValueError(
             f"{text} steps for each, and {_LEAST} are the least: minutes={need} "
-            "(--minutes), or fewer images to hold out (--held-out), would work"
+            "(--minutes) would work; fewer seeds (--seeds) need less"
         )
     return steps
 
@@ -201,8 +204,8 @@ def next_gain(
     return mean_interval(gains)
 
 # %% ../../nbs/workshop/runs/enough.ipynb #verdict-code
-_WORTH = 0.01  # a gain below is none
-_KNOWN = 0.9  # a score above: it has learned what it was shown
+_WORTH = 0.01  # a smaller gain counts as none
+_KNOWN = 0.9  # with a score above, the net has learned what it was shown
 
 
 def _verdict(rows):
@@ -324,12 +327,12 @@ def answer(
 # %% ../../nbs/workshop/runs/enough.ipynb #draw-code
 def _draw_scores(axis, rows, name, hue, label, aside):
     """Draw one curve: a dot per seed, the mean of each size and its interval."""
-    color, by_size = OKABE_ITO[hue], _scores(rows, name)
+    colour, by_size = OKABE_ITO[hue], _scores(rows, name)
     for n, values in by_size.items():
         places = [n * aside] * len(values)
-        axis.plot(places, values, "o", color=color, alpha=0.4, markersize=4)
+        axis.plot(places, values, "o", color=colour, alpha=0.4, markersize=4)
     means, halves = zip(*map(mean_interval, by_size.values()), strict=True)
-    look = {"color": color, "capsize": 4, "marker": "_", "label": label}
+    look = {"color": colour, "capsize": 4, "marker": "_", "label": label}
     axis.errorbar([n * aside for n in by_size], means, halves, **look)
 
 
@@ -339,9 +342,9 @@ def _draw_next(axis, rows):
     if found is None or _verdict(rows) != "rises" or abs(found[0]) <= found[1]:
         return []
     most, last = [(n, statistics.fmean(x)) for n, x in by_size.items()][-1]
-    ends, color = (last, last + found[0]), OKABE_ITO["vermillion"]
-    axis.plot((most, 2 * most), ends, ":", color=color)
-    look = {"color": color, "capsize": 4, "mfc": "white", "label": "by a power law"}
+    ends, colour = (last, last + found[0]), OKABE_ITO["vermillion"]
+    axis.plot((most, 2 * most), ends, ":", color=colour)
+    look = {"color": colour, "capsize": 4, "mfc": "white", "label": "by a power law"}
     axis.errorbar(2 * most, ends[1], found[1], fmt="o", **look)
     return [2 * most]
 
@@ -485,9 +488,10 @@ def _settle(parts, asked, names, announce):
     announce("\n".join(planned.reasons))
     options = {"size": planned.size or "native", "amp": asked["amp"]}
     step, rest = _try(parts, planned.recipe, options, sizes[-1])
-    used = (time.monotonic() - began) / 60
-    left = (asked["minutes"] or math.inf) - used
-    steps = asked["steps"] or steps_for(left, trainings, step, rest)
+    spent = (time.monotonic() - began) / 60
+    steps = asked["steps"]
+    if steps is None:
+        steps = steps_for(asked["minutes"], trainings, step, rest, spent)
     seconds, known = rest + step * steps, {"sizes": sizes, "steps": steps, **names}
     return _Study(asked, planned.recipe, planned.size, seconds=seconds, **known)
 
@@ -573,8 +577,9 @@ def _write_curve(out, rows):
 def _minutes(seconds):
     """Say how long something will take."""
     minutes = round(seconds / 60)
-    few = "1 minute" if minutes == 1 else "less than a minute"
-    return f"about {minutes} minutes" if minutes > 1 else few
+    if minutes > 1:
+        return f"about {minutes} minutes"
+    return "1 minute" if minutes == 1 else "less than a minute"
 
 
 def _do_one(study, parts, out, images, seed):

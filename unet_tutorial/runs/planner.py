@@ -19,6 +19,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from ..data.far import some_of
 from ..data.source import Source, as_classes
 from ..gpu import amp_type, pick_device, pick_layout
 from ..losses import dice_ce_loss
@@ -98,11 +99,6 @@ def object_breadths(
 _SIDE = 2048  # of the middle of an image that is looked at, pixels
 
 
-def _some(count, limit):
-    """Return evenly spread indices, at most so many."""
-    return sorted({*np.linspace(0, count - 1, min(count, limit)).round().astype(int)})
-
-
 def _middle(labels):
     top, left = (max(0, (n - _SIDE) // 2) for n in labels.shape)
     return labels[top : top + _SIDE, left : left + _SIDE]
@@ -143,9 +139,9 @@ def measure_folder(
         >>> lines = Source("drawn", items, ("background", "object"), **draw)
         >>> drawn_facts = measure_folder(lines)
     """
-    sizes = np.array([source.size(int(i)) for i in _some(len(source), 200)])  # (n, 2)
+    sizes = np.array([source.size(i) for i in some_of(len(source), 200)])  # (n, 2)
     counts, breadths, images = np.zeros(len(source.classes)), [], []
-    for i in map(int, _some(len(source), limit)):
+    for i in some_of(len(source), limit):
         labels = _middle(source.labels(i))
         classes = as_classes(labels, source.instances)
         known = classes[classes >= 0].astype(np.int64)
@@ -595,7 +591,7 @@ def otsu_threshold(
 def _otsu_counts(source, size, limit=50):
     """Return counts (2, 2) of Otsu's bright pixels against the truth."""
     counts = torch.zeros(2, 2, dtype=torch.long)
-    for i in map(int, _some(len(source), limit)):
+    for i in some_of(len(source), limit):
         image, labels = source.image(i, size), source.labels(i, size)
         grey = image if image.ndim == 2 else image.mean(2).round().astype(np.uint8)
         bright = torch.from_numpy((grey > otsu_threshold(grey)).astype(np.int64))

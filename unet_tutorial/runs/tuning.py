@@ -36,7 +36,7 @@ _LEARNED, _HELD, _UNUSED = SHARES = "learned from", "held out", "unused"
 
 
 def _names(source):
-    "Return for each image its name, and how many bytes its file has."
+    """Return for each image its name, and how many bytes its file has."""
     names = []
     for item in source.items:
         page = f", page {item.page}" if item.page else ""
@@ -51,7 +51,7 @@ def split_record(
     learn: Source,
     check: Source,
 ) -> dict[str, dict[str, int]] | None:
-    """Name the images of a split: of both parts, and those between them in a stack.
+    """Name the images of a split: both parts, and those of a stack in neither.
 
     Args:
         source: all images
@@ -79,10 +79,6 @@ def split_record(
     return dict(zip(SHARES, parts, strict=True))
 
 # %% ../../nbs/workshop/runs/tuning.ipynb #changed
-def _numbered(count, what="image"):
-    return f"{count} {what}{'' if count == 1 else 's'}"
-
-
 def check_same_images(
     run: str | Path,
     source: Source,
@@ -107,12 +103,12 @@ def check_same_images(
         return  # of an older version, or drawn
     record, names = _read_split(path), [name for name, _ in _names(source)]
     before, now = {name for part in SHARES for name in record[part]}, {*names}
-    for here, there, what in ((now, before, "more"), (before, now, "fewer")):
-        if other := sorted(here - there):
-            text = f"{_numbered(len(other))} {what} than {run} was begun with"
+    for others, what in ((now - before, "new"), (before - now, "missing")):
+        if others:
             raise ValueError(
-                f"there are {text}, such as {other[0]}. It goes on with the images "
-                "that it began with. To learn from others too, begin from its net: "
+                f"{run} was begun with other images: {len(others)} {what}, such as "
+                f"{min(others)}. It goes on with those that it began with. To learn "
+                "from others too, begin from its net: "
                 f"unet-tutorial train --from {run} --out NEW"
             )
 
@@ -132,7 +128,7 @@ class Old(NamedTuple):
         model: on the CPU
         notes: of the file
         checksum: SHA-256 of its weights and texts
-        plan: of its run, if its folder is there
+        plan: of its run, if it is in the folder of its run
         split: of its run, see split_record
     """
 
@@ -187,7 +183,7 @@ def same_data(
     data: Any,
     options: dict | None,
 ) -> tuple[str, Any, dict | None]:
-    """Take from an old run what is not asked for of the data.
+    """Complete the choice of data by what is known of the old run.
 
     Args:
         old: to begin from
@@ -199,7 +195,7 @@ def same_data(
         tuple[str, Any, dict | None]: kind, data, options: complete
 
     Raises:
-        ValueError: "of ... it is not known where its images are: kind and data (--kind,
+        ValueError: "where the images of ... are is not known: kind and data (--kind,
             --data) say what to learn from"
 
     Example:
@@ -210,7 +206,7 @@ def same_data(
     before, plan = {}, old.plan
     if data is None and (plan is None or plan.data is None):
         text = "kind and data (--kind, --data) say what to learn from"
-        raise ValueError(f"of {old.path} it is not known where its images are: {text}")
+        raise ValueError(f"where the images of {old.path} are is not known: {text}")
     kind = kind or (plan.kind if plan else "folder")
     if kind == "folder":
         names = "classes", "value_range"
@@ -232,7 +228,7 @@ def check_switches_of(
 
     Args:
         recipe: that was asked for
-        name: of the recipe, for the error
+        name: of the recipe, said in the error
         old: to begin from
 
     Raises:
@@ -325,7 +321,7 @@ def at_rate(
 
 
 def _tile(recipe, old):
-    "Return the side of what enters the net."
+    """Return the side of what enters the net."""
     if old.plan:
         return old.plan.recipe.tile
     out, depth = old.notes.get("tile"), old.model.depth
@@ -362,16 +358,16 @@ def recipe_for(
         windows = max(math.ceil(windows / cost), min(windows, 20 * recipe.batch))
     return replace(recipe, net=net, tile=tile, tiles=windows)
 
-# %% ../../nbs/workshop/runs/tuning.ipynb #held
+# %% ../../nbs/workshop/runs/tuning.ipynb #groups
 def _groups(source, split):
-    "Return the groups that were learned from, those held out, and the new ones."
+    """Return the groups that were learned from, those held out, and the new ones."""
     old = {name: {*split[name].items()} for name in (_LEARNED, _HELD)}
     named = list(zip(_names(source), source.groups, strict=True))
     learned = {group for name, group in named if name in old[_LEARNED]}
     held = {group for name, group in named if name in old[_HELD]} - learned
     return learned, held, {*source.groups} - learned - held
 
-
+# %% ../../nbs/workshop/runs/tuning.ipynb #held
 def hold_out(
     source: Source,
     old: Old,
@@ -390,7 +386,8 @@ def hold_out(
         int | tuple[int, ...] | None: which images; or as asked for
 
     Raises:
-        ValueError: "held_out=...: ... has not seen ... s, the others were learned from"
+        ValueError: "held_out=...: ... has not seen ... s, the others were learned from.
+            From 1 to ... would work (held_out=, --held-out)"
 
     Example:
         >>> # in tuning, where its other names come from
@@ -409,13 +406,17 @@ def hold_out(
     first, rest = sorted(held), random.Random(seed).sample(sorted(new), len(new))
     chosen = {*(first + rest)[: max(count, 1)]}
     if not 1 <= count <= len(first + rest) or chosen == {*source.groups}:
-        text = f"{len(held) + len(new)} {source.unit}s, the others were learned from"
-        raise ValueError(f"held_out={count}: {old.path} has not seen {text}")
+        text = f"{len(first + rest)} {source.unit}s, the others were learned from"
+        most = min(len(first + rest), len({*source.groups}) - 1)
+        raise ValueError(
+            f"held_out={count}: {old.path} has not seen {text}. From 1 to {most} would "
+            "work (held_out=, --held-out)"
+        )
     return tuple(n for n, group in enumerate(source.groups) if group in chosen)
 
 # %% ../../nbs/workshop/runs/tuning.ipynb #seen
 def _said_of_held_out(check, old):
-    "Say whether a net has learned from what is held out now."
+    """Say whether a net has learned from what is held out now."""
     if old.split is None:
         return (
             "held out: it is not known what that net has learned from; if some of "
@@ -432,7 +433,7 @@ def _said_of_held_out(check, old):
 
 
 def _shown(path):
-    "Return a path as one would type it here."
+    """Return a path as one would type it here."""
     with suppress(ValueError):
         return Path(path).relative_to(Path.cwd())
     return Path(path)
