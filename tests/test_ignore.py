@@ -687,3 +687,21 @@ def test_training_without_it_leads_to_it(folder, tmp_path, capsys):
     assert main([*line, *short, "--out", str(tmp_path / "c"), "--ignore", "255"]) == 0
     out = capsys.readouterr().out
     assert out.index("Nobody annotated") < out.index("epoch   1")
+
+
+def test_objects_written_as_what_is_left_out_are_noticed(tmp_path):
+    "As `masks` and `predict` write them: 255 is the object in some masks."
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+    for number in range(3):
+        labels = np.zeros((32, 32), np.uint8)
+        labels[4:12, 4:12] = 255 if number == 2 else 1
+        labels[20:, 20:] = 255 if number < 2 else 0
+        Image.fromarray(np.full((32, 32), 9, np.uint8)).save(
+            tmp_path / "images" / f"{number}.png"
+        )
+        Image.fromarray(labels).save(tmp_path / "masks" / f"{number}.png")
+    report = check_pairs(tmp_path / "images", tmp_path / "masks", ignore=255)
+    told = [note for note in report.notes if "alone" in note.cause]
+    assert [path.name for note in told for path in note.files] == ["2.png"]
+    assert "write it as 1" in told[0].remedy

@@ -28,6 +28,7 @@ from . import __version__
 _TYPED = {
     "overwrite=True": "--overwrite",
     "num_classes=None": "--instances",
+    "Set num_classes and use read_labels, or keep one: labels == 1": "--classes K",
     "take check_pairs(...).pairs, without it": "move its partner away",
     "num_classes=": "--classes ",
     "suffix=": "--suffix ",

@@ -288,8 +288,15 @@ def _bare_problems(unknown, ignore):
 
 
 def _value_notes(seen, ignore):
-    """Yield all masks if the value of what is unknown occurs in none of them."""
-    if ignore is None or any(rest for _, _, rest in seen.values()):
+    """Yield masks if the value of what is unknown is in none, or is all they hold."""
+    if ignore is None:
+        return
+    for path, (values, _, rest) in seen.items():
+        if rest and len(values) and not values.any():
+            cause = f"holds background and the {name_unknown(ignore)} alone"
+            remedy = "if that is the object here, write it as 1: as it is, it is left out"
+            yield cause, remedy, path, ""
+    if any(rest for _, _, rest in seen.values()):
         return
     for path, (values, _, _) in seen.items():
         cause = f"no pixel has the {name_unknown(ignore)}"

@@ -20,7 +20,7 @@ from PIL import Image
 from ..data.crops import read_example
 from ..data.datasets import open_source
 from ..metrics import dice, iou
-from ..predict import Predictor, labels_at
+from ..predict import Predictor, labels_at, silent
 from .files import new_file
 from .recipes import read_json, read_plan, split
 from .report import draw_progress
@@ -400,7 +400,8 @@ def report_run(
     source = open_source(plan.kind, data, **options)
     where = run / "environment.json"
     where = read_json(where) if where.is_file() else {}
-    predictor = Predictor.load(run, device, value_range=None)  # the reader has cut
+    # The reader has cut the range; and how far an image is, its score says.
+    predictor = silent(Predictor.load(run, device, value_range=None))
     title = f"Report of the run {run.resolve().name}"
     parts = _parts(run, plan, where, source, predictor)
     pages = {"report.md": _as_markdown, "report.html": _as_html}
