@@ -294,7 +294,9 @@ def _value_notes(seen, ignore):
     for path, (values, _, rest) in seen.items():
         if rest and len(values) and not values.any():
             cause = f"holds background and the {name_unknown(ignore)} alone"
-            remedy = "if that is the object here, write it as 1: as it is, it is left out"
+            remedy = (
+                "if that is the object here, write it as 1: as it is, it is left out"
+            )
             yield cause, remedy, path, ""
     if any(rest for _, _, rest in seen.values()):
         return
