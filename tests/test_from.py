@@ -205,6 +205,16 @@ def test_what_was_seen_and_is_held_out_is_said(home):
     assert says("not known what that net has learned from", "too good").search(told)
 
 
+def test_scores_of_old_images_alone_are_called_so(home):
+    draw(home, [6, 7])  # too few for a quarter of them to be held out
+    told = []
+    train_run(None, None, home / "new", start=home / "run", announce=told.append)
+    assert "0 new" in "".join(told) and "say nothing of them" in "".join(told)
+    asked = {"start": home / "run", "held_out": 2}
+    train_run(None, None, home / "newer", **asked, announce=told.append)
+    assert "1 new" in "".join(told)
+
+
 def test_another_image_of_the_same_name_is_new(home):
     learned = json.loads((home / "run" / "split.json").read_text())["learned from"]
     where = draw(home / "elsewhere", range(6), channels=3)

@@ -429,6 +429,9 @@ def _said_of_held_out(check, old):
         text += ", and those of this run, are too good"
         return f"held out: {what} are not new: {text}"
     text = "it has learned from none of them"
+    if held and not new:
+        text += ". If images were added, the scores say nothing of them: --held-out N, "
+        text += f"with N above {len(held)}, holds some of them out"
     return f"held out: {len(held)} as before, and {len(new)} new: {text}"
 
 
