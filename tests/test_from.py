@@ -210,7 +210,7 @@ def test_scores_of_old_images_alone_are_called_so(home):
     told = []
     train_run(None, None, home / "new", start=home / "run", announce=told.append)
     assert "0 new" in "".join(told) and "say nothing of them" in "".join(told)
-    asked = {"start": home / "run", "held_out": 2}
+    asked = {"start": home / "run", "held_out": 3}
     train_run(None, None, home / "newer", **asked, announce=told.append)
     assert "1 new" in "".join(told)
 
