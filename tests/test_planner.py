@@ -21,6 +21,7 @@ from unet_tutorial.runs.planner import (
     Facts,
     choose_size,
     dice_of_otsu,
+    lost_classes_note,
     measure_folder,
     object_breadths,
     one_class_note,
@@ -460,3 +461,12 @@ def test_first_attempts_say_what_they_are():
     assert {row["method"] for row in rows} <= {"library", "textbook", "otsu"}
     assert all(0 <= float(row["dice"]) <= 1 and row["device"] for row in rows)
     assert all(row["minutes"] or row["method"] == "otsu" for row in rows)
+
+
+def test_a_class_that_is_never_found_is_named():
+    history = {"mean dice": [0.4, 0.6], "iou a": [0.5, 0.9], "iou b": [0.0, 0.009]}
+    assert "a pixel of b was found" in lost_classes_note(history, 2)
+    assert lost_classes_note({"iou a": [0.5], "iou empty": [float("nan")]}, 1) == ""
+    assert (
+        lost_classes_note({"dice": [0.0], "iou": [0.0]}, 1) == ""
+    )  # Otsu's note is said

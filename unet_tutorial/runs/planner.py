@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Facts', 'object_breadths', 'measure_folder', 'objects_said', 'choose_size', 'choose_net', 'time_step',
            'rarity_weights', 'Planned', 'plan_for', 'one_class_note', 'telling', 'otsu_threshold', 'dice_of_otsu',
-           'otsu_note']
+           'otsu_note', 'lost_classes_note']
 
 # %% ../../nbs/workshop/runs/planner.ipynb #imports
 import math
@@ -648,3 +648,33 @@ def otsu_note(
     if dice > otsu:
         return f"{text}: the net is better"
     return f"{text}: the net is NOT better than a threshold. {_REMEDIES}"
+
+# %% ../../nbs/workshop/runs/planner.ipynb #lost-code
+def lost_classes_note(
+    history: dict[str, list[float]],
+    epoch: int,
+) -> str:
+    """Say which classes a net hardly finds, and what to try.
+
+    Args:
+        history: with "iou NAME" per class, if there are several
+        epoch: whose net is kept, from 1
+
+    Returns:
+        str: empty: every class was found
+
+    Example:
+        >>> # in planner, where its other names come from
+        >>> from unet_tutorial.runs.planner import lost_classes_note
+        >>> seen = {"iou cell": [0.1, 0.8], "iou debris": [0.2, 0.0]}
+        >>> print(lost_classes_note(seen, epoch=2))
+    """
+    found = {name: values[epoch - 1] for name, values in history.items()}
+    lost = [
+        name[4:] for name in found if name.startswith("iou ") and found[name] < 0.01
+    ]
+    if not lost:
+        return ""
+    text = f"hardly a pixel of {', '.join(lost)} was found in the held-out images"
+    cures = "train longer or train on (--from), draw more of it, or class_weights in a "
+    return f"{text}. To try: {cures}recipe"

@@ -270,6 +270,9 @@ def _end(out, plan, source, training, announce, before):
     """Say at the end of a run what is lost, and whether it was worth it."""
     _say_lost(_lost(out, plan, training, end=True), training)
     _say_whether_better(plan, source, training, announce)
+    note = planner.lost_classes_note(training.history, training.best_epoch or 1)
+    if announce and note:
+        announce(note)
     values = training.history.get(plan.recipe.watch)
     if announce and values and before is not None:
         best = values[(training.best_epoch or 1) - 1]
