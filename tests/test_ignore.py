@@ -705,3 +705,5 @@ def test_objects_written_as_what_is_left_out_are_noticed(tmp_path):
     told = [note for note in report.notes if "alone" in note.cause]
     assert [path.name for note in told for path in note.files] == ["2.png"]
     assert "write it as 1" in told[0].remedy
+    source = open_folder(tmp_path / "images", tmp_path / "masks", ignore=255)
+    assert "1 of them (first 2.png)" in unknown_note(source)

@@ -521,6 +521,15 @@ def _values_in(masks):
     return sorted(found)
 
 # %% ../../nbs/workshop/data/datasets.ipynb #unknown-note
+def _alone(source, found):
+    """Say in which masks there is nothing but background and what is unknown."""
+    lone = [i for i, (share, objects) in found.items() if share and not objects]
+    if not lone:
+        return ""
+    text = f"{len(lone)} of them (first {source.items[lone[0]].mask.name}) hold only"
+    return f"; {text} background and that: if it is the object there, write it as 1"
+
+
 def unknown_note(
     source: Source,
     limit: int = 500,
@@ -555,7 +564,8 @@ def unknown_note(
         text += f"left in the masks of {source.name}: is it the object? Then leave "
         raise ValueError(f"{text}ignore={source.ignore} away")
     if any(shares):
-        return unknown_text(source.ignore, shares)
+        said = unknown_text(source.ignore, shares)
+        return said + _alone(source, dict(zip(every, found, strict=True)))
     values = _values_in([source.items[i].mask for i in every[:20]])
     text = f"no pixel has the {name_unknown(source.ignore)}; the masks hold"
     return f"{text} {name_some(values)}: is ignore={source.ignore} right?"
