@@ -65,24 +65,28 @@ def check_draw_weights(draw_weights):
         return "the mean is not 0: `torch.randn` draws Gaussian numbers around it"
     known = {
         1.0: "the deviation is 1: multiply by sqrt(2 / N)",
-        (2 / 720) ** 0.5: "that N is what goes *out*, 80 * 9; N is what comes in, 10 * 9",
-        (2 / 10) ** 0.5: "you took N = 10, but each channel that comes in has nine weights",
+        (2 / 720)
+        ** 0.5: "that N is what goes *out*, 80 * 9; N is what comes in, 10 * 9",
+        (2 / 10)
+        ** 0.5: "you took N = 10, but each channel that comes in has nine weights",
         (2 / 9) ** 0.5: "you took N = 9, but a neuron looks at all 10 channels",
-        (1 / 90) ** 0.5: "that is sqrt(1 / N): the ReLU halves the mean square, hence the 2",
+        (1 / 90)
+        ** 0.5: "that is sqrt(1 / N): the ReLU halves the mean square, hence the 2",
         2 / 90: "2 / N is the variance; the deviation is its root",
         1 / 90: "1 / N is neither the variance nor the deviation of section 3",
-        (2 / 7200) ** 0.5: "you took all weights of the layer; N counts those of one neuron",
+        (2 / 7200)
+        ** 0.5: "you took all weights of the layer; N counts those of one neuron",
     }
     for wrong, sentence in known.items():
         if abs(deviation / wrong - 1) < 0.03:
             return sentence
     if drawn.abs().max() < 2.5 * deviation:
         return "no weight is far from 0: the numbers are uniform, not Gaussian"
-    for shape in (shape, (90, 64, 1, 1), (30, 20, 5, 1)):
-        drawn = draw_weights(shape, torch.Generator().manual_seed(3))
-        right = (2 / (shape[1] * shape[2] * shape[3])) ** 0.5
+    for other in (shape, (90, 64, 1, 1), (30, 20, 5, 1)):
+        drawn = draw_weights(other, torch.Generator().manual_seed(3))
+        right = (2 / (other[1] * other[2] * other[3])) ** 0.5
         if abs(drawn.std() / right - 1) > 0.1:
-            return f"{shape}: the deviation should be near {right:.3f}"
+            return f"{other}: the deviation should be near {right:.3f}"
     return None
 
 

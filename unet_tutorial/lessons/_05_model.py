@@ -21,7 +21,9 @@ def check_step_weights(step_weights):
     for channels in (1, 2, 10, 64, 512):
         right = sum(p.numel() for p in Up(2 * channels, channels).parameters())
         if step_weights(channels) != right:
-            return f"C = {channels}: {right:,} parameters, not {step_weights(channels):,}"
+            return (
+                f"C = {channels}: {right:,} parameters, not {step_weights(channels):,}"
+            )
     return None
 
 

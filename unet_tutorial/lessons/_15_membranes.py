@@ -62,7 +62,10 @@ def check_fair_error(fair_error):
         (0.4, 0.10): "0.10 is the error of the training slices; measure on the others",
         (0.4, 0.20): "you choose on both parts: one threshold is used for both",
         (0.8, 0.50): "0.8 has the largest error of the training slices: take the least",
-        (1, 0.22): "1 is the place of the threshold in the list, and the threshold is 0.4",
+        (
+            1,
+            0.22,
+        ): "1 is the place of the threshold in the list, and the threshold is 0.4",
     }
     if (threshold, error) in known:
         return known[threshold, error]
@@ -93,7 +96,9 @@ def check_thicker(thicker):
         return f"a line of 9 pixels becomes 27 in three rows, not {grown[1].sum()}"
     none = np.asarray(thicker(masks.copy(), 0)) > 0
     if none.all(axis=(1, 2)).any():
-        return "with 0 pixels a whole slice fills up: `iterations=0` repeats without end"
+        return (
+            "with 0 pixels a whole slice fills up: `iterations=0` repeats without end"
+        )
     if not np.array_equal(none, masks):
         return "with 0 pixels nothing should change"
     wide = np.asarray(thicker(masks.copy(), 2)) > 0

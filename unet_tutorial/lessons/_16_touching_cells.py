@@ -44,7 +44,9 @@ def check_seg(seg):
     if round(float(seg(large, truth)), 4) in ratios:
         return ratios[round(float(seg(large, truth)), 4)]
     if not np.isclose(seg(large, truth), (6 / 8 + 1) / 2):
-        return f"6 of 8 pixels and a perfect cell are 0.875, not {seg(large, truth):.4f}"
+        return (
+            f"6 of 8 pixels and a perfect cell are 0.875, not {seg(large, truth):.4f}"
+        )
     merged = frame("7777777777777700")
     if not np.isclose(seg(merged, truth), 6 / 14):
         return "two cells in one part: each has an IoU of 6/14 with it"
@@ -114,7 +116,9 @@ def check_threshold(same_mask):
     if np.isclose(higher, 0.9):
         return "`threshold` is not used: 0.8 with the weights is more than 0.9 without"
     if not 0 <= higher <= 1:
-        return f"a threshold of {higher:.4f} is no probability: multiply odds, not shares"
+        return (
+            f"a threshold of {higher:.4f} is no probability: multiply odds, not shares"
+        )
     if np.isclose(higher, 14.4 / 15.4):
         return "the odds of a threshold t are t / (1 - t); yours are t / 0.5"
     for w1, w0, threshold in ((1, 1, 0.3), (2, 1, 0.5), (1, 9, 0.8), (1, 4, 0.2)):

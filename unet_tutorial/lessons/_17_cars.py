@@ -71,7 +71,9 @@ def check_full_size(full_size):
     if mask.shape == (30, 12):
         return "height comes first: (12, 30) is 12 rows, and you give 30"
     if mask.shape != (12, 30):
-        return f"the photograph has 12 rows and 30 columns; yours is {tuple(mask.shape)}"
+        return (
+            f"the photograph has 12 rows and 30 columns; yours is {tuple(mask.shape)}"
+        )
     if mask.dtype != torch.bool:
         return f"a mask is boolean: p > 0.5, not {mask.dtype}"
     if mask.float().mean() > 0.5:
@@ -94,7 +96,9 @@ def check_full_size(full_size):
             right[None, None], (60, 90), mode="bilinear", align_corners=True
         )
         if torch.equal(got, corners[0, 0] > 0.5):
-            return "`align_corners=True` moves the outline: pixels are areas, not points"
+            return (
+                "`align_corners=True` moves the outline: pixels are areas, not points"
+            )
         raw = F.interpolate(logits[None], (60, 90), mode="bilinear")[0]
         if torch.equal(got, raw.softmax(0)[1] > 0.5):
             return "enlarge probabilities, not logits: between 9 and -1 the middle is 4"
