@@ -38,7 +38,7 @@ from unet_tutorial.data.images import (
     upright_size,
 )
 from .pairs import Pair, find_pairs
-from .source import Item, Source
+from .source import Item, Source, some_of
 
 # %% ../../nbs/workshop/data/datasets.ipynb #14117643
 _CARVANA = "https://www.kaggle.com/competitions/carvana-image-masking-challenge/data"
@@ -554,8 +554,7 @@ def unknown_note(
     """
     if source.ignore is None:
         return ""
-    count = min(limit, len(source))
-    every = np.linspace(0, len(source) - 1, count).round().astype(int).tolist()
+    every = some_of(len(source), limit)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = list(pool.map(lambda i: _shares_of(source.labels(i)), every))
     shares, objects = zip(*found, strict=True)

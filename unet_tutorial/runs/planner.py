@@ -19,8 +19,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from ..data.far import some_of
-from ..data.source import Source, as_classes
+from ..data.source import Source, as_classes, some_of
 from ..gpu import amp_type, pick_device, pick_layout
 from ..losses import dice_ce_loss
 from ..metrics import count_pixels, dice_of

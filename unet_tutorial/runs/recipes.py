@@ -23,7 +23,6 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
@@ -37,7 +36,11 @@ from ..data.photos import ImagePairs
 from ..data.source import Source
 from ..data.tissue import TissueChanges
 from ..gpu import amp_type, layout_rule, pick_device, pick_layout
-from ..losses import dice_ce_loss, weighted_cross_entropy
+from unet_tutorial.losses import (
+    dice_ce_loss,
+    mean_cross_entropy,
+    weighted_cross_entropy,
+)
 from ..metrics import dice_of, iou_of, pixel_error_of
 from ..model import UNet
 from .distributed import DealtSampler, dealt_batches, world_size
@@ -943,16 +946,8 @@ def mean_dice_of(
     return (2 * right[there].double() / total[there]).mean().item()
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #2febf8c4
-def _cross_entropy(logits, labels, class_weights=None):
-    """Compute the mean over the known pixels; torch's own is NaN if there are none."""
-    weights = logits.new_tensor(class_weights or [1] * logits.shape[1])  # (K,)
-    heavy = weights[labels.clamp(min=0)] * (labels >= 0)  # (B, H, W)
-    total = F.cross_entropy(logits, labels, weights, reduction="sum")
-    return total / heavy.sum().clamp(min=1e-6)
-
-
 _LOSSES = {
-    "cross-entropy": _cross_entropy,
+    "cross-entropy": mean_cross_entropy,
     "weighted cross-entropy": weighted_cross_entropy,
     "dice and cross-entropy": dice_ce_loss,  # two classes: dice_bce_loss
 }
@@ -976,8 +971,7 @@ def criterion_for(
     """
     if not recipe.class_weights:
         return _LOSSES[recipe.loss]
-    loss = _cross_entropy if recipe.loss == "cross-entropy" else dice_ce_loss
-    return partial(loss, class_weights=recipe.class_weights)
+    return partial(_LOSSES[recipe.loss], class_weights=recipe.class_weights)
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #metrics-of
 def metrics_for(

@@ -19,6 +19,7 @@ from PIL import Image
 
 from ..data.crops import read_example
 from ..data.datasets import open_source
+from ..data.source import some_of
 from ..metrics import dice, iou
 from ..predict import Predictor, labels_at, silent
 from .files import new_file
@@ -92,7 +93,7 @@ def _threshold(predictor, part, classes):
     count = min(_MOST, len(part))
     if classes != 2:
         return None, count
-    indices = np.linspace(0, len(part) - 1, count).round().astype(int).tolist()
+    indices = some_of(len(part), count)
     totals = np.zeros(len(_THRESHOLDS))
     for _, p, truth in _answers(predictor, part, indices):
         found = [_scores(labels_at(p, t), truth, 2)[0] for t in _THRESHOLDS]
