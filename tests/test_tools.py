@@ -160,11 +160,26 @@ def test_a_notebook_that_is_stuck_is_tried_once_more(repository):
     run = course.execute_twice(path, folder, minutes=0.2)
     assert run.error == ""
     assert run.line().endswith(
-        "passed at the second try; the first was stopped after 0.2 minutes"
+        "passed at the second try; the first: stopped after 0.2 minutes"
     )
     files.write(book(cell("import time\ntime.sleep(60)")), path)
     run = course.execute_twice(path, folder, minutes=0.02)
     assert run.late and "FAILED at the second try" in run.line()
+
+
+def test_what_fails_among_others_is_tried_once_more_alone(repository, capsys):
+    code = "from pathlib import Path\nflag = Path('../flag')\n"
+    code += "again = flag.exists()\nflag.touch()\nassert again, 'too busy'"
+    files.write(book(cell(code)), repository / "nbs" / "00_show.ipynb")
+    files.write(book(cell("1 / 0")), repository / "nbs" / "01_synthetic.ipynb")
+    folder = course.fresh_folder("course", [])
+    paths = files.reading_order(repository / "nbs")
+    runs = {run.path.stem: run for run in course.execute_all(paths, folder, jobs=1)}
+    assert runs["00_show"].error == "" and "too busy" in runs["00_show"].before
+    assert "ZeroDivisionError" in runs["01_synthetic"].error
+    assert course.summarize(list(runs.values()), ["01_synthetic"], 1) == 1
+    told = capsys.readouterr().out
+    assert "too busy" in told and "ZeroDivisionError" in told
 
 
 def test_a_process_that_hangs_is_killed_with_its_children(repository, monkeypatch):

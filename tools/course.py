@@ -7,7 +7,8 @@ python tools/course.py lab                  open JupyterLab at the first noteboo
 
 First `index` with all cores, so that there is a mask soon; then the others side by
 side, as many as there are cores, one thread each. Every notebook has an empty folder
-and a process of its own, which is killed and started once more when it takes too long.
+and a process of its own, which is killed when it takes too long. One that fails is executed once
+more at the end, when nothing else runs; both verdicts are shown.
 With --times, how long each took goes into results/notebooks.csv where it has changed by
 more than a third.
 """
@@ -44,7 +45,7 @@ class Run:
     notebook: dict  # executed, as far as it came
     seconds: float
     error: str = ""  # which cell, and what it raised
-    before: str = ""  # what ended a first try, if this is the second
+    before: str = ""  # what ended the first try, if this is the second
 
     @property
     def late(self):  # bool: whether it was stopped because it took too long
@@ -57,7 +58,7 @@ class Run:
         verdict = "FAILED" if self.error else passed
         text = f"{notebooks.name_of(self.path):<28}{self.seconds:7.1f} s  {verdict}"
         if self.before:
-            text += f" at the second try; the first was {self.before}"
+            text += f" at the second try; the first: {self.before}"
         return text + (f"\n    {self.error}" if self.error else "")
 
 
@@ -233,47 +234,60 @@ def kill_family(
     child.wait()
 
 
-def execute_twice(
+def attempt(
     path,  # notebook to execute
     folder,  # of the whole course; the notebook gets an empty one below it
+    first=None,  # Run that failed, if this is the second try
     minutes=None,  # after which it is stopped; None: see limit
     **options,  # as for execute_apart
 ):  # Run
-    "Execute one notebook; once more if it took so long that it must have been stuck."
+    "Execute one notebook in an empty folder."
     own = Path(folder) / notebooks.name_of(path)
+    shutil.rmtree(own, ignore_errors=True)
+    own.mkdir(parents=True)
     minutes = limit(path) if minutes is None else minutes
-    before = ""
-    for _ in range(2):
-        shutil.rmtree(own, ignore_errors=True)
-        own.mkdir(parents=True)
-        run = execute_apart(path, own, minutes=minutes, **options)
-        run.before = before
-        if not run.late:
-            break
-        before = f"stopped after {minutes:g} minutes"
+    run = execute_apart(path, own, minutes=minutes, **options)
+    if first is not None:
+        run.before = f"stopped after {minutes:g} minutes" if first.late else first.error
     return run
+
+
+def execute_twice(
+    path,  # notebook to execute
+    folder,  # of the whole course
+    **options,  # as for attempt
+):  # Run
+    "Execute one notebook, and once more if it failed."
+    run = attempt(path, folder, **options)
+    return attempt(path, folder, run, **options) if run.error else run
 
 
 def execute_all(
     paths,  # notebooks, in the order in which they are started
     folder,  # where each gets an empty folder of its own
     jobs=None,  # how many at a time; None: one per core
-    **options,  # as for execute_twice
+    **options,  # as for attempt
 ):  # iterator over Run, as they finish
-    "Execute `index` on all cores, then the other notebooks side by side."
+    "Execute `index` on all cores, the others side by side, what failed again alone."
     jobs = jobs or min(cores(), MOST_JOBS)
     for path in paths:
         if path.stem == "index":
             yield execute_twice(path, folder, threads=jobs, **options)
-    rest = [path for path in paths if path.stem != "index"]
+    rest, failed = [path for path in paths if path.stem != "index"], []
     with ThreadPoolExecutor(jobs) as pool:
-        waiting = [pool.submit(execute_twice, p, folder, **options) for p in rest]
+        waiting = [pool.submit(attempt, p, folder, **options) for p in rest]
         try:
             for done in as_completed(waiting):
-                yield done.result()
+                run = done.result()
+                if run.error:
+                    failed.append(run)
+                else:
+                    yield run
         finally:
             for job in waiting:
                 job.cancel()
+    for run in failed:
+        yield attempt(run.path, folder, run, **options)
 
 
 def by_length(
@@ -307,6 +321,9 @@ def summarize(
     seconds,  # from the first to the last
 ):  # int, the exit status
     "The last line: how many, how long, which failed."
+    for run in runs:  # once more here, where somebody looks first
+        if run.error or run.before:
+            print(run.line(), flush=True)
     verdict = f"{len(bad)} FAILED: {' '.join(bad)}" if bad else "all passed"
     print(f"{len(runs)} notebooks in {seconds:.0f} s, {verdict}", flush=True)
     return 1 if bad else 0
