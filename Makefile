@@ -26,7 +26,7 @@ export PYTHONPATH := $(CURDIR)
 PY = "$(VENV)/bin/python"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup course app lab test colab export outputs times tasks links gpu bench faults atlas clean
+.PHONY: help setup course app lab test colab export outputs times tasks links gpu bench faults atlas package clean
 .PHONY: results results-15 results-16 results-17 results-19 results-20
 
 help: ## print this list
@@ -71,6 +71,11 @@ links: setup ## write links, tables, times, questions and the picture of the hou
 	@$(PY) tools/links.py
 	@$(PY) tools/check.py --export
 	@$(PY) tools/readable.py
+
+package: setup ## build wheel and sdist into build/dist, check them, use the wheel in an empty environment
+	@$(PY) tools/environment.py "$(VENV)" package
+	@$(PY) tools/packages.py build
+	@$(PY) tools/packages.py use $(ARGS)
 
 gpu: setup ## measure this machine's GPU in 8 minutes; writes results/gpu_<card>.csv
 	@$(PY) benchmarks/gpu.py $(ARGS)

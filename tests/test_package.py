@@ -10,6 +10,7 @@ from email.parser import Parser
 from pathlib import Path
 
 import notebooks as files
+import public
 import pytest
 import small_net
 from layers import WINGS
@@ -200,6 +201,25 @@ def test_a_module_is_no_main_name():
     assert not set(unet_tutorial._HOMES) & set(MODULES)
     with pytest.raises(AttributeError, match="no attribute 'Unet'"):
         unet_tutorial.Unet  # noqa: B018
+
+
+def test_public_names_and_signatures_change_on_purpose_only():
+    kept = public.LIST.read_text("utf-8").splitlines()
+    now = public.public().splitlines()
+    added, gone = sorted(set(now) - set(kept)), sorted(set(kept) - set(now))
+    text = "is this change meant? python tools/public.py writes the list anew"
+    assert not (added or gone), "\n".join([text, "gone:", *gone, "added:", *added])
+    assert now == kept, text
+
+
+def test_the_list_of_public_names_shows_what_importers_rely_on():
+    kept = public.LIST.read_text("utf-8").splitlines()
+    (net,) = [n for n, line in enumerate(kept) if ".model.UNet(" in line]
+    assert kept[net + 1].lstrip().startswith(".__init__(self, in_channels: int=1, ")
+    classes = {line.split()[-1].split("(")[0] for line in kept if line[0] == "c"}
+    functions = {line.split("(")[0] for line in kept if line[0] == "u"}
+    for name, home in unet_tutorial._HOMES.items():
+        assert f"unet_tutorial.{home}.{name}" in classes | functions
 
 
 # The net that ships
