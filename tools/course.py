@@ -7,8 +7,8 @@ python tools/course.py lab                  open JupyterLab at the first noteboo
 
 First `index` with all cores, so that there is a mask soon; then the others side by
 side, as many as there are cores, one thread each. Every notebook has an empty folder
-and a process of its own, which is killed when it takes too long. One that fails is executed once
-more at the end, when nothing else runs; both verdicts are shown.
+and a process of its own, which is killed when it takes too long. One that fails is
+executed once more at the end, when nothing else runs; both verdicts are shown.
 With --times, how long each took goes into results/notebooks.csv where it has changed by
 more than a third.
 """
