@@ -29,7 +29,11 @@ assert unet_tutorial.__file__.startswith(sys.prefix), unet_tutorial.__file__
 names = [found.name for found in pkgutil.walk_packages(
     unet_tutorial.__path__, "unet_tutorial.") if not found.name.endswith("__main__")]
 for name in names:
-    importlib.import_module(name)
+    try:
+        importlib.import_module(name)
+    except ImportError as error:  # of an extra that is not installed, if it says so
+        assert 'pip install "unet_tutorial[' in str(error), error
+        print(error)
 net = unet_tutorial.UNet(base_channels=4, depth=2)
 image, labels = torch.rand(1, 1, 92, 92), torch.ones(1, 52, 52, dtype=torch.long)
 optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
