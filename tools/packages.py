@@ -44,7 +44,7 @@ assert cross_entropy(net(image), labels) < before
 with tempfile.TemporaryDirectory() as folder:
     save_net(f"{folder}/net.safetensors", net)
     again, _ = load_net(f"{folder}/net.safetensors")
-assert torch.equal(again(image), net(image))
+assert torch.equal(again(image), net.eval()(image))
 drawn, truth = unet_tutorial.draw_membranes(size=256, seed=1000)
 assert (unet_tutorial.Predictor.load("membranes")(drawn) == truth).mean() > 0.9
 print(len(names), "modules and one step, Python", sys.version.split()[0],
