@@ -1,4 +1,4 @@
-"""The net on a page, in a real browser: the same numbers as torch, and what one sees."""
+"""The net on a page, in a real browser: the numbers of torch, and what one sees."""
 
 import io
 import sys
