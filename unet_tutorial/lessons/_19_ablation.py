@@ -149,7 +149,7 @@ TASKS = [
         title="The same start",
         ask="""
             With the same seed, two nets begin alike only up to the first layer that one of them does
-            not have: from there on all random numbers are other ones. Write the function that gives
+            not have: from there on every random number is a different one. Write the function that gives
             `changed` everything of the state of `base` that fits it, by name and by shape. The rest stays as
             it is. Return the names of what was copied.
         """,

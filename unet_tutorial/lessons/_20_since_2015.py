@@ -316,9 +316,9 @@ TASKS = [
         },
         why="""
             In the live part 3.7 % of the pixels of the oversampled windows are disc, and 0.3 % of the
-            images' pixels: a p of 0.5 is 0.06 in truth. A mask does not need the correction: with it, and
-            still at 0.5, all three nets lose discs. What is added up to an area, or compared with
-            another risk, does need it.
+            images' pixels, so a p of 0.5 should be 0.06. A mask does not need the correction: with it, and
+            with the threshold still at 0.5, all three nets lose discs. An area that is added up from
+            probabilities, or a risk that is compared with another, does need it.
         """,
     ),
 ]

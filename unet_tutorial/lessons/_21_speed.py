@@ -86,6 +86,10 @@ def check_in_turns(in_turns):
     times = list(in_turns(machine.works, 5, machine.clock))
     if times != [2.0, 3.0]:
         return "an interruption of one call changes the result: take the median"
+    machine = Machine([2.0], slows=1.0)
+    (time,) = in_turns(machine.works, 3, machine.clock)
+    if time != 4:
+        return f"the rounds take 3, 4 and 5: their median is 4, not {time:g}"
     machine = Machine([2.0, 3.0, 2.0], slows=0.001)
     times = list(in_turns(machine.works, 4, machine.clock))
     if abs(times[0] - times[2]) > 0.003:
@@ -161,7 +165,7 @@ TASKS = [
         ask="""
             A profile says how long each kind of operation takes, in `times`. You could make some kinds
             faster: `faster` says how many times, 2 for twice as fast. Before you spend a week on it: how many
-            times as fast will all of it be?
+            times as fast will the whole be?
         """,
         code='''
             def at_most(times, faster):
@@ -219,7 +223,7 @@ TASKS = [
         ask="""
             Time several functions so that the numbers can be compared. Call each of them once without
             counting. Then do `rounds` rounds: in each, call all of them, one after the other, and time
-            each call. Return the median of each. `clock()` says how late it is, in seconds.
+            each call. Return the median of each. `clock()` says what time it is, in seconds.
         """,
         code='''
             def in_turns(works, rounds, clock):
@@ -289,6 +293,15 @@ TASKS = [
                         work()
                         seconds[number] += (clock() - begin) * (turn > 0)
                 return [total / rounds for total in seconds]
+            """,
+            "the rounds take 3, 4 and 5: their median is 4, not 3": """
+                seconds = [[] for _ in works]
+                for _ in range(1 + rounds):
+                    for work, times in zip(works, seconds):
+                        begin = clock()
+                        work()
+                        times.append(clock() - begin)
+                return [min(times[1:]) for times in seconds]
             """,
             "these are sums; a call takes the median of its rounds": """
                 seconds = [0.0 for _ in works]
