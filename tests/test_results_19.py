@@ -3,11 +3,13 @@
 import ast
 import importlib
 import re
+import statistics
 from pathlib import Path
 
 import notebooks as files
 import pytest
 import torch
+from scipy.stats import t
 
 from unet_tutorial.runs.results import mean_interval, measured, read_results
 from unet_tutorial.sizes import output_size
@@ -283,3 +285,21 @@ def test_numbers_that_other_pages_hold():
     low, high, without_low, without_high = map(int, numbers)
     assert {without_low - low, without_high - high} == {3}
     assert "all three nets without skips learned, and lost about three points" in text
+
+
+def test_the_numbers_of_seeds_that_a_task_names():
+    """The smallest number whose interval misses zero, with mean and spread as now."""
+    table, text = table_of("ablation.csv"), said(NOTEBOOK, "task-19-3-solution")
+
+    def needed(name, partner=BASE):
+        values = points(table, name, partner)
+        mean, spread = abs(statistics.fmean(values)), statistics.stdev(values)
+        halves = {n: t.ppf(0.975, n - 1) * spread / n**0.5 for n in range(2, 99)}
+        return next(n for n, half in halves.items() if half < mean)
+
+    padded = needed("same convolution"), needed("same, bilinear", "same convolution")
+    assert len({*padded}) == 1 and f"{padded[0]} seeds would do for the two" in text
+    start = needed("torch's first weights")
+    assert f"{start} for torch's first weights" in text
+    assert f"{needed('no elastic deformation')} for deformation" in text
+    assert f"and {needed('no drop-out')} for drop-out" in text

@@ -20,6 +20,7 @@ import torch
 from layers import ORDER
 from reading import own_modules, python
 
+from unet_tutorial.questions import read_questions
 from unet_tutorial.tasks import (
     GRADES,
     Result,
@@ -37,6 +38,7 @@ from unet_tutorial.tasks import (
 
 ROOT = Path(__file__).resolve().parent.parent
 LESSONS = ROOT / "unet_tutorial" / "lessons"
+ROAD = sorted(path.stem for path in (ROOT / "nbs").glob("[0-9][0-9]_*.ipynb"))
 TASKS = [(name, task) for name in lessons() for task in tasks_of(name)]
 WRONG = [(name, task, says) for name, task in TASKS for says in task.wrong]
 SECONDS = 2  # a checker takes no longer
@@ -130,10 +132,15 @@ def test_the_code_of_a_task_fits_the_page(notebook, task):
         compile(fill(task.code, lines), says, "exec")
 
 
-def test_a_notebook_with_tasks_has_two_at_least():
-    for name in lessons():
-        assert len(tasks_of(name)) >= 2, name
-        assert (ROOT / "nbs" / f"{name}.ipynb").exists()
+def test_tasks_belong_to_a_notebook_of_the_road():
+    assert {*lessons()} <= {*ROAD} and len(ROAD) >= 25
+
+
+@pytest.mark.parametrize("name", ROAD)
+def test_each_notebook_of_the_road_has_two_tasks_and_three_questions(name):
+    assert name in lessons(), f"no unet_tutorial/lessons/_{name}.py"
+    assert len(tasks_of(name)) >= 2
+    assert len(read_questions(name)) >= 3
 
 
 def test_the_cells_in_the_notebooks_are_current():

@@ -1,0 +1,133 @@
+"""Put the net that ships on a page: ONNX in a browser, no server, nothing sent.
+
+    python tools/web.py FOLDER
+
+writes into FOLDER all that the page needs: net.onnx and net.json (written by this
+library), three drawn examples, the runtime of onnxruntime-web (fetched from npm once,
+kept in build/npm), the scripts of site/net, and index.html, the page by itself.
+`python -m http.server -d FOLDER` serves it.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+from notebooks import ROOT
+from PIL import Image
+
+from unet_tutorial.deploy.export import export_net
+from unet_tutorial.runs.weights import find_net, load_net
+from unet_tutorial.synthetic import draw_membranes
+from unet_tutorial.tiles import tile_rules
+
+HERE = ROOT / "site" / "net"
+RUNTIME = "onnxruntime-web@1.23.2"
+RUNTIME_FILES = (
+    "ort.wasm.min.js",
+    "ort-wasm-simd-threaded.mjs",
+    "ort-wasm-simd-threaded.wasm",
+)
+SCRIPTS = ("net.js", "worker.js", "net.css")
+NET = "membranes"
+SMALL, LARGE = 384, 256  # about the sides of the output tile of images up to it, others
+EXAMPLES = ((384, 2001), (300, 2002), (512, 2003))  # side, seed: not seen in training
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>A U-Net on a page</title>
+<link rel="icon" href="data:,"><link rel="stylesheet" href="net.css"></head>
+<body><main><h1>A U-Net on a page</h1>
+{body}</main><script src="net.js"></script></body></html>
+"""
+
+
+def fetched(
+    package,  # str such as "mathjax@3.2.2"
+    cache=ROOT / "build" / "npm",  # where packages are kept
+):  # Path of the .tgz
+    "Fetch a package from npm, once; Node.js brings the command."
+    cache.mkdir(parents=True, exist_ok=True)
+    name, _, version = package.rpartition("@")
+    path = cache / f"{name.lstrip('@').replace('/', '-')}-{version}.tgz"
+    if not path.exists():
+        command = ["npm", "pack", "--silent", "--pack-destination", str(cache), package]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return path
+
+
+def unpack(
+    package,  # str such as "mathjax@3.2.2"
+    files,  # in the package, such as "dist/ort.js"
+    folder,  # where they are written, without their folders
+):
+    "Write files of an npm package into a folder."
+    with tarfile.open(fetched(package)) as archive:
+        for name in files:
+            data = archive.extractfile(f"package/{name}").read()
+            (folder / Path(name).name).write_bytes(data)
+
+
+def facts(
+    model,  # UNet without padding
+):  # dict, as worker.js reads it
+    "What must be known to place tiles."
+    rules = tile_rules(model)
+
+    def tile(side):  # of the output; rounded up to one that the net has
+        return rules.near(side + 2 * rules.margin)[1] - 2 * rules.margin
+
+    return {
+        "classes": model.num_classes,
+        "margin": rules.margin,
+        "step": rules.step,
+        "small": tile(SMALL),
+        "tile": tile(LARGE),
+    }
+
+
+def assemble(
+    folder,  # where all files of the page go; made if it is not there
+):
+    "Write everything that the page fetches."
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    model, _ = load_net(find_net(NET))
+    export_net(NET, folder / "net.onnx", overwrite=True)
+    (folder / "net.json").write_text(json.dumps(facts(model)), encoding="utf-8")
+    for number, (side, seed) in enumerate(EXAMPLES, start=1):
+        image, _ = draw_membranes(size=side, seed=seed)
+        Image.fromarray(image).save(folder / f"example_{number}.png")
+    unpack(RUNTIME, [f"dist/{name}" for name in RUNTIME_FILES], folder)
+    for name in SCRIPTS:
+        shutil.copy(HERE / name, folder)
+
+
+def body(
+    folder="",  # address of the folder of assemble, as seen from the page
+):  # str, HTML
+    "The part of the page that is the net."
+    text = (HERE / "body.html").read_text(encoding="utf-8")
+    return text.replace('data-folder=""', f'data-folder="{folder}"')
+
+
+def write_page(
+    folder,  # made if it is not there
+):
+    "Write the page by itself."
+    assemble(folder)
+    page = PAGE.format(body=body("./"))
+    (Path(folder) / "index.html").write_text(page, encoding="utf-8")
+
+
+def main():
+    "Read the command line."
+    (name,) = sys.argv[1:]
+    write_page(name)
+    print(f"python -m http.server -d {name}")
+
+
+if __name__ == "__main__":
+    main()
