@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from unet_tutorial.lessons import instead
 from unet_tutorial.tasks import Task
 
 
@@ -176,7 +177,10 @@ def check_time_between(time_between):
     return None
 
 
-LOOPS = """\
+LOOPS = '''
+def in_chunks(ask, image, chunk, margin, step):
+    """Return the answers (H, W) to an image, asked for chunk by chunk."""
+    # solution
     overlap = -(-margin // step) * step  # the next multiple of step
     found = np.empty(image.shape)
     for top in range(0, image.shape[0], chunk):
@@ -187,13 +191,8 @@ LOOPS = """\
             place = found[top : top + chunk, left : left + chunk]
             place[:] = answer[: place.shape[0], : place.shape[1]]
     return found
-"""
-
-
-def loops(right, wrong):
-    "The solution with a mistake."
-    assert right in LOOPS
-    return LOOPS.replace(right, wrong)
+    # end
+'''
 
 
 TASKS = [
@@ -208,12 +207,7 @@ TASKS = [
             `chunk`. What comes out must be the answer to the whole image, and `ask` may see only a
             chunk and what it needs of its neighbours. No dask, please.
         """,
-        code=f'''
-def in_chunks(ask, image, chunk, margin, step):
-    """Return the answers (H, W) to an image, asked for chunk by chunk."""
-    # solution
-{LOOPS}    # end
-''',
+        code=LOOPS,
         checker=check_in_chunks,
         hints=(
             "Which of the four panels above was empty, and which two rules made it so?",
@@ -236,29 +230,32 @@ def in_chunks(ask, image, chunk, margin, step):
             """,
         ),
         wrong={
-            "a chunk less 5 begins between two poolings: round up to 8": loops(
-                "-(-margin // step) * step", "margin"
+            "a chunk less 5 begins between two poolings: round up to 8": instead(
+                LOOPS, ("-(-margin // step) * step", "margin")
             ),
-            "without its neighbours, a chunk is mirrored at its own border": loops(
-                "-(-margin // step) * step", "0"
+            "without its neighbours, a chunk is mirrored at its own border": instead(
+                LOOPS, ("-(-margin // step) * step", "0")
             ),
-            "a chunk needs its neighbours on *both* sides, also those behind it": loops(
-                "chunk + overlap", "chunk"
+            "a chunk needs its neighbours on *both* sides, also those behind it": instead(
+                LOOPS, ("chunk + overlap", "chunk")
             ),
-            "a block is empty: `top` less the overlap is below 0 in the first row": loops(
-                "max(top - overlap, 0), max(left - overlap, 0)",
-                "top - overlap, left - overlap",
+            "a block is empty: `top` less the overlap is below 0 in the first row": instead(
+                LOOPS,
+                (
+                    "max(top - overlap, 0), max(left - overlap, 0)",
+                    "top - overlap, left - overlap",
+                ),
             ),
-            "the first chunks have no neighbour before them: cut nothing off there": loops(
-                "[top - y :, left - x :]", "[overlap:, overlap:]"
+            "the first chunks have no neighbour before them: cut nothing off there": instead(
+                LOOPS, ("[top - y :, left - x :]", "[overlap:, overlap:]")
             ),
             "of the block, the pixels of the neighbours before the chunk come first: cut "
-            "them off": loops("[top - y :, left - x :]", ""),
-            "4 pixels are too few for a margin of 5: round up": loops(
-                "-(-margin // step) * step", "margin // step * step"
+            "them off": instead(LOOPS, ("[top - y :, left - x :]", "")),
+            "4 pixels are too few for a margin of 5: round up": instead(
+                LOOPS, ("-(-margin // step) * step", "margin // step * step")
             ),
-            "the answers are cut to whole numbers, of the type of the image": loops(
-                "np.empty(image.shape)", "np.empty_like(image)"
+            "the answers are cut to whole numbers, of the type of the image": instead(
+                LOOPS, ("np.empty(image.shape)", "np.empty_like(image)")
             ),
             "a block of 45 x 70 pixels was asked about, for one chunk": """
                 return ask(image)
