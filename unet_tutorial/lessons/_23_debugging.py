@@ -1,5 +1,6 @@
 """The tasks of 23_debugging: refuse early, a Dice that survives, a size that fits."""
 
+import math
 import re
 
 import torch
@@ -13,7 +14,7 @@ FILE = "masks/tray.png"
 
 def refusal(refuse, values, classes=3):
     "What a refusal says of labels; None, if they pass."
-    labels = torch.tensor(values).repeat(5, 1)
+    labels = torch.tensor(values).repeat(7, 1)
     try:
         refuse(labels, classes, FILE)
     except ValueError as error:
@@ -25,7 +26,7 @@ def check_refuse(refuse):
     if refusal(refuse, [0, 1, 2, 2]) is not None:
         return "0, 1 and 2 are the labels of three classes, and they are refused"
     try:
-        says = refusal(refuse, [0, 1, 5, 255, 5])
+        says = refusal(refuse, [0, 1, 5, 255, 5, 0])
     except AssertionError:
         return "`assert` is gone when Python runs with `-O`: raise a ValueError"
     if says is None:
@@ -36,9 +37,9 @@ def check_refuse(refuse):
         return "3 passes, and the labels of three classes are 0, 1 and 2"
     if refusal(refuse, [-1, 0, 1]) is None:
         return "-1 passes; it is no class, and -100 alone means unknown"
-    if FILE not in says:
+    if FILE.split("/")[1] not in says:
         return f"{FILE} is not named: of a thousand masks, which one is it?"
-    numbers = [int(n) for n in re.findall(r"-?\d+", says.replace(FILE, ""))]
+    numbers = [int(n) for n in re.findall(r"(?<!\d)-?\d+", says)]
     for good, bad in [(5, 255), (255, 5)]:
         if good in numbers and bad not in numbers:
             return f"5 and 255 are strange, and your sentence names only {good}"
@@ -77,7 +78,8 @@ def check_safe_dice(safe_dice):
     right = exact_dice(p, true)
     got = float(safe_dice(p.clone(), true * 255))
     if not abs(got - right) < 1e-4:  # true for nan, too
-        if abs(float(safe_dice(p.float(), true * 255)) - right) < 1e-4:
+        wide = float(safe_dice(p.float(), true * 255))
+        if not math.isfinite(got) or abs(wide - right) < 1e-4:
             return (
                 "a sum of float16 ends at 65,504: make p 32 bits *before* it is added"
             )
@@ -156,6 +158,8 @@ def check_any_size(any_size):
         net = Net(step)
         x = 1 + torch.rand(2, 1, height, width, generator=generator)
         found, size = any_size(net, x.clone(), step), f"{height} x {width}"
+        if not net.asked:
+            return "the net was not asked: `net(...)` gives the logits"
         asked = net.asked[0]
         up = [-(-n // step) * step for n in (height, width)]
         got, wanted = tuple(asked.shape[-2:]), tuple(up)
