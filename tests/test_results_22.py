@@ -6,12 +6,14 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from test_results_19 import ROOT, prose, run
 
 from unet_tutorial.model import UNet
 from unet_tutorial.runs.results import read_results
+from unet_tutorial.tasks import open_task, solved
 
 NOTEBOOK = ROOT / "nbs" / "22_scale.ipynb"
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -73,6 +75,18 @@ def test_growth_is_as_told(rows):
     assert "do with half the seconds, for some more MB" in text
 
 
+def test_the_price_between_two_widths_is_what_the_task_says(rows):
+    rows = of(rows, "channels")
+    widths = [int(row["channels"]) for row in rows]
+    micro = [float(row["core_seconds"]) / int(row["side"]) ** 2 * 1e6 for row in rows]
+    names = {"np": np}
+    exec(solved(open_task("22.3").code), names)
+    seconds = names["time_between"](24, widths, micro)
+    text = " ".join(open_task("22.3").why.split())
+    assert f"24 channels take {seconds:.1f} seconds per million pixels" in text
+    assert f"a terapixel takes {seconds * 1e6 / 3600:.0f} hours of a core" in text
+
+
 def test_weights_of_the_paper_travel_as_said():
     with torch.device("meta"):
         count = sum(weight.numel() for weight in UNet().parameters())
@@ -116,8 +130,6 @@ def test_rows_are_measured_again_and_others_stay(tmp_path, monkeypatch):
 
 def test_the_figures_are_drawn_from_the_rows(rows):
     space = {"read_results": read_results}
-    import numpy as np
-
     found = run(NOTEBOOK, "rows", np=np, **space)
     assert list(found["side"]) == [float(row["side"]) for row in of(rows, "side")]
     assert found["side"][-1] == 20_000
