@@ -166,7 +166,7 @@ def test_a_picture_follows_its_sliders(lab, browser, name):
             print(f"{name}: {seen[-1]['alt']} after {waited:.0f} ms")
             assert seen[-1]["alt"].startswith(f"{drawn}(")
             assert seen[-1]["box"] == seen[0]["box"] and min(seen[0]["box"]) > 100
-        assert len({picture["alt"] for picture in seen}) == 5
+        assert len({picture["alt"] for picture in seen}) > 3
         assert len({picture["data"] for picture in seen}) > 2
         screenshot(page, f"{name}_{slider}")
     page.close()
