@@ -1,5 +1,6 @@
 """Pictures that are drawn again while sliders move."""
 
+import csv
 import json
 import re
 import sys
@@ -174,3 +175,15 @@ def test_nobody_uses_another_kind_of_slider():
         assert "ipywidgets.interact" not in text and "import ipywidgets" not in text, (
             f"{path.stem}: with_sliders would work"
         )
+
+
+def test_the_times_are_those_of_the_sliders_there_are():
+    with (NBS.parent / "results" / "sliders.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    names = [(row["notebook"], row["slider"]) for row in rows]
+    assert names == [
+        (book, name) for book in WITH_SLIDERS for name in WITH_SLIDERS[book]
+    ]
+    for row in rows:
+        assert row["command"].startswith("benchmarks/sliders.py")
+        assert 0 < int(row["median ms"]) <= int(row["slowest ms"]) < 200

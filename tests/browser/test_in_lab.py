@@ -1,4 +1,4 @@
-"""The sliders of the course in a real JupyterLab, moved in a real browser.
+"""Sliders and the page for an image in a real JupyterLab, used in a real browser.
 
     pip install playwright; python -m pytest -s tests/browser
 
@@ -18,6 +18,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from nbformat import writes
+from nbformat.v4 import new_code_cell, new_notebook
+from PIL import Image
+from samples import noise
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytest.importorskip("jupyterlab")
@@ -31,6 +35,12 @@ SLIDERS = {  # notebook: what each function draws, and its sliders
     "02_sizes": {"draw_tile": ["tile", "depth"]},
     "07_weight_map": {"draw_two_cells": ["gap", "sigma", "w0"]},
 }
+DROP = """
+from unet_tutorial.deploy.live import live
+from unet_tutorial.predict import Predictor
+
+live(Predictor.load("membranes", "cpu"), to="masks")
+"""
 SETTINGS = {  # nothing pops up, and nothing is saved
     "@jupyterlab/apputils-extension:notification": {
         "fetchNews": "false",
@@ -95,10 +105,13 @@ def up_to_the_sliders(name, folder):
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """The address of a JupyterLab that serves the notebooks."""
+    """The address of a JupyterLab that serves the notebooks, and their folder."""
     folder = tmp_path_factory.mktemp("lab")
     for name in SLIDERS:
         up_to_the_sliders(name, folder)
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    book = new_notebook(cells=[new_code_cell(DROP)], metadata={"kernelspec": kernel})
+    (folder / "drop.ipynb").write_text(writes(book), encoding="utf-8")
     settings = tmp_path_factory.mktemp("settings")
     (settings / "overrides.json").write_text(json.dumps(SETTINGS), encoding="utf-8")
     with socket.socket() as free:
@@ -119,7 +132,7 @@ def lab(tmp_path_factory):
                 break
             assert server.poll() is None, "JupyterLab did not start"
             time.sleep(0.5)
-        yield address
+        yield address, folder
     finally:
         server.terminate()
         server.wait(30)
@@ -140,19 +153,25 @@ def screenshot(page, name):
         page.screenshot(path=str(Path(os.environ["UNET_SHOTS"]) / f"{name}.png"))
 
 
-@pytest.mark.parametrize("name", SLIDERS)
-def test_a_picture_follows_its_sliders(lab, browser, name):
+def run_all(browser, address, name):
+    """Open a notebook, run it, and return the page at its last cell."""
     page = browser.new_page(viewport={"width": 1300, "height": 1000})
     page.set_default_timeout(90_000)
-    page.goto(f"{lab}lab/tree/{name}.ipynb?token=t&reset")
+    page.goto(f"{address}lab/tree/{name}.ipynb?token=t&reset")
     page.wait_for_function(READY, arg=f"{name}.ipynb")
     page.evaluate(RUN)
     assert page.wait_for_function(LAST).json_value() == "done"
     page.evaluate(SHOW_LAST)
     time.sleep(1)
     screenshot(page, f"{name}_before")
+    return page, page.locator(".jp-Cell").last
+
+
+@pytest.mark.parametrize("name", SLIDERS)
+def test_a_picture_follows_its_sliders(lab, browser, name):
+    page, cell = run_all(browser, lab[0], name)
     ((drawn, sliders),) = SLIDERS[name].items()
-    handles = page.locator(".jp-Cell").last.locator(".noUi-handle")
+    handles = cell.locator(".noUi-handle")
     assert handles.count() == len(sliders)
     for number, slider in enumerate(sliders):
         seen = [page.evaluate(PICTURE)]
@@ -169,4 +188,30 @@ def test_a_picture_follows_its_sliders(lab, browser, name):
         assert len({picture["alt"] for picture in seen}) > 3
         assert len({picture["data"] for picture in seen}) > 2
         screenshot(page, f"{name}_{slider}")
+    page.close()
+
+
+def test_an_image_is_dropped_and_its_mask_is_saved(lab, browser, tmp_path):
+    address, folder = lab
+    page, cell = run_all(browser, address, "drop")
+    Image.fromarray(noise(96, 128)).save(tmp_path / "grey.png")
+    Image.fromarray(noise(96, 128, 3)).save(tmp_path / "colour.png")
+    (tmp_path / "letter.png").write_text("Dear reader")
+    said = {"grey": "96 x 128 pixels", "colour": "3 channels", "letter": "not an image"}
+    for name, words in said.items():
+        with page.expect_file_chooser() as chooser:
+            cell.locator("button.widget-upload").click()
+        chooser.value.set_files(tmp_path / f"{name}.png")
+        cell.locator(".widget-html", has_text=words).wait_for()
+        page.wait_for_function(f"() => ({PICTURE})()?.size[0] === 128")
+        screenshot(page, f"drop_{name}")
+    before = page.evaluate(PICTURE)
+    assert before["box"] == before["size"] == [128, 96]  # not stretched
+    cell.locator(".noUi-handle").first.focus()
+    page.keyboard.press("Home")
+    changed = f"data => ({PICTURE})().data !== data"
+    page.wait_for_function(changed, arg=before["data"])
+    cell.get_by_role("button", name="save").click()
+    cell.locator(".widget-html", has_text="written").wait_for()
+    assert Image.open(folder / "masks" / "grey_mask.png").size == (128, 96)
     page.close()
