@@ -18,12 +18,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from nbformat import writes
-from nbformat.v4 import new_code_cell, new_notebook
 from PIL import Image
 from samples import noise
 
 sync_api = pytest.importorskip("playwright.sync_api")
+nbformat = pytest.importorskip("nbformat")
 pytest.importorskip("jupyterlab")
 pytest.importorskip("ipywidgets")
 NBS = Path(__file__).parents[2] / "nbs"
@@ -110,8 +109,9 @@ def lab(tmp_path_factory):
     for name in SLIDERS:
         up_to_the_sliders(name, folder)
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    book = new_notebook(cells=[new_code_cell(DROP)], metadata={"kernelspec": kernel})
-    (folder / "drop.ipynb").write_text(writes(book), encoding="utf-8")
+    cells = [nbformat.v4.new_code_cell(DROP)]
+    book = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    nbformat.write(book, folder / "drop.ipynb")
     settings = tmp_path_factory.mktemp("settings")
     (settings / "overrides.json").write_text(json.dumps(SETTINGS), encoding="utf-8")
     with socket.socket() as free:
