@@ -13,7 +13,10 @@ import pytest
 from PIL import Image
 from samples import says
 
+from unet_tutorial.sizes import output_size
 from unet_tutorial.sliders import picture_of, slider_values, with_sliders
+from unet_tutorial.tiles import tile_starts
+from unet_tutorial.weight_map import border_weights
 
 NBS = Path(__file__).parents[1] / "nbs"
 WITH_SLIDERS = {  # the sliders of the course, by notebook
@@ -187,3 +190,30 @@ def test_the_times_are_those_of_the_sliders_there_are():
     for row in rows:
         assert row["command"].startswith("benchmarks/sliders.py")
         assert 0 < int(row["median ms"]) <= int(row["slowest ms"]) < 200
+
+
+def share(tile, depth):
+    return output_size(tile, depth) ** 2 / tile**2
+
+
+def test_the_answers_about_margins_are_right():
+    assert share(620, 4) < 0.5 and round(share(636, 4), 2) == 0.51
+    assert share(300, 3) < 0.5 and round(share(316, 3), 2) == 0.52
+    assert (188**2, output_size(188) ** 2) == (35_344, 16)
+
+
+@pytest.mark.parametrize(
+    ("tile", "tiles", "reads"),
+    [(36, 252, 48.6), (292, 4, 3.6), (436, 4, 6.1), (564, 1, 2.2)],
+)
+def test_the_answers_about_tiles_are_right(tile, tiles, reads):
+    rows, columns = (len(tile_starts(side, tile)) for side in (448, 560))
+    assert rows * columns == tiles
+    assert round(tiles * (tile + 184) ** 2 / 448 / 560, 1) == reads
+
+
+def test_the_answers_about_two_cells_are_right():
+    row = np.zeros((3, 50), int)
+    row[:, :20], row[:, 29:] = 1, 2  # 9 pixels between them
+    heights = [border_weights(row, sigma=sigma).max() for sigma in (4, 5)]
+    assert np.round(heights, 1).tolist() == pytest.approx([0.4, 1.4])
