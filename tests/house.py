@@ -751,7 +751,7 @@ def import_time(
             stack += ast.iter_child_nodes(node)
 
 
-DRAW = ("show", "road", "runs.report", "runs.enough")
+DRAW = ("show", "road", "sliders", "runs.report", "runs.enough")
 
 
 def heavy_imports(

@@ -90,8 +90,9 @@ def parts(page):
 
 def test_the_page_of_widgets(tmp_path, predictor):
     widgets = pytest.importorskip("ipywidgets")
-    found = parts(live(predictor, to=tmp_path))
-    picture, says_ = found["Image"], found["Label"]
+    page = live(predictor, to=tmp_path)
+    found = parts(page)
+    picture, says_ = found["Image"], found["HTML"]
     found["save"].click()
     assert not list(tmp_path.iterdir()) and picture.value == b""
     file = {"name": "a.png", "type": "image/png", "content": as_file(noise(20, 33))}
@@ -109,6 +110,7 @@ def test_the_page_of_widgets(tmp_path, predictor):
     second = picture.value
     found["threshold"].value = 0.9
     assert len({first, second, picture.value}) == 3
+    assert page.layout.align_items == "flex-start"  # a picture keeps its proportions
     found["save"].click()
     assert "written" in says_.value and names(tmp_path.iterdir()) == ["a_mask.png"]
     found["save"].click()
@@ -125,13 +127,22 @@ def test_the_page_of_ipywidgets_7_takes_a_dictionary(tmp_path, predictor, monkey
     old = {"b.png": {"metadata": {}, "content": as_file(noise(9, 12))}}
     monkeypatch.setattr(module, "read_upload", lambda _: read_upload(old))
     found["Upload"].notify_change({"name": "value", "type": "change", "owner": None})
-    assert "b.png: 9 x 12" in found["Label"].value and found["Image"].value
+    assert "b.png: 9 x 12" in found["HTML"].value and found["Image"].value
+
+
+def test_a_name_in_what_is_said_is_text(tmp_path, predictor, monkeypatch):
+    pytest.importorskip("ipywidgets")
+    found = parts(live(predictor, to=tmp_path))
+    monkeypatch.setattr(Desk, "open", lambda *_: "<img src=x> & more")
+    monkeypatch.setattr(module, "read_upload", lambda _: ("a.png", b""))
+    found["Upload"].notify_change({"name": "value", "type": "change", "owner": None})
+    assert found["HTML"].value == "&lt;img src=x&gt; &amp; more"
 
 
 def test_the_page_can_begin_with_an_image(tmp_path, predictor):
     pytest.importorskip("ipywidgets")
     found = parts(live(predictor, noise(9, 12), tmp_path))
-    assert "9 x 12" in found["Label"].value and found["Image"].value
+    assert "9 x 12" in found["HTML"].value and found["Image"].value
 
 
 def test_nothing_but_the_page_needs_widgets(predictor, monkeypatch):

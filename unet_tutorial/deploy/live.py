@@ -7,6 +7,7 @@ __all__ = ['read_upload', 'Desk', 'live']
 
 # %% ../../nbs/workshop/deploy/live.ipynb #imports
 from contextlib import contextmanager, nullcontext
+from html import escape
 from io import BytesIO
 from pathlib import Path
 from threading import Lock
@@ -237,7 +238,7 @@ def live(
     desk, upload = Desk(predictor, to, turn=turn), w.FileUpload(accept="image/*")
     threshold, opacity = _slider("threshold"), _slider("opacity")
     button, replace = w.Button(description="save"), w.Checkbox(description="replace")
-    picture, says = w.Image(), w.Label(_invite(desk.most))
+    picture, says = w.Image(), w.HTML(_invite(desk.most))  # HTML breaks long lines
 
     def draw(_=None):
         if desk.image is not None:
@@ -245,11 +246,11 @@ def live(
 
     def take(_):
         if file := _taken(upload):
-            says.value = desk.open(*file)
+            says.value = escape(desk.open(*file))
             draw()
 
     def save(_):
-        says.value = desk.save(threshold.value, replace.value)
+        says.value = escape(desk.save(threshold.value, replace.value))
 
     upload.observe(take, "value")
     threshold.observe(draw, "value")
@@ -259,4 +260,4 @@ def live(
         says.value = desk.open("image.png", image)
         draw()
     rows = [w.HBox([upload, says]), threshold, opacity, w.HBox([button, replace])]
-    return w.VBox([*rows, picture])
+    return w.VBox([*rows, picture], layout=w.Layout(align_items="flex-start"))
