@@ -348,8 +348,9 @@ def _grouped(note):
 
 # %% ../nbs/workshop/cli.ipynb #check-run
 def _check(args):
-    if args.kind and args.ignore is not None:
-        args.wrong("--ignore is for a folder of your own, without --kind")
+    if args.kind and (args.ignore is not None or args.only_annotated):
+        own = "--ignore and --only-annotated are for a folder of your own"
+        args.wrong(f"{own}, without --kind")
     if args.kind:
         return _check_known(args)
     for folder in filter(None, (args.images, args.masks)):
