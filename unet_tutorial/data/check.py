@@ -41,8 +41,6 @@ from unet_tutorial.data.images import (
     upright_size,
     why_not_two,
 )
-
-# %% ../../nbs/workshop/data/check.ipynb #imports-pairs
 from .pairs import Pair, Problem, match_names
 
 # %% ../../nbs/workshop/data/check.ipynb #41d5f919
@@ -220,6 +218,12 @@ def suggestion_text(
 
     Returns:
         str: without its full stop
+
+    Example:
+        >>> # in check, where its other names come from
+        >>> from unet_tutorial.data.check import suggestion_text
+        >>> looks = _look_at(find_pairs("data/deep"), None)
+        >>> print(suggestion_text(_suggested(looks, None, (None, None, None))))
     """
     options = [f"channels={suggested['channels']}"] if "channels" in suggested else []
     if "value_range" in suggested:
@@ -375,21 +379,6 @@ def unknown_text(
     text = f"Nobody annotated {mean:.1%} of a mask, on average"
     return f"{text} ({name_unknown(ignore)}, in {some:,} of {len(shares):,} masks)"
 
-# %% ../../nbs/workshop/data/check.ipynb #unknown-notes
-def _if_ignored(what, ignore, some):
-    """Say what would work if all of a class is ignored."""
-    text = f"is the {name_unknown(ignore)} {what}? It is in {some:,} of the masks, and "
-    text += f"left out. Then leave ignore={ignore} away, and mark what nobody annotated"
-    return text + " by a number that no class has"
-
-
-def _bare_problems(unknown, ignore):
-    """Yield the masks of which nobody annotated anything."""
-    for path, share in unknown.items():
-        if share == 1:
-            remedy = "leave out the mask, and its image"
-            yield "nothing is annotated", remedy, path, f"all {name_unknown(ignore)}"
-
 # %% ../../nbs/workshop/data/check.ipynb #value-notes
 def _value_notes(seen, ignore, num_classes):
     """Yield masks if the value of what is unknown is in none, or is all they hold."""
@@ -420,6 +409,21 @@ def _instance_notes(masks):
         if values[-1] == 255 and (len(values) < 2 or values[-2] < 128):
             remedy = "object 255? Or what nobody annotated: ignore=255 leaves it out"
             yield "holds 255, far beyond its other numbers", remedy, path, ""
+
+# %% ../../nbs/workshop/data/check.ipynb #unknown-notes
+def _if_ignored(what, ignore, some):
+    """Say what would work if all of a class is ignored."""
+    text = f"is the {name_unknown(ignore)} {what}? It is in {some:,} of the masks, and "
+    text += f"left out. Then leave ignore={ignore} away, and mark what nobody annotated"
+    return text + " by a number that no class has"
+
+
+def _bare_problems(unknown, ignore):
+    """Yield the masks of which nobody annotated anything."""
+    for path, share in unknown.items():
+        if share == 1:
+            remedy = "leave out the mask, and its image"
+            yield "nothing is annotated", remedy, path, f"all {name_unknown(ignore)}"
 
 # %% ../../nbs/workshop/data/check.ipynb #range-notes
 def _percent(share):

@@ -138,7 +138,6 @@ def _guess(images, masks):
     return f"; or is it suffix={(own, end) if own else end!r}?"
 
 # %% ../../nbs/workshop/data/pairs.ipynb #further
-NO_MASK = "no mask of that name"  # a cause
 _MERGE = "merge them into one file: np.maximum.reduce([first, second])"
 
 
@@ -182,6 +181,9 @@ class Problem(NamedTuple):
         return f"{self.cause}: {files}; {self.remedy}"
 
 # %% ../../nbs/workshop/data/pairs.ipynb #44632265
+NO_MASK = "no mask of that name"  # a cause
+
+
 def _are_swapped(keys, folders):
     """Tell whether the images are called masks, and the masks are not."""
     marked = [

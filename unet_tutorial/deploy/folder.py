@@ -342,6 +342,43 @@ def _check_going_on(error, done, to):
         stopped.errno = error.errno
         raise stopped from error
 
+# %% ../../nbs/workshop/deploy/folder.ipynb #for-masks
+def _for_masks(predictor, ignore):
+    """Return a predictor whose masks will be read with another ignored value."""
+    if ignore is None:
+        return predictor
+    other = copy(predictor)
+    masks = (predictor.notes.masks or {}) | {"ignore": ignore}
+    check_free(mask_values(predictor.model.num_classes, **masks), ignore)
+    other.notes = replace(predictor.notes, masks=masks)
+    return other
+
+
+def _say_values(predictor, write, announce):
+    """Say what the numbers in the masks mean, if they are not the usual ones."""
+    classes, masks = predictor.model.num_classes, predictor.notes.masks or {}
+    values, usual = mask_values(classes, **masks), mask_values(classes)
+    if announce and "mask" in write and values != usual:
+        named = [f"{n} for {x}" for n, x in zip(values, _names(predictor), strict=True)]
+        told = ", ".join(f"{name} {value}" for name, value in masks.items())
+        dark = "; they look black, the overlays do not" if max(values) < 9 else ""
+        announce(f"masks hold {name_some(named)} (for {told}, as in training){dark}")
+    odd = values not in (usual, (0, 1)) or masks.get("ignore") == 1
+    if "labels" in write and odd:
+        text = "the label maps hold the numbers of the classes; of masks like those in"
+        warnings.warn(f"{text} the training, take the masks", stacklevel=4)
+
+# %% ../../nbs/workshop/deploy/folder.ipynb #c54be22d
+def _say_channel(learned, channel, announce):
+    """Say which channel of files with several is taken, if the net learned from one."""
+    if learned is None:
+        return
+    if channel not in (None, learned):
+        text = f"channel {channel} is taken, as asked for"
+        warnings.warn(f"{text}; the net learned from channel {learned}", stacklevel=4)
+    elif announce:
+        announce(f"of files with several channels, channel {learned}, as in training")
+
 # %% ../../nbs/workshop/deploy/folder.ipynb #some-failed
 class SomeFailed(ValueError):
     """Not all images of a call could be predicted; the others are written.
@@ -368,43 +405,6 @@ class SomeFailed(ValueError):
 
     def __reduce__(self):
         return type(self), (self.failed, self.written, self.files, self.to)
-
-# %% ../../nbs/workshop/deploy/folder.ipynb #c54be22d
-def _say_channel(learned, channel, announce):
-    """Say which channel of files with several is taken, if the net learned from one."""
-    if learned is None:
-        return
-    if channel not in (None, learned):
-        text = f"channel {channel} is taken, as asked for"
-        warnings.warn(f"{text}; the net learned from channel {learned}", stacklevel=4)
-    elif announce:
-        announce(f"of files with several channels, channel {learned}, as in training")
-
-# %% ../../nbs/workshop/deploy/folder.ipynb #for-masks
-def _for_masks(predictor, ignore):
-    """Return a predictor whose masks will be read with another ignored value."""
-    if ignore is None:
-        return predictor
-    other = copy(predictor)
-    masks = (predictor.notes.masks or {}) | {"ignore": ignore}
-    check_free(mask_values(predictor.model.num_classes, **masks), ignore)
-    other.notes = replace(predictor.notes, masks=masks)
-    return other
-
-
-def _say_values(predictor, write, announce):
-    """Say what the numbers in the masks mean, if they are not the usual ones."""
-    classes, masks = predictor.model.num_classes, predictor.notes.masks or {}
-    values, usual = mask_values(classes, **masks), mask_values(classes)
-    if announce and "mask" in write and values != usual:
-        named = [f"{n} for {x}" for n, x in zip(values, _names(predictor), strict=True)]
-        told = ", ".join(f"{name} {value}" for name, value in masks.items())
-        dark = "; they look black, the overlays do not" if max(values) < 9 else ""
-        announce(f"masks hold {name_some(named)} (for {told}, as in training){dark}")
-    odd = values not in (usual, (0, 1)) or masks.get("ignore") == 1
-    if "labels" in write and odd:
-        text = "the label maps hold the numbers of the classes; of masks like those in"
-        warnings.warn(f"{text} the training, take the masks", stacklevel=4)
 
 # %% ../../nbs/workshop/deploy/folder.ipynb #make-room
 def _make_room(to, old):
