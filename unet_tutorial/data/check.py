@@ -222,8 +222,8 @@ def suggestion_text(
     Example:
         >>> # in check, where its other names come from
         >>> from unet_tutorial.data.check import suggestion_text
-        >>> looks = _look_at(find_pairs("data/deep"), None)
-        >>> print(suggestion_text(_suggested(looks, None, (None, None, None))))
+        >>> deep = _look_at(find_pairs("data/deep"), None)
+        >>> print(suggestion_text(_suggested(deep, None, (None, None, None))))
     """
     options = [f"channels={suggested['channels']}"] if "channels" in suggested else []
     if "value_range" in suggested:
@@ -380,7 +380,7 @@ def unknown_text(
     return f"{text} ({name_unknown(ignore)}, in {some:,} of {len(shares):,} masks)"
 
 # %% ../../nbs/workshop/data/check.ipynb #value-notes
-def _value_notes(seen, ignore, num_classes):
+def _value_notes(seen, ignore, num_classes=2):
     """Yield masks if the value of what is unknown is in none, or is all they hold."""
     if ignore is None:
         return

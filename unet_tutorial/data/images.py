@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['UNKNOWN', 'SUFFIXES', 'ENDINGS', 'BadFile', 'name_some', 'what_it_is', 'open_image', 'channels_last', 'upright_size',
            'has_channels', 'common_channels', 'load_upright', 'to_bytes', 'eight_bits', 'read_image', 'stack_shape',
-           'read_page', 'read_stack', 'why_not_two', 'to_mask', 'one_channel', 'split_unknown', 'at_threshold',
-           'mask_of', 'read_mask', 'grey_of', 'check_free', 'mask_values', 'has_outlines', 'read_labels', 'read_pixels',
-           'as_images', 'composite', 'list_files', 'find_files', 'find_images']
+           'read_page', 'read_stack', 'why_not_two', 'to_mask', 'one_channel', 'grey_of', 'split_unknown',
+           'at_threshold', 'mask_of', 'read_mask', 'check_free', 'mask_values', 'has_outlines', 'read_labels',
+           'read_pixels', 'as_images', 'composite', 'list_files', 'find_files', 'find_images']
 
 # %% ../../nbs/workshop/data/images.ipynb #imports
 import os
@@ -1376,6 +1376,27 @@ def one_channel(
     remedy = _perhaps_unknown_colour(colours) + remedy + "and save that as PNG"
     raise BadFile(path, "is a mask in colours", remedy, f"{colours[:8]}")
 
+# %% ../../nbs/workshop/data/images.ipynb #grey-of
+def grey_of(
+    ignore: int | tuple[int, int, int] | None,
+) -> int | None:
+    """Return the number that pixels of a grey mask have, if they are ignored.
+
+    Args:
+        ignore: a value or a colour
+
+    Returns:
+        int | None: None: nothing, or a colour
+
+    Example:
+        >>> # in images, where its other names come from
+        >>> from unet_tutorial.data.images import grey_of
+        >>> assert grey_of((255, 255, 255)) == 255 and grey_of((255, 0, 0)) is None
+    """
+    if np.ndim(ignore) == 0:
+        return ignore
+    return ignore[0] if len({*ignore}) == 1 else None
+
 # %% ../../nbs/workshop/data/images.ipynb #unknown-pixels
 def _numbers(image, path, grey):
     """Return the numbers (H, W) of a mask, or the grey values of one in colours."""
@@ -1538,28 +1559,7 @@ def read_mask(
     image = load_upright(path)[0]
     return _resize_labels(mask_of(image, path, threshold, invert, ignore), size)
 
-# %% ../../nbs/workshop/data/images.ipynb #grey-of
-def grey_of(
-    ignore: int | tuple[int, int, int] | None,
-) -> int | None:
-    """Return the number that pixels of a grey mask have, if they are ignored.
-
-    Args:
-        ignore: a value or a colour
-
-    Returns:
-        int | None: None: nothing, or a colour
-
-    Example:
-        >>> # in images, where its other names come from
-        >>> from unet_tutorial.data.images import grey_of
-        >>> assert grey_of((255, 255, 255)) == 255 and grey_of((255, 0, 0)) is None
-    """
-    if np.ndim(ignore) == 0:
-        return ignore
-    return ignore[0] if len({*ignore}) == 1 else None
-
-
+# %% ../../nbs/workshop/data/images.ipynb #check-free
 def check_free(
     values: Iterable[int],
     ignore: int | tuple[int, int, int] | None,
