@@ -17,6 +17,9 @@ import numpy as np
 import tifffile
 from PIL import Image
 
+from unet_tutorial.data.images import mask_values
+from unet_tutorial.data.outputs import write_mask
+
 RNG = np.random.default_rng(0)
 SIZE = 24, 32
 GREY = RNG.integers(0, 256, SIZE, dtype=np.uint8)
@@ -941,6 +944,30 @@ MASKS = [
         "mask",
         MASK,
         remark="by index",
+    ),
+    Kind(
+        "Mask that `predict` or `masks` wrote",
+        "a.png",
+        lambda path: write_mask(path, MASK),
+        "mask",
+        MASK,
+    ),
+    Kind(
+        "The same where 255 marks the unknown",
+        "a.png",
+        lambda path: write_mask(path, MASK, values=mask_values(ignore=255)),
+        "mask",
+        MASK,
+        {"ignore": 255},
+        "written as 0 and 1",
+    ),
+    Kind(
+        "Mask that was written as 0 and 255, read with `ignore=255`",
+        "a.png",
+        lambda path: write_mask(path, MASK),
+        "mask",
+        ("255 as a class", "ignore=255"),
+        {"ignore": 255},
     ),
     Kind(
         "Mask of ImageJ's Make Binary: inverting LUT, TIFF",

@@ -273,7 +273,7 @@ def test_check_of_no_folder_is_wrong_usage(folders, capsys):
 def test_check(monkeypatch, folders, capsys):
     report = types.SimpleNamespace(pairs=[1, 2], problems=[], notes=[])
     report.notes = [Problem("is black", "look at it", {Path("b.gif"): ""})]
-    report.share, report.unknown = 0.086, []
+    report.share, report.unknown, report.suggested = 0.086, [], {}
     asked = []
 
     def check_pairs(*arguments, **options):
@@ -282,7 +282,7 @@ def test_check(monkeypatch, folders, capsys):
 
     monkeypatch.setattr(check, "check_pairs", check_pairs, raising=False)
     assert main(["check", "a", "b", "--suffix", "_m", "--classes", "4"]) == 0
-    assert asked.pop() == (("a", "b", "_m", 4, *[None] * 5, False, None), {})
+    assert asked.pop() == (("a", "b", "_m", 4, *[None] * 5, False, None, False), {})
     told = capsys.readouterr().out
     assert told == (
         "note: is black: b.gif; look at it\nobjects cover 8.6% of a mask, on average\n"
@@ -291,7 +291,7 @@ def test_check(monkeypatch, folders, capsys):
     files = {Path("a.jpg"): "", Path("b.jpg"): "3 bytes"}
     report.problems = [Problem("no mask", "add it", files)]
     assert main(["check", "a", "--instances"]) == 1
-    assert asked.pop() == (("a", *[None] * 8, False, None), {})
+    assert asked.pop() == (("a", *[None] * 8, False, None, False), {})
     told = capsys.readouterr().out.splitlines()
     assert told[0] == "problem: no mask: a.jpg; add it"
     assert told[1] == "problem: no mask: b.jpg (3 bytes); add it"
@@ -303,7 +303,7 @@ def test_check_of_deep_images_knows_what_is_black(tmp_path, capsys):
         pixels[:4] = 0
         save(tmp_path / folder / "x.png", pixels)
     line = ["check", str(tmp_path / "a"), str(tmp_path / "b")]
-    assert main(line) == 1 and "--range LOW HIGH" in capsys.readouterr().out
+    assert main(line) == 1 and "--range 0 4095" in capsys.readouterr().out
     assert main([*line, "--range", "0", "4095"]) == 0
 
 
@@ -320,7 +320,7 @@ def test_check_draws_a_picture_once(monkeypatch, folders, capsys):
         show_images([[[0, 1], [1, 0]]])
 
     report = types.SimpleNamespace(pairs=[], problems=[], notes=[], show=show)
-    report.unknown = []
+    report.unknown, report.suggested = [], {}
     report.share = None
     monkeypatch.setattr(check, "check_pairs", lambda *a, **b: report, raising=False)
     line = ["check", "a", "--picture", str(folders / "new" / "pairs.png")]

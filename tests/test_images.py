@@ -997,5 +997,5 @@ def test_an_archive_of_arrays_is_no_array(tmp_path):
 def test_the_range_that_is_offered_holds_negative_numbers(tmp_path):
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, np.array([[-300, 500]], np.int16))
-    with pytest.raises(BadFile, match=says("(-300, 511) would hold all")):
+    with pytest.raises(BadFile, match=says("(-300, 511) would hold this file")):
         read_image(path)

@@ -158,7 +158,7 @@ def test_a_suffix_on_both_sides(tmp_path):
 
 def test_a_mask_is_missing(tmp_path):
     make(tmp_path, *(f"images/{n}.png" for n in range(9)), "masks/0.png")
-    words = says("no mask", "images/1.png", "and 5 more", "check_pairs")
+    words = says("no mask", "images/1.png", "and 5 more", "only_annotated=True")
     with pytest.raises(ValueError, match=words):
         find_pairs(tmp_path / "images", tmp_path / "masks")
     pairs, (problem,), _ = match_names(tmp_path / "images", tmp_path / "masks")

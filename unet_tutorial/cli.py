@@ -30,6 +30,7 @@ _TYPED = {
     "num_classes=None": "--instances",
     "Set num_classes and use read_labels, or keep one: labels == 1": "--classes K",
     "take check_pairs(...).pairs, without it": "move its partner away",
+    "check_pairs says it of all": "unet-tutorial check says it of all",
     "num_classes=": "--classes ",
     "suffix=": "--suffix ",
     "value_range=None takes all": "--range LOW HIGH says what is black",
@@ -40,17 +41,22 @@ _TYPED = {
     "threshold=": "--threshold ",
     "ignore=": "--ignore ",
     "invert=True": "--invert",
+    "only_annotated=True": "--only-annotated",
     "axes=": "--axes ",
     "overlap='": "--overlap '",
     "annotations=FILE": "name it after the folder of the images",
 }
+
+# %% ../nbs/workshop/cli.ipynb #typed002
 _NAMES = re.compile(r"classes=\(([^)]*)\)")  # 'background', 'cell'
+_RANGE = re.compile(r"value_range=\((-?[0-9][0-9.e+-]*), (-?[0-9][0-9.e+-]*)\)")
 _COLOUR = re.compile(r"ignore=\((\d+), (\d+), (\d+)\)")
 
 
 def _typed(text):
     """Return a text in which what is written in Python is what is typed."""
     text = _COLOUR.sub(r"--ignore \1,\2,\3", text)
+    text = _RANGE.sub(r"--range \1 \2", text)
     for python, words in _TYPED.items():
         text = text.replace(python, words)
     text = _NAMES.sub(lambda found: "--classes " + found[1].replace(",", ""), text)
@@ -247,6 +253,12 @@ def _add_mask_rules(parser):
     parser.add_argument("--ignore", type=_value, metavar="VALUE", help=text)
     text = "what a mask's name has more, such as _mask; IMAGE,MASK: what each has"
     parser.add_argument("--suffix", type=_suffix, help=text)
+    _add_only(parser, "leave out images without a mask")
+
+
+def _add_only(parser, text):
+    switch = {"action": "store_true", "default": None, "help": text}
+    parser.add_argument("--only-annotated", **switch)
 
 
 def _suffix(text):
@@ -336,24 +348,27 @@ def _grouped(note):
 
 # %% ../nbs/workshop/cli.ipynb #check-run
 def _check(args):
-    if args.kind and args.ignore is not None:
-        args.wrong("--ignore is for a folder of your own, without --kind")
+    if args.kind and (args.ignore is not None or args.only_annotated):
+        own = "--ignore and --only-annotated are for a folder of your own"
+        args.wrong(f"{own}, without --kind")
     if args.kind:
         return _check_known(args)
     for folder in filter(None, (args.images, args.masks)):
         if not os.path.isdir(folder):
             args.wrong(f"{folder} is no folder")
-    from unet_tutorial.data.check import check_pairs, unknown_text
+    from unet_tutorial.data.check import check_pairs, suggestion_text, unknown_text
 
     what = args.images, args.masks, args.suffix, args.classes, args.range
     which = args.channels, args.axes, args.channel
     of_masks = args.threshold, bool(args.invert), args.ignore
-    report = check_pairs(*what, *which, *of_masks)
+    report = check_pairs(*what, *which, *of_masks, bool(args.only_annotated))
     for problem in report.problems:
         for file, text in problem.files.items():
             print(_typed(f"problem: {problem._replace(files={file: text})}"))
     for note in report.notes:
         print(_typed(f"note: {_grouped(note)}"))
+    if report.suggested:
+        print(_typed(suggestion_text(report.suggested)))
     if report.share is not None:
         print(f"objects cover {report.share:.1%} of a mask, on average")
     if any(report.unknown):
@@ -379,6 +394,9 @@ def _add_masks(parser):
     what.add_argument("--objects", action="store_true", help="number the objects")
     wins, text = ("later", "smaller", "refuse"), "what wins where two overlap (later)"
     add("--overlap", choices=wins, default="later", help=text)
+    text = "what marks the unknown in your masks, such as 255: no class gets it"
+    add("--ignore", type=_value, metavar="VALUE", help=text)
+    _add_only(parser, "leave out images about which nothing is drawn")
     add("--overwrite", action="store_true", help="replace files that are there")
 
 
@@ -387,10 +405,13 @@ def _masks(args):
 
     known = {"classes": args.classes, "objects": args.objects, "overlap": args.overlap}
     known |= {"annotations": args.annotations, "overwrite": args.overwrite}
+    known |= {"ignore": args.ignore, "only_annotated": bool(args.only_annotated)}
     masks, bare = write_masks(args.images, args.to, **known)
     for path in bare:
         print(f"no annotations: {path}")
     print(f"{len(masks):,} masks written to {args.to}")
+    if not (args.objects or args.ignore) and len(args.classes or ()) < 3:
+        print("the object is 255; where that marks the unknown, add --ignore 255: 1")
     return 0
 
 
@@ -458,6 +479,7 @@ def _options(args):
     options |= {"channels": args.channels, "axes": args.axes}
     options |= {"threshold": args.threshold, "invert": args.invert}
     options |= {"channel": args.channel, "ignore": args.ignore}
+    options |= {"only_annotated": args.only_annotated}
     if args.masks:
         options["masks"] = os.path.abspath(args.masks)
     if args.classes:
@@ -468,7 +490,7 @@ def _options(args):
 
 def _announce(text):
     try:
-        print(text, flush=True)
+        print(_typed(text), flush=True)
     except OSError as error:
         if error.errno != errno.EIO:  # the terminal was closed; the run is to be saved
             raise
@@ -515,7 +537,7 @@ def _train(args):
     kinds = (None, "folder") if goes_on or args.start else ("folder",)
     if args.kind not in kinds and _options(args):
         own = "--masks, --suffix, --classes, --range, --channels, --channel, --axes, "
-        own += "--threshold, --invert and --ignore"
+        own += "--threshold, --invert, --ignore and --only-annotated"
         args.wrong(f"{own} are for --kind folder")
     from unet_tutorial.runs.distributed import is_first
     from unet_tutorial.runs.run import begin_or_resume, resume_run, train_run
@@ -640,6 +662,8 @@ def _add_predict(parser):
     _add_views(parser)
     _add_range(parser)
     _add_axes(parser)
+    text = "of masks you add these to: what marks the unknown (as the run knows)"
+    add("--ignore", type=_value, metavar="VALUE", help=text)
     add("--overwrite", action="store_true", help="replace files that are there")
     _add_device(parser)
 
@@ -651,6 +675,7 @@ def _predict(args):
     options = {"views": args.views, "device": pick_device(args.device)}
     options |= {"overwrite": args.overwrite, "write": args.write, "axes": args.axes}
     options |= {} if args.channel is None else {"channel": args.channel}
+    options |= {} if args.ignore is None else {"ignore": args.ignore}
     options["announce"] = _announce
     if args.range:
         options["value_range"] = args.range

@@ -520,6 +520,7 @@ class Notes:
         channel: of files with several: the one learned from
         axes: of files, a letter per axis
         learned: the range of the training images, see data.far
+        masks: how those of the training are read: ignore, invert...
         views: averaged, see average_views
         num_classes: a net with another number of them is refused
 
@@ -537,6 +538,7 @@ class Notes:
     channel: int | None = None
     axes: str | None = None
     learned: dict | None = None
+    masks: dict | None = None
     views: int = 1
     num_classes: int | None = None
 
@@ -629,7 +631,8 @@ def _noted(notes):
         raise TypeError(f"{text}; device, amp, {', '.join(names)} would work")
     notes = Notes(**notes)
     check_units(notes.size, notes.normalisation, notes.value_range)
-    check_notes({name: getattr(notes, name) for name in ("channel", "axes", "learned")})
+    names_ = "channel", "axes", "learned", "masks"
+    check_notes({name: getattr(notes, name) for name in names_})
     _check_views(notes.views)
     for name in ("tile", "num_classes"):
         value = getattr(notes, name)
@@ -640,7 +643,8 @@ def _noted(notes):
     return notes
 
 # %% ../nbs/14_predict.ipynb #read-notes
-_IN_FILE = "size normalisation classes tile value_range channel axes learned".split()
+_IN_FILE = "size normalisation classes tile value_range channel axes learned masks"
+_IN_FILE = _IN_FILE.split()
 
 
 def _asked(model):

@@ -14,6 +14,7 @@ import io
 import json
 import math
 import re
+import warnings
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -23,7 +24,15 @@ import numpy as np
 from PIL import Image
 from tifffile import TiffFile
 
-from .images import BadFile, find_images, name_some, upright_size
+from unet_tutorial.data.images import (
+    BadFile,
+    check_free,
+    find_images,
+    grey_of,
+    mask_values,
+    name_some,
+    upright_size,
+)
 from .outputs import outlines, write_labels, write_mask
 from ..runs.files import new_file
 
@@ -1203,6 +1212,46 @@ def _classes_of(drawn):
     return "background", next(iter(names), "") or "object"
 
 # %% ../../nbs/workshop/data/annotations.ipynb #upright
+def _without_empty(drawn, bare, only_annotated):
+    "Leave out images about which a file says nothing, or warn of them."
+    empty = [path for path, one in drawn.items() if not one.items]
+    if only_annotated:
+        drawn = {path: one for path, one in drawn.items() if one.items}
+        return drawn, sorted([*bare, *empty])
+    if not empty:
+        return drawn, bare
+    text = f"nothing is drawn on {len(empty)} of {len(drawn)} images"
+    text += f" ({name_some(path.name for path in empty)}): their masks are empty, which"
+    text += " is right if they show no object. If nobody has annotated them,"
+    warnings.warn(f"{text} only_annotated=True leaves them out", stacklevel=3)
+    return drawn, bare
+
+
+def _check_drawn(folder, drawn):
+    "Refuse a folder on which nothing is drawn, and images that would get one mask."
+    if not drawn:
+        raise ValueError(f"nothing is drawn on any image in {folder}")
+    twice = [p for p in drawn if sum(p.stem == q.stem for q in drawn) > 1]
+    if twice:
+        text = f"{name_some(twice)} would get one mask"
+        raise ValueError(f"{text}: names that differ before the ending would work")
+
+# %% ../../nbs/workshop/data/annotations.ipynb #without-number
+def _numbered(drawn, classes, objects, ignore):
+    "Return the names of the classes, if there are any, and their numbers in a mask."
+    if objects:
+        return None, ()
+    classes = classes or _classes_of(drawn)
+    values = mask_values(max(2, len(classes)), ignore=ignore)
+    check_free(values, ignore)
+    return classes, values
+
+
+def _without(labels, number):
+    "Number objects without one number."
+    return labels + (labels >= number) if number and number > 0 else labels
+
+# %% ../../nbs/workshop/data/annotations.ipynb #check-upright
 def _check_upright(path, drawn):
     "Refuse an image that some programs turn and others do not."
     if drawn.size is not None or path.suffix.lower() not in (".jpg", ".jpeg", ".png"):
@@ -1223,6 +1272,8 @@ def write_masks(
     objects: bool = False,
     overlap: str = "later",
     overwrite: bool = False,
+    ignore: int | tuple | None = None,
+    only_annotated: bool = False,
 ) -> tuple[list[Path], list[Path]]:
     """Write a mask for each image of a folder that somebody annotated.
 
@@ -1234,14 +1285,17 @@ def write_masks(
         objects: number the objects instead of their classes
         overlap: what wins where two overlap: later, smaller; or refuse
         overwrite: replace files that are there
+        ignore: what marks the unknown; no class gets it
+        only_annotated: leave out images about which nothing is drawn
 
     Returns:
-        tuple[list[Path], list[Path]]: the masks; the images that have no annotations
+        tuple[list[Path], list[Path]]: the masks; the images that get none
 
     Raises:
         ValueError: "...: ... files of annotations have no image: .... An image of the
             same name: add it, or take them away"
         FileNotFoundError: "... holds no annotations: ... would work"
+        ValueError: "nothing is drawn on any image in ..."
         ValueError: "... would get one mask: names that differ before the ending would
             work"
         ValueError: "the files name ... classes: .... Say which number each gets:
@@ -1253,22 +1307,21 @@ def write_masks(
         >>> place = Path("runs/annotated")
         >>> masks, bare = write_masks(place, "runs/annotated masks", objects=True, overwrite=True)
     """
-    drawn, bare = _all_drawn(folder, annotations)
-    twice = [p for p in drawn if sum(p.stem == q.stem for q in drawn) > 1]
-    if twice:
-        text = f"{name_some(twice)} would get one mask"
-        raise ValueError(f"{text}: names that differ before the ending would work")
-    known = None if objects else classes or _classes_of(drawn)
+    drawn, bare = _without_empty(*_all_drawn(folder, annotations), only_annotated)
+    _check_drawn(folder, drawn)
+    known, values = _numbered(drawn, classes, objects, ignore)
     made, masks = {}, []
     for path, one in drawn.items():
         _check_upright(path, one)
         made[path] = draw_annotations(one, upright_size(path), known, overlap)
     Path(to).mkdir(parents=True, exist_ok=True)
     for path, labels in made.items():
+        masks.append(Path(to, f"{path.stem}_{'labels' if objects else 'mask'}.png"))
+        noted = {"overwrite": overwrite, "source": path.name}
         if objects:
-            file = Path(to, f"{path.stem}_labels.png")
-            masks.append(write_labels(file, labels, overwrite, path.name))
+            write_labels(masks[-1], _without(labels, grey_of(ignore)), **noted)
         else:
-            file, count = Path(to, f"{path.stem}_mask.png"), max(2, len(known))
-            masks.append(write_mask(file, labels, overwrite, count, path.name))
+            write_mask(
+                masks[-1], labels, num_classes=len(values), values=values, **noted
+            )
     return masks, bare

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['find_carvana', 'open_carvana', 'load_isbi', 'open_isbi', 'open_ctc', 'open_pets', 'open_nuclei', 'open_folder',
-           'unknown_note', 'open_source', 'check_source']
+           'unknown_note', 'mask_notes', 'open_source', 'check_source']
 
 # %% ../../nbs/workshop/data/datasets.ipynb #6bff4bb4
 import functools
@@ -19,13 +19,17 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
+# %% ../../nbs/workshop/data/datasets.ipynb #imports-data
 from .check import name_unknown, unknown_text
 from unet_tutorial.data.images import (
     UNKNOWN,
+    check_free,
     common_channels,
     find_files,
+    grey_of,
     list_files,
     load_upright,
+    mask_values,
     name_some,
     read_image,
     read_labels,
@@ -37,7 +41,9 @@ from unet_tutorial.data.images import (
     to_mask,
     upright_size,
 )
-from .pairs import Pair, find_pairs
+
+# %% ../../nbs/workshop/data/datasets.ipynb #imports-pairs
+from .pairs import NO_MASK, Pair, find_pairs, match_names
 from .source import Item, Source, some_of
 
 # %% ../../nbs/workshop/data/datasets.ipynb #14117643
@@ -425,14 +431,25 @@ def _reader(classes, values, instances, threshold, invert, ignore=None):
         options = {"threshold": threshold, "invert": invert, "ignore": ignore}
         return functools.partial(read_mask, **options)
     values = values or range(len(classes))
-    if np.ndim(ignore) == 0 and ignore in values:
-        text = f"ignore={ignore} is also a class; the values of the classes are"
-        raise ValueError(f"{text} {name_some(values)}")
+    check_free(values, ignore if np.ndim(ignore) == 0 else None)
     return functools.partial(_read_classes, values=values, ignore=ignore)
 
 # %% ../../nbs/workshop/data/datasets.ipynb #folder-readers
-def _readers(read, value_range, channels, axes, channel, ignore):
+def _pairs(folder, masks, suffix, only_annotated):
+    """Return the pairs of a folder, and a sentence about images that are left out."""
+    if not only_annotated:
+        return find_pairs(folder, masks, suffix), ""
+    pairs, problems, notes = match_names(folder, masks, suffix, only_annotated)
+    if problems:
+        raise ValueError("\n".join(map(str, problems)))
+    bare = [path.name for note in notes if note.cause == NO_MASK for path in note.files]
+    text = f"{len(bare):,} images have no mask and are left out ({name_some(bare)})"
+    return pairs, text if bare else ""
+
+
+def _readers(read, pairs, value_range, channels, axes, channel, ignore):
     """Return what a Source must know to read images and truths."""
+    channels = common_channels([p.image for p in pairs], channels, axes, channel)
     known = {"channels": channels, "axes": axes, "channel": channel}
     size = {"channels": channels if channel is None else None, "axes": axes}
     return {
@@ -458,6 +475,7 @@ def open_folder(
     threshold: float | None = None,
     invert: bool = False,
     ignore: int | tuple[int, int, int] | None = None,
+    only_annotated: bool = False,
 ) -> Source:
     """Open images and masks of any folders, paired by their names.
 
@@ -476,6 +494,7 @@ def open_folder(
         threshold: of masks of grey values: object is above
         invert: exchange object and background of masks
         ignore: what nobody annotated: a value
+        only_annotated: leave out images without a mask
 
     Returns:
         Source: with the name of the folder
@@ -484,7 +503,6 @@ def open_folder(
         ValueError: "threshold= and invert= are for masks of background and one object;
             leave them away, or instances= and values="
         ValueError: "... values for ... classes: one for each"
-        ValueError: "ignore=... is also a class; the values of the classes are ..."
 
     Example:
         >>> # in datasets, where its other names come from
@@ -493,23 +511,23 @@ def open_folder(
         >>> mine = open_folder(train_folder, masks_folder, "_mask", group=lambda p: p.stem[:-3])
     """
     read = _reader(classes, values, instances, threshold, invert, ignore)
-    pairs = find_pairs(folder, masks, suffix)
+    pairs, note = _pairs(folder, masks, suffix, only_annotated)
     names = [group(p.image) if group else p.group or p.image.name for p in pairs]
-    items = [Item(*pair[:2], name) for pair, name in zip(pairs, names, strict=True)]
-    channels = common_channels([p.image for p in pairs], channels, axes, channel)
     return Source(
         name=Path(folder).resolve().name,
-        items=items,
+        items=[Item(*p[:2], name) for p, name in zip(pairs, names, strict=True)],
         classes=tuple(classes),
         instances=instances,
         unit="image" if len(set(names)) == len(names) else "group",
-        **_readers(read, value_range, channels, axes, channel, ignore),
+        note=note,
+        **_readers(read, pairs, value_range, channels, axes, channel, ignore),
     )
 
 # %% ../../nbs/workshop/data/datasets.ipynb #unknown-values
 def _shares_of(labels):
-    """Return how much of a label map is unknown, and whether it holds an object."""
-    return float((labels < 0).mean()), bool((labels > 0).any())
+    """Return which share of a label map is unknown; has it objects, background?"""
+    unknown, objects, background = labels < 0, labels > 0, labels == 0
+    return float(unknown.mean()), bool(objects.any()), bool(background.any())
 
 
 def _values_in(masks):
@@ -520,14 +538,70 @@ def _values_in(masks):
         found |= {*np.unique(numbers).tolist()}
     return sorted(found)
 
-# %% ../../nbs/workshop/data/datasets.ipynb #unknown-note
+# %% ../../nbs/workshop/data/datasets.ipynb #unknown-gone
+def _looks(source, limit):
+    """Read some masks: index -> share that is unknown, object there? background?"""
+    every = some_of(len(source), limit)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = pool.map(lambda i: _shares_of(source.labels(i)), every)
+        return dict(zip(every, found, strict=True))
+
+
+def _check_left(source, found, values):
+    """Raise a ValueError if one class alone is left of all the masks."""
+    some = sum(share > 0 for share, *_ in found.values())
+    objects, grounds = (any(look[n] for look in found.values()) for n in (1, 2))
+    two = len(source.classes) == 2 and not source.instances
+    if not some or (objects and (grounds or not two)):
+        return
+    what, left = ("background", "object") if objects else ("object", "background")
+    raise ValueError(
+        f"the {name_unknown(source.ignore)} is in {some:,} of {len(found):,} masks of "
+        f"{source.name}, and without it nothing but {left} is left: is it the {what}? "
+        f"Then leave ignore={source.ignore} away, and mark what nobody annotated by a "
+        f"number that is free: the masks hold {name_some(values)}"
+    )
+
+
+def _perhaps_exchanged(source, values):
+    """Ask whether the object is what is ignored, and 255 what nobody annotated."""
+    number, two = grey_of(source.ignore) or 0, len(source.classes) == 2
+    if not (two and 0 < number < 64 and {*values} - {0, number} == {255}):
+        return ""
+    text = f"; the object is 255 then: is it the other way round, {number} the object"
+    return f"{text} and 255 what nobody annotated (ignore=255)?"
+
+# %% ../../nbs/workshop/data/datasets.ipynb #unknown-alone
 def _alone(source, found):
     """Say in which masks there is nothing but background and what is unknown."""
-    lone = [i for i, (share, objects) in found.items() if share and not objects]
+    lone = [i for i, (share, objects, _) in found.items() if share and not objects]
     if not lone:
         return ""
     text = f"{len(lone)} of them (first {source.items[lone[0]].mask.name}) hold only"
-    return f"; {text} background and that: if it is the object there, write it as 1"
+    free = mask_values(len(source.classes), ignore=source.ignore)[1]
+    text = f"; {text} background and that: if it is the object there, write it as"
+    return f"{text} {free}"
+
+
+def _empty(source, found):
+    """Say which masks hold no object, and what to do if nobody annotated them."""
+    bare = [i for i, (share, objects, _) in found.items() if not (share or objects)]
+    names = name_some(source.items[i].mask.name for i in bare)
+    text = f"{len(bare):,} of {len(found):,} masks hold no object ({names}): right, if "
+    text += "their images show none. If nobody annotated them, take these masks away: "
+    return f"{text}only_annotated=True leaves their images out" if bare else ""
+
+# %% ../../nbs/workshop/data/datasets.ipynb #unknown-note
+def _unknown(source, found):
+    """Say how much of some masks is unknown, and what is strange about that."""
+    values = _values_in([source.items[i].mask for i in [*found][:20]])
+    _check_left(source, found, values)
+    shares = [share for share, *_ in found.values()]
+    if any(shares):
+        said = unknown_text(source.ignore, shares) + _alone(source, found)
+        return said + _perhaps_exchanged(source, values)
+    text = f"no pixel has the {name_unknown(source.ignore)}; the masks hold"
+    return f"{text} {name_some(values)}: is ignore={source.ignore} right?"
 
 
 def unknown_note(
@@ -544,30 +618,46 @@ def unknown_note(
         str: a sentence; empty: no value is ignored
 
     Raises:
-        ValueError: "without the ..., nothing but background is ignore=... away"
+        ValueError: if one class alone is left of all the masks
 
     Example:
         >>> # in datasets, where its other names come from
         >>> from unet_tutorial.data.datasets import unknown_note
         >>> rims = Path("data/rims")
-        >>> print(unknown_note(open_folder(rims / "images", rims / "masks", ignore=255)))
+        >>> known = {"ignore": 255, "only_annotated": True}
+        >>> some = open_folder(rims / "images", rims / "masks", **known)
+        >>> assert len(some) == 3 and mask_notes(some)[0] == unknown_note(some)
     """
-    if source.ignore is None:
-        return ""
-    every = some_of(len(source), limit)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = list(pool.map(lambda i: _shares_of(source.labels(i)), every))
-    shares, objects = zip(*found, strict=True)
-    if any(shares) and not any(objects):
-        text = f"without the {name_unknown(source.ignore)}, nothing but background is "
-        text += f"left in the masks of {source.name}: is it the object? Then leave "
-        raise ValueError(f"{text}ignore={source.ignore} away")
-    if any(shares):
-        said = unknown_text(source.ignore, shares)
-        return said + _alone(source, dict(zip(every, found, strict=True)))
-    values = _values_in([source.items[i].mask for i in every[:20]])
-    text = f"no pixel has the {name_unknown(source.ignore)}; the masks hold"
-    return f"{text} {name_some(values)}: is ignore={source.ignore} right?"
+    return "" if source.ignore is None else _unknown(source, _looks(source, limit))
+
+
+def mask_notes(
+    source: Source,
+    limit: int = 200,
+) -> list[str]:
+    r"""Say what is unknown, which images are left out, and which masks are empty.
+
+    Args:
+        source: of a folder
+        limit: so many masks are read
+
+    Returns:
+        list[str]: sentences
+
+    Raises:
+        ValueError: if one class alone is left of all the masks
+
+    Example:
+        >>> # in datasets, where its other names come from
+        >>> from unet_tutorial.data.datasets import mask_notes
+        >>> rims = Path("data/rims")
+        >>> known = {"ignore": 255, "only_annotated": True}
+        >>> some = open_folder(rims / "images", rims / "masks", **known)
+        >>> print(*mask_notes(some), sep="\n")
+    """
+    found = _looks(source, limit)
+    unknown = "" if source.ignore is None else _unknown(source, found)
+    return [note for note in (unknown, source.note, _empty(source, found)) if note]
 
 # %% ../../nbs/workshop/data/datasets.ipynb #e47ee89a
 _OPEN = {

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['UNKNOWN', 'SUFFIXES', 'ENDINGS', 'BadFile', 'name_some', 'what_it_is', 'open_image', 'channels_last', 'upright_size',
            'has_channels', 'common_channels', 'load_upright', 'to_bytes', 'eight_bits', 'read_image', 'stack_shape',
-           'read_page', 'read_stack', 'why_not_two', 'to_mask', 'one_channel', 'split_unknown', 'at_threshold',
-           'mask_of', 'read_mask', 'has_outlines', 'read_labels', 'read_pixels', 'as_images', 'composite', 'list_files',
-           'find_files', 'find_images']
+           'read_page', 'read_stack', 'why_not_two', 'to_mask', 'one_channel', 'grey_of', 'split_unknown',
+           'at_threshold', 'mask_of', 'read_mask', 'check_free', 'mask_values', 'has_outlines', 'read_labels',
+           'read_pixels', 'as_images', 'composite', 'list_files', 'find_files', 'find_images']
 
 # %% ../../nbs/workshop/data/images.ipynb #imports
 import os
@@ -990,8 +990,8 @@ def _check_range(pixels, fractions, value_range, path):
         if not fractions:
             top = 2 ** int(high).bit_length() - 1
         remedy = "say what becomes 0 and 255, for all files: value_range=(low, high)"
-        whom = "this file, others may go higher" if fractions else "all"
-        found = f"{low:g} to {high:g}; ({bottom:g}, {top:g}) would hold {whom}"
+        found = f"{low:g} to {high:g}; ({bottom:g}, {top:g}) would hold this file, "
+        found += "others may go higher: check_pairs says it of all"
         raise BadFile(path, "has more than 8 bits", remedy, found)
     if not finite or not value_range[0] < value_range[1]:
         remedy = "give finite values and a rising value_range"
@@ -1376,12 +1376,45 @@ def one_channel(
     remedy = _perhaps_unknown_colour(colours) + remedy + "and save that as PNG"
     raise BadFile(path, "is a mask in colours", remedy, f"{colours[:8]}")
 
+# %% ../../nbs/workshop/data/images.ipynb #grey-of
+def grey_of(
+    ignore: int | tuple[int, int, int] | None,
+) -> int | None:
+    """Return the number that pixels of a grey mask have, if they are ignored.
+
+    Args:
+        ignore: a value or a colour
+
+    Returns:
+        int | None: None: nothing, or a colour
+
+    Example:
+        >>> # in images, where its other names come from
+        >>> from unet_tutorial.data.images import grey_of
+        >>> assert grey_of((255, 255, 255)) == 255 and grey_of((255, 0, 0)) is None
+    """
+    if np.ndim(ignore) == 0:
+        return ignore
+    return ignore[0] if len({*ignore}) == 1 else None
+
 # %% ../../nbs/workshop/data/images.ipynb #unknown-pixels
 def _numbers(image, path, grey):
     """Return the numbers (H, W) of a mask, or the grey values of one in colours."""
     if grey and len(image.getbands()) > 1:
         return np.asarray(image.convert("L"))
     return np.asarray(_as_marked(image) if grey else one_channel(image, path))
+
+
+def _check_no_class(image, numbers, ignore, path):
+    """Refuse a mask of ours, as it was written, in which a class is ignored."""
+    ours = image.info.get("Software") == "unet_tutorial"
+    classes = image.info.get("Values", "").split() if ours else []
+    if str(value := grey_of(ignore)) not in classes:
+        return
+    if {*map(str, np.unique(numbers).tolist())} <= {*classes}:
+        remedy = f"write it again with ignore={value}, and it gets another value; or "
+        remedy += f"leave ignore={value} away, and mark the unknown by another value"
+        raise BadFile(path, f"was written with {value} as a class", remedy)
 
 
 def _painted_out(image, colour, path):
@@ -1420,11 +1453,12 @@ def split_unknown(
         if file.read(3) == b"\xff\xd8\xff":
             remedy = "ignore= needs PNG or TIFF; save the mask anew from its source"
             raise BadFile(path, "is a JPEG, in which no value is exact", remedy)
+    numbers = image
     if np.ndim(ignore):
-        unknown, image = _painted_out(image, ignore, path)
-        return _numbers(image, path, grey), unknown
-    numbers = _numbers(image, path, grey)
-    return numbers, numbers == ignore
+        unknown, numbers = _painted_out(image, ignore, path)
+    numbers = _numbers(numbers, path, grey)
+    _check_no_class(image, numbers, ignore, path)
+    return numbers, unknown if np.ndim(ignore) else numbers == ignore
 
 # %% ../../nbs/workshop/data/images.ipynb #at-threshold
 UNKNOWN = -100  # the label of a pixel that nobody annotated
@@ -1524,6 +1558,69 @@ def read_mask(
     """
     image = load_upright(path)[0]
     return _resize_labels(mask_of(image, path, threshold, invert, ignore), size)
+
+# %% ../../nbs/workshop/data/images.ipynb #check-free
+def check_free(
+    values: Iterable[int],
+    ignore: int | tuple[int, int, int] | None,
+) -> None:
+    """Raise a ValueError if what is ignored is also a class.
+
+    Args:
+        values: of the classes in masks
+        ignore: what nobody annotated
+
+    Raises:
+        ValueError: if what is ignored is also a class
+
+    Example:
+        >>> # in images, where its other names come from
+        >>> from unet_tutorial.data.images import check_free
+        >>> check_free(mask_values(ignore=255), 255)
+    """
+    if grey_of(ignore) in (values := [*values]):
+        text = f"ignore={ignore} is also a class; the values of the classes are"
+        raise ValueError(f"{text} {name_some(values)}")
+
+# %% ../../nbs/workshop/data/images.ipynb #mask-values
+def mask_values(
+    num_classes: int = 2,
+    threshold: float | None = None,
+    invert: bool = False,
+    ignore: int | tuple[int, int, int] | None = None,
+    values: tuple[int, ...] | None = None,
+) -> tuple[int, ...]:
+    """Return the numbers with which the classes are to be written into a mask.
+
+    Args:
+        num_classes: of the label map
+        threshold: and below: with which masks are read, see above
+        invert: object and background are exchanged
+        ignore: what nobody annotated
+        values: of the classes, if they are stated
+
+    Returns:
+        tuple[int, ...]: of the classes; of two, 0 and 255 unless that would be misread
+
+    Example:
+        >>> # in images, where its other names come from
+        >>> from unet_tutorial.data.images import mask_values
+        >>> for options in ({}, {"ignore": 255}, {"ignore": 255, "threshold": 100}):
+        ...     numbers = mask_values(**options)
+        ...     Image.fromarray(np.uint8([numbers])).save("data/two.png")
+        ...     assert read_mask("data/two.png", **options).tolist() == [[0, 1]]
+        ...     print(options, numbers)
+    """
+    if values and 0 <= min(values) and max(values) < 2**16:
+        return tuple(values)
+    if num_classes != 2:
+        return tuple(range(num_classes))
+    taken = grey_of(ignore)
+    for high in (255, 1, 254, 65535):
+        above = threshold is None or 0 <= threshold < high
+        if above and taken not in (0, high):
+            return (high, 0) if invert else (0, high)
+    return 0, 255  # no number would do: the reader says what is wrong
 
 # %% ../../nbs/workshop/data/images.ipynb #has-outlines
 def has_outlines(

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 from scipy import ndimage
 
-from .images import composite
+from .images import composite, mask_values
 from ..runs.files import new_file
 from ..show import overlay
 
@@ -54,11 +54,13 @@ def _noted(source):
     return source.encode("utf-8", "backslashreplace").decode()
 
 
-def _write_png(path, picture, overwrite, source):
+def _write_png(path, picture, overwrite, source, values=()):
     """Write an image of Pillow's as PNG, with a note on who wrote it, about what."""
     notes = PngImagePlugin.PngInfo()
     notes.add_text("Software", _NAME)
     notes.add_text("Source", _noted(source))
+    if values:
+        notes.add_text("Values", " ".join(map(str, values)))  # see split_unknown
     with new_file(path, overwrite) as part:
         picture.save(part, format="png", pnginfo=notes)
     return Path(path)
@@ -70,6 +72,7 @@ def write_mask(
     overwrite: bool = False,
     num_classes: int = 2,
     source: str = "",
+    values: tuple[int, ...] | None = None,
 ) -> Path:
     """Write a label map as a PNG that one can see.
 
@@ -79,6 +82,7 @@ def write_mask(
         overwrite: replace a file that is there
         num_classes: 2: black and white; up to 256: one colour per class
         source: the name of the image, to be noted in the file
+        values: of the classes; None: see mask_values
 
     Returns:
         Path: the path
@@ -88,6 +92,7 @@ def write_mask(
         ValueError: "...: a label map is (H, W), not ..."
         ValueError: "...: labels are whole numbers from 0 to ..., not ... to ...; of
             probabilities take the argmax..."
+        ValueError: "...: values=...; one number per class, from 0 to 65535, would work"
 
     Example:
         >>> # in outputs, where its other names come from
@@ -96,13 +101,18 @@ def write_mask(
     """
     most = min(num_classes, 256) - 1
     labels = _checked(path, labels, most, (".png",), ", or raise num_classes")
-    grey = labels.astype(np.uint8, copy=num_classes == 2)
-    if num_classes == 2:
-        grey *= 255
-    picture = Image.fromarray(grey)
-    if num_classes > 2:
-        picture.putpalette(_palette())
-    return _write_png(path, picture, overwrite, source)
+    values = mask_values(most + 1) if values is None else values
+    if len(values) <= labels.max() or min(values) < 0 or max(values) > 65535:
+        text = "one number per class, from 0 to 65535, would work"
+        raise ValueError(f"{path}: values={tuple(values)}; {text}")
+    grey = Image.fromarray(labels.astype(np.uint8))
+    if max(values) > 255:
+        picture = Image.fromarray(np.array(values, np.uint16)[labels])
+    else:
+        picture = grey.point([*values, *[0] * (256 - len(values))])
+        if num_classes > 2:
+            picture.putpalette(_palette())
+    return _write_png(path, picture, overwrite, source, values)
 
 # %% ../../nbs/workshop/data/outputs.ipynb #5c8db647
 def write_labels(

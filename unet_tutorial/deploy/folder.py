@@ -11,6 +11,8 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Iterable
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,9 @@ from unet_tutorial.data.images import (
     ENDINGS,
     SUFFIXES,
     as_images,
+    check_free,
     find_images,
+    mask_values,
     name_some,
 )
 from ..data.inputs import for_a_net, one_channel_of
@@ -34,6 +38,8 @@ from unet_tutorial.data.outputs import (
     write_polygons,
     write_probabilities,
 )
+
+# %% ../../nbs/workshop/deploy/folder.ipynb #imports-ours
 from ..data.slides import likeliest
 from ..predict import Predictor, look_at, silent
 from ..runs.files import LONGEST, name_key
@@ -235,7 +241,8 @@ def _write(kind, path, predictor, image, labels, p, file):
     """Write one answer about one image."""
     classes, source, names = predictor.model.num_classes, file.name, _names(predictor)
     if kind == "mask":
-        write_mask(path, labels, num_classes=classes, source=source)
+        values = mask_values(classes, **predictor.notes.masks or {})
+        write_mask(path, labels, False, classes, source, values)
     elif kind == "labels":
         write_labels(path, labels, source=source)
     elif kind == "probabilities":
@@ -335,6 +342,43 @@ def _check_going_on(error, done, to):
         stopped.errno = error.errno
         raise stopped from error
 
+# %% ../../nbs/workshop/deploy/folder.ipynb #for-masks
+def _for_masks(predictor, ignore):
+    """Return a predictor whose masks will be read with another ignored value."""
+    if ignore is None:
+        return predictor
+    other = copy(predictor)
+    masks = (predictor.notes.masks or {}) | {"ignore": ignore}
+    check_free(mask_values(predictor.model.num_classes, **masks), ignore)
+    other.notes = replace(predictor.notes, masks=masks)
+    return other
+
+
+def _say_values(predictor, write, announce):
+    """Say what the numbers in the masks mean, if they are not the usual ones."""
+    classes, masks = predictor.model.num_classes, predictor.notes.masks or {}
+    values, usual = mask_values(classes, **masks), mask_values(classes)
+    if announce and "mask" in write and values != usual:
+        named = [f"{n} for {x}" for n, x in zip(values, _names(predictor), strict=True)]
+        told = ", ".join(f"{name} {value}" for name, value in masks.items())
+        dark = "; they look black, the overlays do not" if max(values) < 9 else ""
+        announce(f"masks hold {name_some(named)} (for {told}, as in training){dark}")
+    odd = values not in (usual, (0, 1)) or masks.get("ignore") == 1
+    if "labels" in write and odd:
+        text = "the label maps hold the numbers of the classes; of masks like those in"
+        warnings.warn(f"{text} the training, take the masks", stacklevel=4)
+
+# %% ../../nbs/workshop/deploy/folder.ipynb #c54be22d
+def _say_channel(learned, channel, announce):
+    """Say which channel of files with several is taken, if the net learned from one."""
+    if learned is None:
+        return
+    if channel not in (None, learned):
+        text = f"channel {channel} is taken, as asked for"
+        warnings.warn(f"{text}; the net learned from channel {learned}", stacklevel=4)
+    elif announce:
+        announce(f"of files with several channels, channel {learned}, as in training")
+
 # %% ../../nbs/workshop/deploy/folder.ipynb #some-failed
 class SomeFailed(ValueError):
     """Not all images of a call could be predicted; the others are written.
@@ -362,16 +406,12 @@ class SomeFailed(ValueError):
     def __reduce__(self):
         return type(self), (self.failed, self.written, self.files, self.to)
 
-# %% ../../nbs/workshop/deploy/folder.ipynb #c54be22d
-def _say_channel(learned, channel, announce):
-    """Say which channel of files with several is taken, if the net learned from one."""
-    if learned is None:
-        return
-    if channel not in (None, learned):
-        text = f"channel {channel} is taken, as asked for"
-        warnings.warn(f"{text}; the net learned from channel {learned}", stacklevel=4)
-    elif announce:
-        announce(f"of files with several channels, channel {learned}, as in training")
+# %% ../../nbs/workshop/deploy/folder.ipynb #make-room
+def _make_room(to, old):
+    """Make the folder of the answers, and remove the old ones."""
+    for path in old:
+        path.unlink(missing_ok=True)
+    to.mkdir(parents=True, exist_ok=True)
 
 
 def _write_all(predictor, files, to, write, failed, axes, channel):
@@ -403,6 +443,7 @@ def predict_files(
     write: Iterable[str] = ("mask",),
     axes: str | None = None,
     channel: int | None = None,
+    ignore: int | tuple | None = None,
     announce: Callable | None = None,
     **options: Any,
 ) -> list[Path]:
@@ -416,7 +457,8 @@ def predict_files(
         write: any of images.ENDINGS: labels, polygons, ...
         axes: a letter per axis of each file; None: by the net
         channel: of all that a file has; None: as in training
-        announce: announce(text): which channel is taken
+        ignore: what these masks must not hold; None: likewise
+        announce: announce(text): which channel, which values
         options: for Predictor.load, such as views and device
 
     Returns:
@@ -443,11 +485,10 @@ def predict_files(
     write = [write] if isinstance(write, str) else list(dict.fromkeys(write))
     files, to, failed = find_images(images), Path(to), {}
     old = _plan(files, to, write, overwrite, failed)
-    predictor = net if ready else Predictor.load(net, **options)
-    for path in old:
-        path.unlink(missing_ok=True)
-    to.mkdir(parents=True, exist_ok=True)
+    predictor = _for_masks(net if ready else Predictor.load(net, **options), ignore)
     _say_channel(predictor.notes.channel, channel, announce)
+    _say_values(predictor, write, announce)
+    _make_room(to, old)
     written, far = _write_all(predictor, files, to, write, failed, axes, channel)
     for sentence in summarise(far, len(far)):
         warnings.warn(sentence, FarImage, stacklevel=3)

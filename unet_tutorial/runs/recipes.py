@@ -1034,6 +1034,11 @@ def notes_for(
     for name in ("channel", "axes"):
         if options.get(name) is not None:
             notes[name] = options[name]
+    masks = {"ignore": getattr(source, "ignore", None)}
+    masks |= {name: options.get(name) for name in ("threshold", "invert", "values")}
+    said = {name: x for name, x in masks.items() if x is not None and x is not False}
+    if said:
+        notes["masks"] = said
     if plan.id:
         notes["run"] = plan.id
     if net.padding == 0:

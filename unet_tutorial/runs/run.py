@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from ..data.datasets import open_source, unknown_note
+from ..data.datasets import mask_notes, open_source
 from ..data.far import mean_and_std_of_set, measure_learned
 from ..data.loader import end_workers, pick_workers
 from ..data.source import Source
@@ -602,11 +602,13 @@ def _settle(recipe, data, source, device, asked, old=None, announce=None):
     return replace(plan, id=plan_id(plan))
 
 # %% ../../nbs/workshop/runs/run.ipynb #begin
-def _say_unknown(source, announce):
-    """Say how much of the masks nobody annotated, if a value marks it."""
-    note = unknown_note(source) if getattr(source, "ignore", None) is not None else ""
-    if note and announce:
-        announce(note)
+def _say_of_masks(kind, source, announce):
+    """Say what nobody annotated, which images are left out, which masks are empty."""
+    told = announce and kind == "folder" and isinstance(source, Source)
+    if told or getattr(source, "ignore", None) is not None:
+        for note in mask_notes(source):
+            if announce:
+                announce(note)
 
 
 def _old(start, out):
@@ -637,7 +639,7 @@ def _begin(recipe, data, out, device, asked, settings, start=None):
             found = dict(zip(names, tuning.same_data(old, *given), strict=True))
             data, asked = found.pop("data"), asked | found
         source = _open(asked["kind"], data, asked["options"])
-        of_first(lambda: _say_unknown(source, tell))
+        of_first(lambda: _say_of_masks(asked["kind"], source, tell))
         settle = recipe, data, source, device, asked, old, tell
         plan = of_first(lambda: _settle(*settle))
         if tell and old and is_first():
@@ -912,7 +914,7 @@ def resume_run(
     with joined(device):
         of_first(lambda: _check_asked(out, read_plan(out), asked))
         plan, source = _reopen(out, data, asked.get("options"))
-        of_first(lambda: _say_unknown(source, announce))
+        of_first(lambda: _say_of_masks(plan.kind, source, announce))
         of_first(lambda: tuning.check_same_images(out, source))
         with _one_writer(out):
             return _run(out, plan, source, device, **settings)

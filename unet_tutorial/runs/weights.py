@@ -203,6 +203,7 @@ _NOTES = {  # name -> what would work; None always does
     "channel": "a whole number from 0 to 65535",
     "axes": "letters such as CHW",
     "learned": "images: a whole number from 1 on, and names with three numbers each",
+    "masks": "threshold, invert, ignore, values, as open_folder takes them,",
 }
 
 # %% ../../nbs/workshop/runs/weights.ipynb #check-notes-values
@@ -230,6 +231,20 @@ def _is_learned(value) -> bool:  # of data.far: lowest, highest, spread of each 
     rising = [_numbers(x, 3, int | float) and x[0] <= x[1] for x in ranges]
     return value["images"] > 0 and all(rising)
 
+# %% ../../nbs/workshop/runs/weights.ipynb #is-reading
+def _is_reading(value) -> bool:  # of masks, by options of open_folder
+    if not isinstance(value, dict):
+        return False
+    ignore, values = value.get("ignore", 0), value.get("values", (0, 1))
+    return (
+        {*value} <= {"threshold", "invert", "ignore", "values"}
+        and _numbers([value.get("threshold", 0)], 1, int | float)
+        and isinstance(value.get("invert", False), bool)
+        and (_numbers([ignore], 1, int) or _numbers(ignore, 3, int))
+        and isinstance(values, list | tuple)
+        and _numbers(values, len(values), int)
+    )
+
 # %% ../../nbs/workshop/runs/weights.ipynb #check-notes-sensible
 def _sensible(name, value) -> bool:
     if name == "size":
@@ -247,6 +262,8 @@ def _sensible(name, value) -> bool:
         return isinstance(value, str) and value.isalpha() and len(value) < 9
     if name == "learned":
         return _is_learned(value)
+    if name == "masks":
+        return _is_reading(value)
     return _numbers(value, 2, int | float) and value[0] < value[1]
 
 # %% ../../nbs/workshop/runs/weights.ipynb #check-notes-all
