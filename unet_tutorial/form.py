@@ -76,6 +76,9 @@ _IN_PYTHON = {
     "needed, one to learn from and one to measure on",
     r"overwrite=True replaces it": "nothing is replaced",
     r": resume_run\(.*": "",
+    r"of Otsu's threshold": "of a threshold on light and dark",
+    r"look at the masks \(unet-tutorial check\), train longer.*": "look at the masks "
+    "again (cell 3), or give more minutes (cell 4)",
     r"your_data/": "",
 }
 
@@ -258,16 +261,18 @@ def _files(folder, without=()):
     return [f for f in found if not {*f.parents}.intersection(without)]
 
 
-def _megabytes(size):
-    return f"{size / 1e6:,.1f} MB"
+def _size(count):
+    """Return a number of bytes as people read it."""
+    unit = "kB" if count < 1e6 else "MB" if count < 1e9 else "GB"
+    return f"{count / {'kB': 1e3, 'MB': 1e6, 'GB': 1e9}[unit]:,.1f} {unit}"
 
 
 def _check_room(folder, needed):
     """Stop unless a disk has room."""
     free = shutil.disk_usage(folder).free
     if free < needed + 10**8:
-        text = f"{_megabytes(needed)} are to be copied, and the disk here has only "
-        raise Stop(f"{text}{_megabytes(free)} free. A part of the images would do.")
+        text = f"{_size(needed)} are to be copied, and the disk here has only "
+        raise Stop(f"{text}{_size(free)} free. A part of the images would do.")
 
 # %% ../nbs/workshop/form.ipynb #copy-files
 def _copy_file(source, to):
@@ -332,8 +337,9 @@ def copy_folder(
     old = [f for f in _files(to) if f in new or f not in sizes]
     _set_aside(old, to, aside)
     _copy_files(source, to, {f: sizes[f] for f in new})
-    text = f"{to.name}: {len(files):,} files, {_megabytes(sum(sizes.values()))}"
-    text += f"; {len(new):,} of them copied now" if len(new) < len(files) else ""
+    text = f"{to.name}: {len(files):,} files, {_size(sum(sizes.values()))}"
+    if len(new) < len(files):
+        text += f"; {len(new):,} of them new" if new else "; nothing new"
     print(text + (f"; {len(old):,} older ones are in {aside}" if old else ""))
     return files
 
@@ -562,11 +568,12 @@ def _tell(report):
     print(f"{len(report.pairs):,} images with a mask, without a problem.")
     if report.share is not None:
         print(f"Objects cover {report.share:.1%} of a mask, on average.")
-    for title, items in (("Mend first:", report.problems), ("Notes:", report.notes)):
-        for at, item in enumerate(items):
-            print(f"\n{title}" if at == 0 else "", end="\n" if at == 0 else "")
-            text = f"- {len(item.files):,} files: {_in_words(item)}"
-            print(fill(text, 88, subsequent_indent="  ", break_on_hyphens=False))
+    for title, items in (("Mend first", report.problems), ("Notes", report.notes)):
+        lines = [f"- {len(item.files):,} x {_in_words(item)}" for item in items]
+        layout = {"subsequent_indent": "  ", "break_on_hyphens": False}
+        lines = [fill(line, 88, **layout) for line in lines]
+        if lines:
+            print(f"\n{title}:", *lines, sep="\n")
 
 # %% ../nbs/workshop/form.ipynb #enough
 _BEGINNING = 10  # images with masks, to begin with
@@ -921,7 +928,7 @@ def keep(
     else:
         to = _free_name(Path(work), name, ".zip")
         _zip_new(files, to)
-    print(f'{len(files)} files, {_megabytes(size)}, are saved in "{to.name}".')
+    print(f'{len(files)} files, {_size(size)}, are saved in "{to.name}".')
     return to
 
 # %% ../nbs/workshop/form.ipynb #train-on
