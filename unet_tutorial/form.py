@@ -737,13 +737,33 @@ def train(
 
     _carry_out(begin, run)
 
-# %% ../nbs/workshop/form.ipynb #held-out
+# %% ../nbs/workshop/form.ipynb #as-text
 def _section(page, title):
     """Return what is below a heading of a Markdown page."""
     found = re.search(rf"(?ms)^## {title}$(.*?)(?=^## |\Z)", page)
     return found[1].strip() if found else page
 
 
+def _as_text(page):
+    """Return Markdown as plain text: lines filled, tables in columns."""
+    blocks = [block.splitlines() for block in page.split("\n\n")]
+    blocks = [b for b in blocks if b]
+    texts = [_columns(b) if b[0][0] == "|" else fill(" ".join(b), 88) for b in blocks]
+    return "\n\n".join(texts)
+
+
+def _columns(lines):
+    rows = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines]
+    rows = [row for row in rows if set("".join(row)) != {"-"}]
+    width = max(len(row) for row in rows)
+    rows = [[""] * (width - len(row)) + row for row in rows]  # the first may be empty
+    wide = [max(len(row[at]) for row in rows) for at in range(width)]
+    return "\n".join(
+        "  ".join(cell.ljust(n) for cell, n in zip(row, wide, strict=True)).rstrip()
+        for row in rows
+    )
+
+# %% ../nbs/workshop/form.ipynb #held-out
 def _held_out(run, count=4):
     """Yield image, truth and answer of some held-out images."""
     plan = read_plan(run)
@@ -776,7 +796,7 @@ def results(
     run = _latest(work)
     page = report_run(run, overwrite=True)
     text = page.with_suffix(".md").read_text(encoding="utf-8")
-    print(_section(text, "Held-out images"))
+    print(_as_text(_section(text, "Held-out images")) + "\n")
     panels = []
     for image, true, found in _held_out(run):
         wrong = differences(image, (found > 0) & (true >= 0), true > 0)
