@@ -351,9 +351,9 @@ def test_the_machine(here, monkeypatch):
 
 
 def test_a_stop_is_shown_without_a_traceback(here):
+    cell = "from unet_tutorial import form\nform.bring('Google Drive', 'crs')"
     code = "from IPython.core.interactiveshell import InteractiveShell as Shell\n"
-    code += "from unet_tutorial import form\nshell = Shell.instance()\n"
-    code += 'done = shell.run_cell(\'form.bring("Google Drive", "crs")\')\n'
+    code += f"done = Shell.instance().run_cell({cell!r})\n"
     code += "assert not done.success"  # so "Run all" stops here
     env = dict(os.environ, IPYTHONDIR=str(here / "profile"), PYTHONPATH=str(ROOT))
     (here / "profile").mkdir()

@@ -256,8 +256,10 @@ def _same(a, b):
 
 def _size(count):
     """Return a number of bytes as people read it."""
-    unit = "kB" if count < 1e6 else "MB" if count < 1e9 else "GB"
-    return f"{count / {'kB': 1e3, 'MB': 1e6, 'GB': 1e9}[unit]:,.1f} {unit}"
+    for unit, one in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= one:
+            return f"{count / one:,.1f} {unit}"
+    return f"{count} bytes"
 
 
 def _check_room(folder, needed):
@@ -935,7 +937,8 @@ def keep(
     Example:
         >>> # in form, where its other names come from
         >>> from unet_tutorial.form import keep
-        >>> zips = [keep(PLACES[1], work=work) for _ in range(2)]
+        >>> with redirect_stdout(StringIO()):
+        ...     zips = [keep(PLACES[1], work=work) for _ in range(2)]
     """
     name = _cleaned(name).replace("/", "-") or "unet results"
     files = _to_keep(work)
