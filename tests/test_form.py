@@ -17,6 +17,7 @@ from conftest import ROOT
 from PIL import Image
 
 from unet_tutorial import form
+from unet_tutorial.data.outputs import write_polygons
 from unet_tutorial.form import Stop
 from unet_tutorial.runs.recipes import read_plan
 from unet_tutorial.synthetic import draw_cars
@@ -75,8 +76,12 @@ class Colab(types.ModuleType):
             raise self.error
         assert path == str(self.here / "drive")
 
+        if (self.here / "away").exists():
+            (self.here / "away").rename(path)
+
     def flush_and_unmount(self):
         self.told.append("flushed")
+        (self.here / "drive").rename(self.here / "away")
 
     def download(self, path):
         self.told.append(path)
@@ -321,6 +326,62 @@ def test_a_name_in_a_sentence_is_a_field_of_the_form():
         assert {word for word in words.split() if "_" in word} <= known, words
 
 
+def test_outlines_of_another_program_become_masks(here, capsys):
+    (here / "cars/outlines").mkdir()
+    for number in (0, 1, 2):
+        mask = np.asarray(Image.open(here / f"cars/masks/{number}.png")) > 0
+        file = here / f"cars/outlines/{number}.geojson"
+        write_polygons(file, mask.astype(int), classes=["background", "car"])
+    form.bring(DRIVE, "cars", masks="", outlines="outlines")
+    assert "3 masks made of them; 1 images have none" in capsys.readouterr().out
+    made = here / "your_data/masks" / form.MADE
+    first = np.asarray(Image.open(here / "cars/masks/0.png")) > 0
+    assert ((np.asarray(Image.open(made / "0_mask.png")) > 0) == first).all()
+    (here / "cars/images/3.png").unlink()
+    form.bring(DRIVE, "cars", masks="", outlines="outlines")
+    form.look()
+    form.bring(DRIVE, "cars")  # drawn masks again: those of outlines are set aside
+    assert not made.exists() and not (here / "your_data/outlines").exists()
+
+
+# Training
+
+
+def test_a_training_that_is_stopped_says_how_to_go_on(here, monkeypatch):
+    form.bring(DRIVE, "cars")
+    form.look()
+    asked = []
+
+    def stopped(kind, data, run, **told):
+        asked.append(told["options"])
+        run.mkdir(parents=True)
+        (run / "best.safetensors").touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(form, "train_run", stopped)
+    with pytest.raises(Stop, match=r"best net so far is kept.*tick at go_on in cell 4"):
+        form.train(1)
+    assert asked == [{"masks": str(form.WORK / "masks")}]
+
+    def resumed(run, **told):
+        asked.append(run)
+        Image.new("L", (8, 8)).save(run / "curves.png")
+
+    monkeypatch.setattr(form, "resume_run", resumed)
+    form.train(1, go_on=True)
+    assert asked[1:] == [form.WORK / "runs/1"]
+
+
+def test_a_folder_that_has_gone_is_named(here):
+    form.bring(DRIVE, "cars")
+    os.rename("cars", "vans")
+    a_net(form.WORK)
+    with pytest.raises(Stop, match='"cars" is not there any more: run cell 2 again'):
+        form.train_on()
+    with pytest.raises(Stop, match="run cell 2 again"):
+        form.predict("new")
+
+
 # Without images, nets, or Colab's GPU
 
 
@@ -386,7 +447,7 @@ def test_saved_folders_get_new_names_and_are_whole(here, monkeypatch):
     def broken(source, to):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(form.shutil, "copy2", broken)
+    monkeypatch.setattr(form.shutil, "copyfile", broken)
     with pytest.raises(Stop, match="No space left"):
         form.keep(DRIVE)
     names = sorted(path.name for path in here.iterdir())
@@ -436,7 +497,9 @@ def test_drive_is_connected_and_flushed(here, monkeypatch):
     assert everything(here / "drive") == before
     a_net(form.WORK)
     assert form.keep(DRIVE) == here / "drive/MyDrive/unet results"
-    assert colab.told == ["flushed"]
+    assert colab.told == ["flushed"] and not (here / "drive").exists()
+    form._refresh(form.WORK)  # connects again
+    assert (here / "drive/MyDrive/unet results/runs/1").is_dir()
     form.keep(form.PLACES[1])
     assert colab.told[1] == str(form.WORK / "unet results.zip")
 

@@ -429,6 +429,16 @@ def _check_images(folder, files, field):
     raise Stop(text + hint * outlines)
 
 # %% ../nbs/workshop/form.ipynb #refresh
+def _top_again(work):
+    """Return the folder of cell 2, also if Drive was disconnected meanwhile."""
+    top = Path(_recall(work)["top"])
+    if not top.is_dir() and Path("drive").resolve() in top.parents:
+        _connect()
+    if not top.is_dir():
+        raise Stop(f'The folder "{top.name}" is not there any more: run cell 2 again.')
+    return top
+
+
 def _set_others_aside(places, older, work):
     """Move copies of what is no longer named out of the way."""
     stale = [Path(work, field) for field in ("images", "masks") if field not in places]
@@ -442,8 +452,8 @@ def _set_others_aside(places, older, work):
 
 def _refresh(work):
     """Copy what is new in the folders that were named."""
-    known, older = _recall(work), _next(Path(work, "older"))
-    top, parts = Path(known["top"]), known["parts"]
+    top, older = _top_again(work), _next(Path(work, "older"))
+    parts = _recall(work)["parts"]
     without = tuple(Path(name) for name in parts.values() if name)
     places = {}
     for field, name in parts.items():
@@ -491,7 +501,7 @@ def _copy_new(files, to):
         part.mkdir(parents=True)
         for name, file in tqdm(files.items(), desc=f"writing {to.name}", leave=False):
             (part / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(file, part / name)
+            shutil.copyfile(file, part / name)
             if (part / name).stat().st_size != file.stat().st_size:
                 raise Stop(f"{name} was not copied in full: is the disk full?")
         if to.exists():
@@ -819,11 +829,8 @@ WRITES = {
 
 def _new_images(new, work):
     """Copy the images to predict, of the folder of cell 2 or of Drive."""
-    top = Path(_recall(work).get("top", ""))
-    inside = "top" in _recall(work) and (top / _cleaned(new)).is_dir()
-    if inside and new.strip():
-        place = top / _cleaned(new)
-    else:
+    place = _top_again(work) / _cleaned(new)
+    if not place.is_dir():
         root, shown = _connect()
         place = find_folder(root, new, shown)
     files = copy_folder(place, Path(work, "new"), _next(Path(work, "older")))
@@ -851,10 +858,11 @@ def predict(
     Raises:
         Stop: "There is no trained net yet: run cell 4 first."
         Stop: "Write the name of a folder of images into the field new_images."
+        Stop: "There are no images here yet: run cell 2 first."
+        Stop: "Google Drive was not connected (...). Run "..."."
+        Stop: "The folder "..." is not there any more: run cell 2 again."
         Stop: "... is the address of a web page. The field wants the name of the folder,
             as Drive shows it, such as "cells" or "project/cells"."
-        Stop: "Google Drive was not connected (...). Run "..."."
-        Stop: "The folder "..." holds no image, but .... The field ..."
 
     Example:
         >>> # in form, where its other names come from
@@ -865,6 +873,8 @@ def predict(
     run = _latest(work)
     if not new_images.strip():
         raise Stop("Write the name of a folder of images into the field new_images.")
+    if "top" not in _recall(work):
+        raise Stop("There are no images here yet: run cell 2 first.")
     _new_images(new_images, work)
     to, kinds = _next(Path(work, "answers")), ["overlay", WRITES[write]]
     told = {"write": kinds, "device": pick_device(device), "announce": print}
@@ -971,6 +981,8 @@ def train_on(
     Raises:
         Stop: "There is no trained net yet: run cell 4 first."
         Stop: "Nobody has looked at the images yet: run cell 3 first."
+        Stop: "Google Drive was not connected (...). Run "..."."
+        Stop: "The folder "..." is not there any more: run cell 2 again."
         Stop: "The folder "..." holds no image, but .... The field ..."
         Stop: "You stopped the training. ...To go on, put a tick at go_on in cell 4 and
             run it again."
