@@ -428,7 +428,7 @@ def _check_images(folder, files, field):
     hint = " Outlines of QuPath, labelme or Fiji belong into the field outlines."
     raise Stop(text + hint * outlines)
 
-# %% ../nbs/workshop/form.ipynb #refresh
+# %% ../nbs/workshop/form.ipynb #top-again
 def _top_again(work):
     """Return the folder of cell 2, also if Drive was disconnected meanwhile."""
     top = Path(_recall(work)["top"])
@@ -449,7 +449,7 @@ def _set_others_aside(places, older, work):
             older.mkdir(parents=True, exist_ok=True)
             folder.rename(older / folder.name)
 
-
+# %% ../nbs/workshop/form.ipynb #refresh
 def _refresh(work):
     """Copy what is new in the folders that were named."""
     top, older = _top_again(work), _next(Path(work, "older"))
