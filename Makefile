@@ -26,7 +26,7 @@ export PYTHONPATH := $(CURDIR)
 PY = "$(VENV)/bin/python"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup course app lab test colab export outputs times tasks links gpu bench faults atlas package clean
+.PHONY: help setup course app lab test colab export outputs times tasks form links gpu bench faults atlas package clean
 .PHONY: results results-15 results-16 results-17 results-19 results-20
 
 help: ## print this list
@@ -66,10 +66,14 @@ times: setup ## execute notebooks, keep how long each took, and write that every
 tasks: setup ## write the tasks of unet_tutorial/lessons into their notebooks
 	@$(PY) tools/tasks.py
 
+form: setup ## write the form for people who do not code, app/your_data.ipynb
+	@$(PY) tools/form.py
+
 links: setup ## write links, tables, times, questions and the picture of the house
 	@$(PY) tools/questions.py
 	@$(PY) tools/links.py
 	@$(PY) tools/check.py --export
+	@$(PY) tools/form.py
 	@$(PY) tools/readable.py
 
 package: setup ## build wheel and sdist into build/dist, check them, use the wheel in an empty environment

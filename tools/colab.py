@@ -3,9 +3,10 @@
 python tools/colab.py VENV [--python PYTHON] [NAME ...]
 
 VENV becomes a twin of Colab's environment: Python 3.13 and the versions of colab.txt,
-without nbdev and JupyterLab. The package goes into it as a wheel, as the first cell of
-the notebooks installs it, and must change no version that was there. Then each notebook
-is executed in an empty folder of its own, far from this repository.
+without nbdev and JupyterLab. `your_data` is the form for people who do not code, filled
+in with practice images and seconds of training. The package goes into it as a wheel, as
+the first cell of the notebooks installs it, and must change no version that was there.
+Then each notebook is executed in an empty folder of its own, far from this repository.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import time
 from pathlib import Path
 
 import course
+import form
 import notebooks
 from notebooks import ROOT
 
@@ -93,7 +95,7 @@ def versions(
     twin,  # its Python
 ):  # dict of package name to version
     "What is installed in the twin."
-    command = [str(twin), "-m", "pip", "list", "--format=json"]
+    command = [str(twin), "-I", "-m", "pip", "list", "--format=json"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True)
     return {row["name"]: row["version"] for row in json.loads(shown.stdout)}
 
@@ -103,7 +105,8 @@ def install(
     folder,  # an empty folder, for the wheel
 ):  # list of complaints
     "Install the package as the first cell does, and say what else that changed."
-    pip, name = [str(twin), "-m", "pip"], notebooks.settings()["lib_name"]
+    # -I: pip must not take the modules of this repository for an installed package.
+    pip, name = [str(twin), "-I", "-m", "pip"], notebooks.settings()["lib_name"]
     subprocess.run([*pip, "uninstall", "-q", "-y", name], check=True)
     before = versions(twin)
     shutil.rmtree(ROOT / "build" / "lib", ignore_errors=True)  # modules of yesterday
@@ -125,8 +128,12 @@ def run(
     folder,  # where each notebook gets an empty folder of its own
 ):  # int, the exit status
     "Execute each notebook as a single file."
-    runs, start = [], time.monotonic()
-    paths = course.by_length(notebooks.choose(names))
+    runs, start, own = [], time.monotonic(), Path(form.FORM).stem
+    rest = [name for name in names if name != own]
+    paths = notebooks.choose(rest) if rest or not names else []
+    if own in names or not names:
+        paths.append(form.quick(folder / "form"))
+    paths = course.by_length(paths)
     for run in course.execute_all(paths, folder, root=None, python=str(twin)):
         runs.append(run)
         print(run.line(), flush=True)

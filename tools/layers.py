@@ -25,7 +25,7 @@ LAYERS = {
     "runs.run runs.enough",
     "deploy": "deploy.folder deploy.live deploy.export deploy.package",
     "further": "scale",  # on the road; its notebook is in part IV
-    "top": "road questions sliders doctor cli tasks",
+    "top": "road questions sliders doctor cli form tasks",
 }
 ORDER = [module for layer in LAYERS.values() for module in layer.split()]
 WINGS = ("data", "runs", "deploy")  # the packages of the workshop
@@ -66,6 +66,7 @@ SERVES = {  # which notebook of the road leads to a wing, or to a single room
     "runs.enough": "18_your_data",
     "doctor": "23_debugging",
     "cli": "24_command_line",
+    "form": "18_your_data",
     "tasks": "02_sizes",
 }
 

@@ -22,6 +22,7 @@ BADGE = "https://colab.research.google.com/assets/colab-badge.svg"
 COLAB = "https://colab.research.google.com/github"
 LINKS_START, COLAB_START, ROAD_START = reading.GENERATED
 PICTURE = "site/house.png"
+FORM_OF, FORM = "18_your_data", "app/your_data.ipynb"  # see tools/form.py
 TEXTS = "README.md CONTRIBUTING.md CHANGELOG.md CITATION.cff".split()
 
 
@@ -42,11 +43,10 @@ def in_repository(
 
 def in_colab(
     settings,  # mapping with `user`, `repo`, `branch`
-    name,  # notebook seen from nbs/, such as "05_model.ipynb"
+    path,  # str relative to the repository
 ):  # str
     "The address that opens a notebook in Colab."
-    place = f"{slug(settings)}/blob/{settings['branch']}/nbs/{name}"
-    return f"{COLAB}/{place}"
+    return f"{COLAB}/{slug(settings)}/blob/{settings['branch']}/{path}"
 
 
 def source_of(
@@ -64,8 +64,10 @@ def links_line(
 ):  # str
     "What appears under a notebook's title."
     place = notebooks.relative(path)
-    parts = [f"[![Open in Colab]({BADGE})]({in_colab(settings, place)})"]
+    parts = [f"[![Open in Colab]({BADGE})]({in_colab(settings, f'nbs/{place}')})"]
     parts.append(f"[on GitHub]({in_repository(settings, f'nbs/{place}')})")
+    if path.stem == FORM_OF:
+        parts.append(f"without code: [a form in Colab]({in_colab(settings, FORM)})")
     if module:
         file = source_of(module)
         parts.append(f"[source: `{file}`]({in_repository(settings, file)})")
@@ -274,7 +276,9 @@ def rows(
         number = f"{path.stem.split('_')[0]} " if path.stem[:2].isdigit() else ""
         place = notebooks.relative(path)
         link = f"{number}[{title}]({'' if root else 'nbs/'}{place})"
-        colab = f"[Colab]({in_colab(settings, place)})"
+        colab = f"[Colab]({in_colab(settings, f'nbs/{place}')})"
+        if path.stem == FORM_OF:
+            colab += f", [as a form]({in_colab(settings, FORM)})"
         known = seconds.get(notebooks.name_of(path))
         effort = f"{reading.minutes(notebook)} min | {f'{known} s' if known else ''}"
         lines.append(f"| {link} | {subtitle} | {source} | {effort} | {colab} |")
