@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ..data.download import alone
-from ..data.images import as_images
+from ..data.images import as_images, mask_values
 from ..data.outputs import painted, write_mask
 from ..predict import Predictor, labels_at, look_at
 
@@ -124,6 +124,12 @@ def _drawn(image, labels, opacity):
     return buffer.getvalue()
 
 
+def _reading(predictor):
+    """Return how the masks of a net's training were read, if it knows."""
+    notes = getattr(predictor, "notes", None)
+    return (notes.masks if notes else None) or {}
+
+
 def _written(desk, threshold, overwrite):
     """Write the mask of a desk, and say where it is, or why not."""
     if desk.image is None:
@@ -132,7 +138,9 @@ def _written(desk, threshold, overwrite):
     path = desk.to / f"{stem}_mask.png"
     labels = labels_at(desk.p, threshold)
     try:
-        return f"written: {write_mask(path, labels, overwrite, len(desk.p))}"
+        values = mask_values(len(desk.p), **_reading(desk.predictor))
+        write_mask(path, labels, overwrite, len(desk.p), values=values)
+        return f"written: {path}"
     except OSError as error:
         return str(error)
 
