@@ -4,16 +4,21 @@
 
 # %% auto #0
 __all__ = ['mean_and_std_of_set', 'image_signs', 'usual_breadth', 'measure_learned', 'slack', 'far_signs', 'Remark', 'remarks',
-           'FarImage', 'summarise']
+           'FarImage', 'summarise', 'kinds_of', 'count_far', 'read_far', 'write_far']
 
 # %% ../../nbs/workshop/data/far.ipynb #imports
+import csv
+from collections import Counter
+from io import StringIO
 from math import isqrt, log2
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from .crops import read_example
 from .source import Source, some_of
+from ..runs.files import new_file
 
 # %% ../../nbs/workshop/data/far.ipynb #set-code
 def mean_and_std_of_set(
@@ -412,3 +417,116 @@ def summarise(
             f"{whom}: unlike what the net has learned: {text} ({remark.numbers})"
         )
     return sentences
+
+# %% ../../nbs/workshop/data/far.ipynb #list-code
+_COLUMNS = ["image", "kind", "what", "numbers"]
+
+
+def kinds_of(
+    said: list[Remark],
+) -> str:
+    """Name what is far of an image, each kind once.
+
+    Args:
+        said: of remarks
+
+    Returns:
+        str: such as "inverted, detail"; empty: nothing is far
+
+    Example:
+        >>> # in far, where its other names come from
+        >>> from unet_tutorial.data.far import kinds_of
+        >>> listed = write_far("runs/far.csv", turned)
+        >>> assert read_far(listed)[0][:2] == ["a.tif", "inverted"] and kinds_of(turned["b.tif"]) == ""
+    """
+    return ", ".join(dict.fromkeys(remark.kind for remark in said))
+
+
+def count_far(
+    found: dict[str, list[Remark]],
+) -> str:
+    r"""Say in one line how many images are far, and of which kinds.
+
+    Args:
+        found: name of an image -> what is said of it
+
+    Returns:
+        str: empty: none is far
+
+    Example:
+        >>> # in far, where its other names come from
+        >>> from unet_tutorial.data.far import count_far
+        >>> listed = write_far("runs/far.csv", turned)
+        >>> print(count_far(turned), listed.read_text(), sep="\n")
+    """
+    far = [said for said in found.values() if said]
+    if not far:
+        return ""
+    kinds = Counter(kind for said in far for kind in {remark.kind for remark in said})
+    text = ", ".join(f"{kind} {kinds[kind]}" for kind in sorted(kinds))
+    be = "is" if len(far) == 1 else "are"
+    whom = f"{len(far)} of {len(found)} images {be}"
+    return f"{whom} unlike what the net has learned ({text})"
+
+# %% ../../nbs/workshop/data/far.ipynb #list-write
+def read_far(
+    path: str | Path,
+) -> list[list[str]]:
+    """Read a list of far images; refuse a table that is none.
+
+    Args:
+        path: far.csv
+
+    Returns:
+        list[list[str]]: of each line: image, kind, what, numbers; [] if there is none
+
+    Raises:
+        FileExistsError: "... is no list that predict wrote: rename it, or take another
+            folder"
+
+    Example:
+        >>> # in far, where its other names come from
+        >>> from unet_tutorial.data.far import read_far
+        >>> listed = write_far("runs/far.csv", turned)
+        >>> assert read_far(listed)[0][:2] == ["a.tif", "inverted"] and kinds_of(turned["b.tif"]) == ""
+    """
+    path = Path(path)
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:
+        head, *rows = [*csv.reader(file)] or [[]]
+    if head != _COLUMNS or any(len(row) != len(head) for row in rows):
+        text = "is no list that predict wrote: rename it, or take another folder"
+        raise FileExistsError(f"{path} {text}")
+    return rows
+
+
+def write_far(
+    path: str | Path,
+    found: dict[str, list[Remark]],
+) -> Path | None:
+    """List far images in a table; lines of images that are not asked about stay.
+
+    Args:
+        path: far.csv
+        found: name of an image -> what is said of it
+
+    Returns:
+        Path | None: None: there is nothing to list
+
+    Example:
+        >>> # in far, where its other names come from
+        >>> from unet_tutorial.data.far import write_far
+        >>> listed = write_far("runs/far.csv", turned)
+    """
+    path, file = Path(path), StringIO(newline="")
+    rows = [row for row in read_far(path) if row[0] not in found]
+    for name, said in found.items():
+        rows += [[name, one.kind, one.text, one.numbers] for one in said]
+    if not rows:
+        path.unlink(missing_ok=True)
+        return None
+    csv.writer(file, lineterminator="\n").writerows([_COLUMNS, *rows])
+    with new_file(path, overwrite=True) as part:
+        part.write_bytes(file.getvalue().encode("utf-8", "backslashreplace"))
+    return path
