@@ -407,7 +407,8 @@ def test_resume_needs_nothing_but_the_folder(runs):
 def test_evaluate(runs, capsys):
     assert main(["evaluate", "b"]) == 0
     assert runs.pop() == ("b", {"weights": "best", "device": "auto"})
-    assert capsys.readouterr().out.split() == ["loss", "0.5000", "dice", "0.9877"]
+    told = [line.split(maxsplit=2) for line in capsys.readouterr().out.splitlines()]
+    assert told == [["loss", "0.5000"], ["dice", "0.9877", "all pixels together"]]
     line = "evaluate b --data c --masks d --weights last --device cpu --json"
     assert main(line.split()) == 0
     where = {"data": "c", "masks": os.path.abspath("d")}

@@ -590,6 +590,10 @@ def _add_evaluate(parser):
     _add_views(parser)
     _add_device(parser)
 
+# %% ../nbs/workshop/cli.ipynb #evaluate-run
+_MEANS = dict.fromkeys(("dice", "mean dice", "iou"), "  all pixels together")
+_MEANS["dice per image"] = "  mean over the images"
+
 
 def _evaluate(args):
     from unet_tutorial.predict import Averaged
@@ -611,7 +615,10 @@ def _evaluate(args):
     if args.json:
         print(json.dumps(found))
     else:
-        print("\n".join(f"{name:<16}{value:.4f}" for name, value in found.items()))
+        for name, value in found.items():
+            print(f"{name:<16}{value:.4f}{_MEANS.get(name, '')}")
+        if "dice per image" in found:
+            print(f"unet-tutorial report {args.net} has each image and each class")
     return 0
 
 # %% ../nbs/workshop/cli.ipynb #tell-failed

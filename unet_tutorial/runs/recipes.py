@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Net', 'Optimizer', 'Augment', 'Recipe', 'recipe_names', 'read_json', 'read_recipe', 'Plan', 'usual_size',
            'number_format', 'as_dict', 'plan_id', 'read_plan', 'split', 'train_loader', 'valid_loader', 'rate_factor',
-           'layout_note', 'begin_training', 'steps_per_epoch', 'class_scores', 'mean_dice_of', 'image_dice',
+           'layout_note', 'begin_training', 'steps_per_epoch', 'class_scores', 'mean_dice_of', 'image_scores',
            'DicePerImage', 'criterion_for', 'metrics_for', 'notes_for', 'describe']
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #cfc28a0b
@@ -966,25 +966,25 @@ def mean_dice_of(
     return class_scores(counts)[0][1:].nanmean().item()
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #image-dice
-def image_dice(
+def image_scores(
     counts: Tensor,
-) -> float:
-    """Compute the Dice of one image, the mean of all classes but the background.
+) -> tuple[float, float]:
+    """Compute Dice and IoU of one image, means of all classes but the background.
 
     Args:
         counts: (K, K) from count_pixels, of one image
 
     Returns:
-        float: 0 to 1; 1 if nothing is there and nothing was predicted
+        tuple[float, float]: 1, 1 if nothing is there and nothing was predicted
 
     Example:
         >>> # in recipes, where its other names come from
-        >>> from unet_tutorial.runs.recipes import image_dice
+        >>> from unet_tutorial.runs.recipes import image_scores
         >>> each = DicePerImage(2)
-        >>> assert each.values == [1, 0] and image_dice(torch.tensor([[9, 0], [0, 0]])) == 1
+        >>> assert each.values == [1, 0] and image_scores(torch.tensor([[9, 0], [0, 0]])) == (1, 1)
     """
-    value = mean_dice_of(counts)
-    return 1.0 if math.isnan(value) else value
+    dice, iou = (values[1:].nanmean().item() for values in class_scores(counts))
+    return (1.0, 1.0) if math.isnan(dice) else (dice, iou)
 
 
 class DicePerImage:
@@ -1023,7 +1023,7 @@ class DicePerImage:
         for pred, true in zip(predicted, labels, strict=True):
             counts = count_pixels(pred, true, self.num_classes).cpu()
             if counts.sum():  # nobody annotated a pixel of the others
-                self.values.append(image_dice(counts))
+                self.values.append(image_scores(counts)[0])
 
     def compute(self) -> float:
         """Return the mean over all images; NaN if there is none."""

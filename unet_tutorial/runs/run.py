@@ -16,13 +16,15 @@ from collections.abc import Callable
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 
+from ..data import far
+from ..data.crops import read_example
 from ..data.datasets import open_source, unknown_note
-from ..data.far import mean_and_std_of_set, measure_learned
 from ..data.loader import end_workers, pick_workers
 from ..data.source import Source
 from ..gpu import amp_type, pick_device
@@ -256,7 +258,7 @@ def _say_more(plan, source, training, before, announce):
 def _notes(plan, source):
     """Return what goes with the nets of a run: how to ask, what was learned."""
     learn = recipes.split(plan, source)[0]
-    learned = measure_learned(learn, plan.size)
+    learned = far.measure_learned(learn, plan.size)
     return recipes.notes_for(plan, source) | {"learned": learned}
 
 
@@ -328,13 +330,14 @@ def _say_before(plan, before, announce):
         announce(f"before the first epoch: {text}, of the net that it begins from")
 
 
-def _measure(model, loader, plan, source, device, amp):
+def _measure(model, loader, plan, source, device, amp, more=None):
     """Measure a net on held-out images."""
+    metrics = recipes.metrics_for(source.classes, plan.recipe.watch)
     return evaluate(
         model,
         loader,
         recipes.criterion_for(plan.recipe),
-        metrics=recipes.metrics_for(source.classes, plan.recipe.watch),
+        metrics=metrics | (more or {}),
         device=device,
         amp=amp_type(amp, device),
         add=distributed.add_sums,
@@ -565,7 +568,8 @@ def _check_normalisation(value):
 
 def _normalised(plan, source, announce):
     """Return a plan with mean and deviation of what is to be learned from."""
-    mean, std = scale = mean_and_std_of_set(recipes.split(plan, source)[0], plan.size)
+    learn = recipes.split(plan, source)[0]
+    mean, std = scale = far.mean_and_std_of_set(learn, plan.size)
     if announce:
         said = [" ".join(f"{value:.1f}" for value in values) for values in (mean, std)]
         text = "normalisation: that of the training set"
@@ -975,13 +979,27 @@ def _net_of(run, weights, plan, source):
     if path.stat().st_size == 0:
         raise ValueError(f"{path} is empty: {_kept(run)}")
     check_mark(path, plan.id)
-    model, _ = load_net(path)
+    model, notes = load_net(path)
     has = source.channels, len(source.classes)
     takes = model.in_channels, model.num_classes
     if has != takes:
         text = f"the data have {has[0]} channels and {has[1]} classes, the net of {run}"
         raise ValueError(f"{text} takes {takes[0]} and {takes[1]}: give its own data")
-    return model
+    return model, notes.get("learned")
+
+# %% ../../nbs/workshop/runs/run.ipynb #say-far
+def _say_far(learned, plan, source):
+    """Warn of held-out images that are far from what the net has learned."""
+    check, fixed = recipes.split(plan, source)[1], plan.normalisation is not None
+    found = {}
+    for number, item in enumerate(check.items if learned else ()):
+        image, truth, *_ = read_example(check, number, plan.size)
+        found[item.name] = far.remarks(learned, image, truth, fixed=fixed)
+    if line := far.count_far(found):
+        named = [
+            f"{name} ({far.kinds_of(said)})" for name, said in found.items() if said
+        ]
+        warnings.warn(f"{line}: {', '.join(named)}", far.FarImage, stacklevel=5)
 
 # %% ../../nbs/workshop/runs/run.ipynb #cde2d9b7
 def evaluate_run(
@@ -1023,9 +1041,12 @@ def evaluate_run(
     device, run = own_device(pick_device(device)), Path(run)
     with joined(device):
         plan, source = _reopen(run, data, {"masks": str(masks)} if masks else None)
-        model = of_first(lambda: _net_of(run, weights, plan, source))
+        model, learned = of_first(lambda: _net_of(run, weights, plan, source))
+        of_first(lambda: _say_far(learned, plan, source))
         amp = of_first(lambda: _format_here(run, plan, device))
         loader = recipes.valid_loader(plan, source, device=device)
-        return _measure(
-            wrap(model) if wrap else model, loader, plan, source, device, amp
-        )
+        each = recipes.DicePerImage(len(source.classes))
+        more, model = {"dice per image": each}, wrap(model) if wrap else model
+        found = _measure(model, loader, plan, source, device, amp, more)
+        values = itertools.chain(*distributed.gather(each.values))
+        return found | {"dice per image": fmean(values)}

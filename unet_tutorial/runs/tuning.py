@@ -37,13 +37,7 @@ _LEARNED, _HELD, _UNUSED = SHARES = "learned from", "held out", "unused"
 
 def _names(source):
     """Return for each image its name, and how many bytes its file has."""
-    names = []
-    for item in source.items:
-        page = f", page {item.page}" if item.page else ""
-        parts = dict.fromkeys([item.group, item.image.name])  # a group may be the name
-        name = "/".join(filter(None, parts)) + page
-        names.append((name, item.image.stat().st_size))
-    return names
+    return [(item.name, item.image.stat().st_size) for item in source.items]
 
 
 def split_record(
