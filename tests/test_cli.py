@@ -172,6 +172,17 @@ def test_an_error_is_one_line(error, line, command, capsys):
             main(arguments)
 
 
+def test_lines_of_an_error_are_told_apart(command, capsys):
+    def fail(args):
+        raise ValueError("no mask: a.png\n\nno image:  b.png.\nBoth are needed")
+
+    command(fail)
+    assert main(["try"]) == 1
+    line = "error: no mask: a.png; no image: b.png. Both are needed\n"
+    assert capsys.readouterr().err == line
+
+
+
 def test_a_warning_is_one_line(command, capsys):
     def run(args):
         warnings.warn("it will\n be slow", stacklevel=1)

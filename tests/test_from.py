@@ -401,7 +401,7 @@ def test_a_recipe_file_that_was_changed_is_not_overlooked(home):
 def test_images_that_were_added_or_taken_away_are_noticed(home):
     draw(home, [6, 7])
     with pytest.raises(
-        ValueError, match=says("other images: 2 new", "06.png", "train --from")
+        ValueError, match=says("others (2 new", "06.png", "train --from")
     ):
         resume_run(home / "run")
     for name in ("06.png", "07.png", "00.png"):
@@ -409,6 +409,29 @@ def test_images_that_were_added_or_taken_away_are_noticed(home):
         (home / "masks" / name).unlink()
     with pytest.raises(ValueError, match=says("1 missing", "00.png")):
         resume_run(home / "run")
+    draw(home, [6])
+    both = says("1 new, such as 06.png; 1 missing, such as 00.png", "or begin a new")
+    with pytest.raises(ValueError, match=both):
+        resume_run(home / "run")
+
+
+def test_other_images_are_refused_in_one_sentence(home, capsys):
+    where = draw(home / "other", range(20, 24))
+    images, masks = str(where["data"]), where["options"]["masks"]
+    words = ["train", "--resume", "--out", str(home / "run"), "--data", images]
+    assert cli.main(words) == 1  # the masks of the run are not theirs
+    told = capsys.readouterr().err
+    way = f"train --from {home}/run --data {images} --masks DIR --out NEW"
+    assert says("do not fit the masks", "--masks DIR (masks=)", way).search(told)
+    assert told.count("add it") == 0 and told.count("\n") == 1
+    assert cli.main([*words, "--masks", masks]) == 1
+    told = capsys.readouterr().err
+    way = f"train --from {home}/run --data {images} --masks {masks} --out"
+    assert says("4 new, such as 20.png; 6 missing", way).search(told)
+    assert cli.main(way.split() + [f"{home}/new", "--epochs", "1"]) == 0
+    with pytest.raises(ValueError, match="do not fit the masks") as caught:
+        runs.evaluate_run(home / "run", data=images)
+    assert "To learn from them" not in str(caught.value)
 
 
 def test_the_command(home, capsys):

@@ -120,9 +120,15 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 # %% ../nbs/workshop/cli.ipynb #message
+def _in_one_line(error):
+    """Return a text as one line; where one that is not indented begins is a ";"."""
+    text = "; ".join(re.split(r"\s*\n(?=\S)", str(error).strip()))
+    return " ".join(re.sub(r"([.,:;!?]);", r"\1", text).split())
+
+
 def _message(error):
     """Return in one line what is wrong; what nobody expected also tells its kind."""
-    text = _typed(" ".join(str(error).split()))
+    text = _typed(_in_one_line(error))
     expected = isinstance(error, OSError | ValueError | ImportError | RuntimeError)
     kind = type(error).__name__
     return text if text and expected else f"{kind}: {text} (--debug shows where)"

@@ -853,16 +853,38 @@ def _found(run, plan, data, options):
         raise FileNotFoundError(f"the data of {run} were in {before}: {text}")
     return data or before, now
 
+# %% ../../nbs/workshop/runs/run.ipynb #reopen-run
+def _opened(run, plan, data, options, more):
+    """Open the data of a run; say it plainly if its masks are not those of the data."""
+    try:
+        return _open(plan.kind, *_found(run, plan, data, options))
+    except ValueError as error:
+        masks = (plan.options or {}).get("masks")
+        if plan.kind != "folder" or data is None or masks is None or "masks" in options:
+            raise
+        first = str(error).splitlines()[0].partition(";")[0]
+        text = f"the images in {data} do not fit the masks in {masks}, those of {run} "
+        text += f"({first}). If they have their own, --masks DIR (masks=) names them"
+        raise ValueError(f"{text}{more}") from error
 
-def _reopen(run, data, options):
+
+def _reopen(run, data, options, more=""):
     """Return the plan of a run, and its data, wherever they are now."""
     plan = of_first(lambda: read_plan(run))
     if plan.kind != "folder" and "masks" in (options or {}):
         raise ValueError(f"masks= is for kind folder; {run} was begun with {plan.kind}")
-    source = _open(plan.kind, *_found(run, plan, data, options or {}))
+    source = _opened(run, plan, data, options or {}, more)
     if plan.size is None and plan.id is None:  # an older version left it open
         plan = replace(plan, size=recipes.usual_size(plan.kind, source))
     return plan, source
+
+# %% ../../nbs/workshop/runs/run.ipynb #other-images
+def _begin_anew(out, data, options):
+    """Return what is typed to train the net of a run on other images."""
+    masks = options.get("masks")
+    words = f" --data {data}" if isinstance(data, str | Path) else ""
+    words += f" --masks {masks}" if masks else ""
+    return f"unet-tutorial train --from {out}{words} --out NEW"
 
 # %% ../../nbs/workshop/runs/run.ipynb #8d4b25be
 def resume_run(
@@ -900,7 +922,7 @@ def resume_run(
             where they are now"
         FileNotFoundError: "the data of ... were in ...: data= (--data DIR) says where
             they are now"
-        ValueError: "... is empty: if it is removed, the run begins anew"
+        ValueError: "the images in ... do not fit the masks in ..., those of ..."
 
     Example:
         >>> # in run, where its other names come from
@@ -915,9 +937,12 @@ def resume_run(
     settings |= {"report": report, "announce": announce}
     with joined(device):
         of_first(lambda: _check_asked(out, read_plan(out), asked))
-        plan, source = _reopen(out, data, asked.get("options"))
+        options = asked.get("options") or {}
+        more = _begin_anew(out, data, {"masks": "DIR"} | options)
+        plan, source = _reopen(out, data, options, f". To learn from them: {more}")
         of_first(lambda: _say_unknown(source, announce))
-        of_first(lambda: tuning.check_same_images(out, source))
+        way = _begin_anew(out, data, options)
+        of_first(lambda: tuning.check_same_images(out, source, way))
         with _one_writer(out):
             return _run(out, plan, source, device, **settings)
 
@@ -1030,8 +1055,8 @@ def evaluate_run(
             where they are now"
         FileNotFoundError: "the data of ... were in ...: data= (--data DIR) says where
             they are now"
+        ValueError: "the images in ... do not fit the masks in ..., those of ..."
         FileNotFoundError: "... is missing: ..."
-        ValueError: "... is empty: ..."
 
     Example:
         >>> # in run, where its other names come from

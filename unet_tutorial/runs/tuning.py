@@ -76,12 +76,14 @@ def split_record(
 def check_same_images(
     run: str | Path,
     source: Source,
+    way: str = "",
 ) -> None:
     """Raise a ValueError if images were added or removed since a run began.
 
     Args:
         run: the folder of a run
         source: its images as they are now
+        way: what is typed to learn from them; "": the usual
 
     Raises:
         ValueError: if images were added or removed since a run began
@@ -97,14 +99,17 @@ def check_same_images(
         return  # of an older version, or drawn
     record, names = _read_split(path), [name for name, _ in _names(source)]
     before, now = {name for part in SHARES for name in record[part]}, {*names}
-    for others, what in ((now - before, "new"), (before - now, "missing")):
-        if others:
-            raise ValueError(
-                f"{run} was begun with other images: {len(others)} {what}, such as "
-                f"{min(others)}. It goes on with those that it began with. To learn "
-                "from others too, begin from its net: "
-                f"unet-tutorial train --from {run} --out NEW"
-            )
+    changes = (now - before, "new"), (before - now, "missing")
+    told = [
+        f"{len(some)} {what}, such as {min(some)}" for some, what in changes if some
+    ]
+    if told:
+        way = way or f"unet-tutorial train --from {run} --out NEW"
+        raise ValueError(
+            f"{run} cannot go on with these images, because it was begun with others "
+            f"({'; '.join(told)}). Either go on with the images as they were (--data "
+            f"names their folder), or begin a new run from its net with these: {way}"
+        )
 
 
 def _read_split(path):
