@@ -624,11 +624,6 @@ def _old(start, out):
     return old
 
 # %% ../../nbs/workshop/runs/run.ipynb #begin-run
-_ASKED = "kind size held_out seed epochs steps minutes amp options".split()
-_ASKED += ["sync_batch_norm", "rate", "normalisation"]
-_SETTINGS = "workers save_every live report announce".split()
-
-
 def _begin(recipe, data, out, device, asked, settings, start=None):
     """Settle the plan of a new run, and carry it out."""
     tell, device = settings["announce"], own_device(pick_device(device))
@@ -724,9 +719,12 @@ def train_run(
         >>> shown = {"live": True, "device": "cpu", "announce": print}
         >>> by_paper = train_run("isbi", folder, "runs/paper", old, **shown)
     """
-    given = locals()
-    asked = {name: given[name] for name in _ASKED}
-    settings = {name: given[name] for name in _SETTINGS}
+    asked = {"kind": kind, "size": size, "held_out": held_out, "seed": seed}
+    asked |= {"epochs": epochs, "steps": steps, "minutes": minutes, "amp": amp}
+    asked |= {"options": options, "sync_batch_norm": sync_batch_norm, "rate": rate}
+    asked["normalisation"] = normalisation
+    settings = {"workers": workers, "save_every": save_every, "live": live}
+    settings |= {"report": report, "announce": announce}
     return _begin(recipe, data, Path(out), device, asked, settings, start)
 
 # %% ../../nbs/workshop/runs/run.ipynb #a1595308
