@@ -164,6 +164,27 @@ def test_other_classes_get_a_new_head_and_no_comparison(home):
     old, _ = load_net(home / "run" / "best.safetensors")
     kept = old.contracting.first.conv1.weight, net.contracting.first.conv1.weight
     assert torch.allclose(*kept, atol=0.01)
+    last = told.split("\n")[-1]
+    assert says("not compared", "background, object; now", "class 2").search(last)
+
+
+def test_masks_that_lack_a_class_are_no_comparison(home):
+    """Three classes before, two in the new masks, and nobody said --classes 2."""
+    names = ["background", "class 1", "class 2"]
+    where = draw(home / "three", range(5), classes=3)
+    where["options"]["classes"] = names
+    train_run("folder", out=home / "run3", recipe=RECIPE, size="native", **where)
+    two = draw(home / "two", range(5, 10), classes=2)
+    told = tune(home, "new3", start=home / "run3", kind="folder", **two)
+    assert load_net(home / "new3" / "last.safetensors")[1]["classes"] == names
+    sentence = says("NOT comparable", "no held-out mask has class 2", "--classes")
+    assert sentence.search(told.split("\n")[-1]) and "better" not in told
+    three = draw(home / "more", range(5, 10), classes=3)
+    told = tune(home, "alike", start=home / "run3", kind="folder", **three)
+    assert "NOT comparable" not in told and "of the net it began from" in told
+    three["options"]["classes"] = ["background", "cell", "debris"]
+    told = tune(home, "named", start=home / "run3", kind="folder", **three)
+    assert "other names (background, class 1, class 2; now background, cell" in told
 
 
 def test_other_channels_are_told(home):

@@ -268,7 +268,7 @@ def _loaders(plan, source, workers, device):
     return train, recipes.valid_loader(plan, source, workers, device)
 
 # %% ../../nbs/workshop/runs/run.ipynb #end-of-run
-def _end(out, plan, source, training, announce, before):
+def _end(out, plan, source, training, announce, before, differ):
     """Say at the end of a run what is lost, and whether it was worth it."""
     _say_lost(_lost(out, plan, training, end=True), training)
     _say_whether_better(plan, source, training, announce)
@@ -279,7 +279,9 @@ def _end(out, plan, source, training, announce, before):
     if announce and values and before is not None:
         best = values[(training.best_epoch or 1) - 1]
         start = plan.start["net"]
-        announce(tuning.verdict(plan.recipe.watch, best, before, start))
+        announce(tuning.verdict(plan.recipe.watch, best, before, start, differ))
+    elif announce and differ:
+        announce(f"not compared with the old net: {differ}")
 
 
 def _say_whether_better(plan, source, training, announce):
@@ -296,9 +298,9 @@ def _say_whether_better(plan, source, training, announce):
 
 # %% ../../nbs/workshop/runs/run.ipynb #beginning
 def _beginning(out, plan, source, valid, device, amp, announce):
-    """Return the net that a run begins from, and its score on the held-out images."""
+    """Return the net that a run begins from, its held-out score, what is not alike."""
     if plan.start is None:
-        return None, None
+        return None, None, ""
     try:
         old = of_first(lambda: tuning.own_copy(out, plan.start))
     except (OSError, ValueError) as error:
@@ -306,12 +308,13 @@ def _beginning(out, plan, source, valid, device, amp, announce):
             raise
         if is_first():
             warnings.warn(f"not compared with the old net: {error}", stacklevel=3)
-        return None, None
+        return None, None, ""
     net, _ = tuning.adapted(old, source.channels, source.classes, plan.seed)
+    differ = tuning.other_classes(old, source.classes, recipes.split(plan, source)[1])
     if announce is None or old.model.num_classes != len(source.classes):
-        return net, None
+        return net, None, differ
     found = _measure(net, valid, plan, source, device, amp)
-    return net, (found | {"valid_loss": found["loss"]})[plan.recipe.watch]
+    return net, (found | {"valid_loss": found["loss"]})[plan.recipe.watch], differ
 
 # %% ../../nbs/workshop/runs/run.ipynb #measuring
 def _begun(out, plan, here, source, net, batches, device):
@@ -349,7 +352,8 @@ def _run(out, plan, source, device, workers, save_every, live, report, announce)
     workers = pick_workers(device) if workers is None else workers
     train, valid = loaders = _loaders(plan, source, workers, device)
     here = replace(plan, amp=of_first(lambda: _format_here(out, plan, device)))
-    net, before = _beginning(out, plan, source, valid, device, here.amp, announce)
+    begun = _beginning(out, plan, source, valid, device, here.amp, announce)
+    net, before, differ = begun
     training = _begun(out, plan, here, source, net, len(train), device)
     if not is_first():
         return _follow(plan, source, training, train, valid)
@@ -372,7 +376,7 @@ def _run(out, plan, source, device, workers, save_every, live, report, announce)
         if saver.nets:  # of the last epoch
             saver.save(training)
     draw()
-    _end(out, plan, source, training, announce, before)
+    _end(out, plan, source, training, announce, before, differ)
     return training.history
 
 # %% ../../nbs/workshop/runs/run.ipynb #go-on
