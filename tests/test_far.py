@@ -18,6 +18,7 @@ from unet_tutorial.data.far import (
     far_signs,
     image_signs,
     measure_learned,
+    object_breadths,
     read_far,
     remarks,
     summarise,
@@ -124,6 +125,25 @@ def test_breadth_and_signs_of_odd_images():
     assert image_signs(noise(15, 99)) == {}
     for constant in (np.zeros((40, 40)), np.full((40, 40, 3), 9, np.uint8)):
         assert np.isfinite(list(image_signs(constant).values())).all()
+
+
+def test_one_by_one_and_together_are_one_measure():
+    """The sums over objects are what a loop over neighbours counts, -100 left out."""
+    rng = np.random.default_rng(0)
+    for dtype in (np.int64, np.int16):
+        labels = rng.integers(-1, 3, (40, 50)).repeat(3, 0).repeat(3, 1).astype(dtype)
+        labels[labels < 0] = -100
+        edge = 0
+        for here, there in (labels[1:], labels[:-1]), (labels[:, 1:], labels[:, :-1]):
+            for side in (here, there):
+                edge += np.count_nonzero((here != there) & (side > 0))
+        area = np.count_nonzero(labels > 0)
+        assert usual_breadth(labels) == pytest.approx(2 * area / (edge * np.pi / 4))
+    squares = np.zeros((60, 60), int)
+    squares[5:15, 5:15], squares[30:50, 30:50] = 2**31 + 7, 3  # numbers, however large
+    small, large = sorted(object_breadths(squares, instances=True))
+    assert (small, large) == pytest.approx((20 / np.pi, 40 / np.pi))
+    assert small < usual_breadth(squares) < large
 
 
 def test_it_costs_little_whatever_the_size():

@@ -313,6 +313,26 @@ def test_a_tuned_run_goes_on_exactly_even_if_the_old_one_is_gone(home, step):
     assert "of the net it began from" in said[-1]
 
 
+def test_a_run_that_goes_on_measures_no_image_again(home, monkeypatch):
+    """The range of what was learned is in its net already."""
+
+    def refuse(*args):
+        raise AssertionError("measured again")
+
+    file = home / "run" / "last.safetensors"
+    _, before = load_net(file)
+    monkeypatch.setattr(runs.far, "measure_learned", refuse)
+    resume_run(home / "run")
+    assert load_net(file)[1]["learned"] == before["learned"]
+    file.unlink()
+    with (
+        pytest.raises(AssertionError, match="measured again"),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        resume_run(home / "run")
+
+
 def test_one_command_begins_and_goes_on(home):
     options = {"start": home / "run", "epochs": 1, "held_out": 2, "kind": None}
     history = begin_or_resume(data=None, out=home / "new", **options)
@@ -449,7 +469,7 @@ def test_other_images_are_refused_in_one_sentence(home, capsys):
     told = capsys.readouterr().err
     way = f"train --from {home}/run --data {images} --masks {masks} --out"
     assert says("4 new, such as 20.png; 6 missing", way).search(told)
-    assert cli.main(way.split() + [f"{home}/new", "--epochs", "1"]) == 0
+    assert cli.main([*way.split(), f"{home}/new", "--epochs", "1"]) == 0
     with pytest.raises(ValueError, match="do not fit the masks") as caught:
         runs.evaluate_run(home / "run", data=images)
     assert "To learn from them" not in str(caught.value)

@@ -228,7 +228,7 @@ _DO = {
     "flat": f"Do not draw more of the same kind: a doubling brings less than {_WORTH}.",
     "falls": "Do not draw more yet: with more images, in as many steps, it got worse. "
     "Train longer (--minutes), and look at the labels.",
-    "unknown": "Do not decide yet: whether more images help cannot be told, because the "
+    "unknown": "Do not decide yet: whether more images help cannot be told, since the "
     "interval of the last doubling contains zero. More seeds (--seeds) and more "
     "minutes would narrow it.",
 }

@@ -255,10 +255,17 @@ def _say_more(plan, source, training, before, announce):
     _say_before(plan, before, announce)
 
 
-def _notes(plan, source):
+def _learned(out, plan, source):
+    """Return the range that was learned: a net of the run has it, or measure."""
+    with suppress(OSError, ValueError):
+        check_mark(out / "last.safetensors", plan.id)
+        return load_net(out / "last.safetensors")[1]["learned"]
+    return far.measure_learned(recipes.split(plan, source)[0], plan.size)
+
+
+def _notes(out, plan, source):
     """Return what goes with the nets of a run: how to ask, what was learned."""
-    learn = recipes.split(plan, source)[0]
-    learned = far.measure_learned(learn, plan.size)
+    learned = _learned(out, plan, source)
     return recipes.notes_for(plan, source) | {"learned": learned}
 
 
@@ -298,7 +305,7 @@ def _say_whether_better(plan, source, training, announce):
 
 # %% ../../nbs/workshop/runs/run.ipynb #beginning
 def _beginning(out, plan, source, valid, device, amp, announce):
-    """Return the net that a run begins from, its held-out score, what is not alike."""
+    """Return the net that a run begins from, its held-out score, what differs."""
     if plan.start is None:
         return None, None, ""
     try:
@@ -367,7 +374,7 @@ def _run(out, plan, source, device, workers, save_every, live, report, announce)
         logbook.interruptible() as asked,
         logbook.crash_file(out / "crash.txt"),
         _reporting(out, training.epoch, report) as tell,
-        logbook.saving(out, _notes(plan, source)) as saver,
+        logbook.saving(out, _notes(out, plan, source)) as saver,
     ):
         saver.again = lambda: _write_plan(out, plan, here, training, source)
         _mend(saver, training, lost)
