@@ -182,7 +182,6 @@ def test_lines_of_an_error_are_told_apart(command, capsys):
     assert capsys.readouterr().err == line
 
 
-
 def test_a_warning_is_one_line(command, capsys):
     def run(args):
         warnings.warn("it will\n be slow", stacklevel=1)

@@ -119,13 +119,13 @@ def build_parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run, wrong=command.error)
     return parser
 
-# %% ../nbs/workshop/cli.ipynb #message
+# %% ../nbs/workshop/cli.ipynb #one-line
 def _in_one_line(error):
     """Return a text as one line; where one that is not indented begins is a ";"."""
     text = "; ".join(re.split(r"\s*\n(?=\S)", str(error).strip()))
     return " ".join(re.sub(r"([.,:;!?]);", r"\1", text).split())
 
-
+# %% ../nbs/workshop/cli.ipynb #message
 def _message(error):
     """Return in one line what is wrong; what nobody expected also tells its kind."""
     text = _typed(_in_one_line(error))

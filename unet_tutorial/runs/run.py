@@ -304,7 +304,7 @@ def _say_whether_better(plan, source, training, announce):
         warnings.warn(f"not compared with a threshold: {error}", stacklevel=3)
 
 # %% ../../nbs/workshop/runs/run.ipynb #beginning
-def _beginning(out, plan, source, valid, device, amp, announce):
+def _beginning(out, plan, source, valid, device, announce):
     """Return the net that a run begins from, its held-out score, what differs."""
     if plan.start is None:
         return None, None, ""
@@ -320,7 +320,7 @@ def _beginning(out, plan, source, valid, device, amp, announce):
     differ = tuning.other_classes(old, source.classes, recipes.split(plan, source)[1])
     if announce is None or old.model.num_classes != len(source.classes):
         return net, None, differ
-    found = _measure(net, valid, plan, source, device, amp)
+    found = _measure(net, valid, plan, source, device, plan.amp)
     return net, (found | {"valid_loss": found["loss"]})[plan.recipe.watch], differ
 
 # %% ../../nbs/workshop/runs/run.ipynb #measuring
@@ -359,8 +359,7 @@ def _run(out, plan, source, device, workers, save_every, live, report, announce)
     workers = pick_workers(device) if workers is None else workers
     train, valid = loaders = _loaders(plan, source, workers, device)
     here = replace(plan, amp=of_first(lambda: _format_here(out, plan, device)))
-    begun = _beginning(out, plan, source, valid, device, here.amp, announce)
-    net, before, differ = begun
+    net, before, differ = _beginning(out, here, source, valid, device, announce)
     training = _begun(out, plan, here, source, net, len(train), device)
     if not is_first():
         return _follow(plan, source, training, train, valid)
@@ -635,6 +634,11 @@ def _old(start, out):
     return old
 
 # %% ../../nbs/workshop/runs/run.ipynb #begin-run
+_ASKED = "kind size held_out seed epochs steps minutes amp options".split()
+_ASKED += ["sync_batch_norm", "rate", "normalisation"]
+_SETTINGS = "workers save_every live report announce".split()
+
+
 def _begin(recipe, data, out, device, asked, settings, start=None):
     """Settle the plan of a new run, and carry it out."""
     tell, device = settings["announce"], own_device(pick_device(device))
@@ -730,12 +734,9 @@ def train_run(
         >>> shown = {"live": True, "device": "cpu", "announce": print}
         >>> by_paper = train_run("isbi", folder, "runs/paper", old, **shown)
     """
-    asked = {"kind": kind, "size": size, "held_out": held_out, "seed": seed}
-    asked |= {"epochs": epochs, "steps": steps, "minutes": minutes, "amp": amp}
-    asked |= {"options": options, "sync_batch_norm": sync_batch_norm, "rate": rate}
-    asked["normalisation"] = normalisation
-    settings = {"workers": workers, "save_every": save_every, "live": live}
-    settings |= {"report": report, "announce": announce}
+    given = locals()
+    asked = {name: given[name] for name in _ASKED}
+    settings = {name: given[name] for name in _SETTINGS}
     return _begin(recipe, data, Path(out), device, asked, settings, start)
 
 # %% ../../nbs/workshop/runs/run.ipynb #a1595308
