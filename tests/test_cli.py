@@ -172,6 +172,16 @@ def test_an_error_is_one_line(error, line, command, capsys):
             main(arguments)
 
 
+def test_lines_of_an_error_are_told_apart(command, capsys):
+    def fail(args):
+        raise ValueError("no mask: a.png\n\nno image:  b.png.\nBoth are needed")
+
+    command(fail)
+    assert main(["try"]) == 1
+    line = "error: no mask: a.png; no image: b.png. Both are needed\n"
+    assert capsys.readouterr().err == line
+
+
 def test_a_warning_is_one_line(command, capsys):
     def run(args):
         warnings.warn("it will\n be slow", stacklevel=1)
@@ -407,7 +417,8 @@ def test_resume_needs_nothing_but_the_folder(runs):
 def test_evaluate(runs, capsys):
     assert main(["evaluate", "b"]) == 0
     assert runs.pop() == ("b", {"weights": "best", "device": "auto"})
-    assert capsys.readouterr().out.split() == ["loss", "0.5000", "dice", "0.9877"]
+    told = [line.split(maxsplit=2) for line in capsys.readouterr().out.splitlines()]
+    assert told == [["loss", "0.5000"], ["dice", "0.9877", "all pixels together"]]
     line = "evaluate b --data c --masks d --weights last --device cpu --json"
     assert main(line.split()) == 0
     where = {"data": "c", "masks": os.path.abspath("d")}

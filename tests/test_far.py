@@ -14,9 +14,12 @@ from unet_tutorial.cli import main
 from unet_tutorial.data.far import (
     FarImage,
     Remark,
+    count_far,
     far_signs,
     image_signs,
     measure_learned,
+    object_breadths,
+    read_far,
     remarks,
     summarise,
     usual_breadth,
@@ -124,6 +127,25 @@ def test_breadth_and_signs_of_odd_images():
         assert np.isfinite(list(image_signs(constant).values())).all()
 
 
+def test_one_by_one_and_together_are_one_measure():
+    """The sums over objects are what a loop over neighbours counts, -100 left out."""
+    rng = np.random.default_rng(0)
+    for dtype in (np.int64, np.int16):
+        labels = rng.integers(-1, 3, (40, 50)).repeat(3, 0).repeat(3, 1).astype(dtype)
+        labels[labels < 0] = -100
+        edge = 0
+        for here, there in (labels[1:], labels[:-1]), (labels[:, 1:], labels[:, :-1]):
+            for side in (here, there):
+                edge += np.count_nonzero((here != there) & (side > 0))
+        area = np.count_nonzero(labels > 0)
+        assert usual_breadth(labels) == pytest.approx(2 * area / (edge * np.pi / 4))
+    squares = np.zeros((60, 60), int)
+    squares[5:15, 5:15], squares[30:50, 30:50] = 2**31 + 7, 3  # numbers, however large
+    small, large = sorted(object_breadths(squares, instances=True))
+    assert (small, large) == pytest.approx((20 / np.pi, 40 / np.pi))
+    assert small < usual_breadth(squares) < large
+
+
 def test_it_costs_little_whatever_the_size():
     slide = np.broadcast_to(noise(1, 4096), (4096 * 16, 4096))  # 268 million pixels
     assert image_signs(slide)["brightness"] > 0  # all of it in floats would be 2 GB
@@ -166,15 +188,73 @@ def files(learned, tissue, tmp_path):
     return tmp_path
 
 
-def test_files_are_summed_up(files, capsys):
-    with pytest.warns(FarImage, match=says("2 of 5 images", "first 3.png")) as said:
-        done = predict_files(
-            files / "net.safetensors", files / "images", files / "to", device="cpu"
-        )
+def test_files_are_counted_in_one_line_and_listed(files, capsys):
+    net, to = files / "net.safetensors", files / "to"
+    sentence = says("2 of 5 images are unlike", "inverted 2", str(to / "far.csv"))
+    with pytest.warns(FarImage, match=sentence) as said:
+        done = predict_files(net, files / "images", to, device="cpu")
     assert len(done) == 5 and len(said) == 1
-    words = ["predict", files / "net.safetensors", files / "images" / "4.png", "--to"]
-    assert main([str(word) for word in (*words, files / "two", "--device", "cpu")]) == 0
-    assert "warning: 4.png: unlike what the net has learned" in capsys.readouterr().err
+    assert said[0].filename == __file__  # where it was asked
+    assert [row[:2] for row in read_far(to / "far.csv")] == [
+        ["3.png", "inverted"],
+        ["4.png", "inverted"],
+    ]
+    words = [str(word) for word in ("predict", net, files / "images" / "4.png", "--to")]
+    assert main([*words, str(files / "two"), "--device", "cpu"]) == 0
+    told = capsys.readouterr().err
+    assert says("warning: 4.png: unlike what the net", "two/far.csv").search(told)
+
+
+def test_the_list_follows_the_answers(files):
+    net, to = files / "net.safetensors", files / "to"
+    asked = {"device": "cpu", "overwrite": True}
+    with pytest.warns(FarImage):
+        predict_files(net, files / "images", to, device="cpu")
+    image = files / "images" / "3.png"
+    Image.fromarray(255 - np.asarray(Image.open(image))).save(image)  # it was mended
+    predict_files(net, image, to, **asked)
+    assert [row[0] for row in read_far(to / "far.csv")] == ["4.png"]
+    Image.fromarray(255 - np.asarray(Image.open(image))).save(files / "images/4.png")
+    (files / "images/4.png").write_bytes(image.read_bytes())
+    predict_files(net, files / "images/4.png", to, **asked)
+    assert not (to / "far.csv").exists()
+
+
+def test_a_table_of_your_own_is_not_replaced(files):
+    (files / "to").mkdir()
+    (files / "to" / "far.csv").write_text("star,parsecs\nVega,7.7\n")
+    with pytest.raises(FileExistsError, match=says("far.csv", "rename it")):
+        predict_files(files / "net.safetensors", files / "images", files / "to")
+    assert [path.name for path in (files / "to").iterdir()] == ["far.csv"]
+
+
+def test_the_table_of_objects_has_the_kinds(files):
+    net, to = files / "net.safetensors", files / "to"
+    with pytest.warns(FarImage):
+        predict_files(net, files / "images", to, device="cpu", write="table")
+    for name, far in (("0", ""), ("3", "inverted")):
+        with (to / f"{name}.table.csv").open(newline="") as file:
+            table = csv.DictReader(file)
+            assert {row["far"] for row in table} <= {far}
+            assert table.fieldnames[-1] == "far"
+
+
+@pytest.mark.parametrize("pages", [2, 6])
+def test_pages_that_become_images_are_named(files, tissue, capsys, pages):
+    stack = files / "stack.tif"
+    first, *more = [Image.fromarray(tissue[n][0]) for n in range(pages)]
+    first.save(stack, save_all=True, append_images=more)
+    net, to = str(files / "net.safetensors"), str(files / "to")
+    assert main(["predict", net, str(stack), "--to", to, "--device", "cpu"]) == 0
+    told = capsys.readouterr().out
+    last = f"stack_{pages - 1:03d}"
+    sentence = says(f"stack.tif holds {pages} images", f"stack_000 to {last}")
+    assert sentence.search(told) and ("--axes CHW" in told) == (pages == 2)
+    assert (files / "to" / f"{last}_mask.png").is_file()
+    words = f"--to {to} --device cpu --overwrite --axes CHW --channel 0".split()
+    assert main(["predict", net, str(stack), *words]) == 0  # what it says works
+    assert [path.name for path in (files / "to").iterdir()] == ["stack_mask.png"]
+    assert "holds" not in capsys.readouterr().out
 
 
 def test_the_page_says_it(files, tissue):
@@ -191,6 +271,10 @@ def test_sentences_count_images():
     assert (
         sentence.startswith("2 of 3 images (first a)") and "learned 1 to 2" in sentence
     )
+    assert count_far(found) == (
+        "2 of 3 images are unlike what the net has learned (detail 2)"
+    )
+    assert count_far({"a": [], "b": []}) == ""
     assert far_signs({"images": 3, "detail": [1, 2, 0]}, {"detail": 2.1}) == {}
     assert far_signs({"images": 3, "detail": [1, 2, 0]}, {"detail": 3, "new": 9}).keys()
 

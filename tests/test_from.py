@@ -164,6 +164,27 @@ def test_other_classes_get_a_new_head_and_no_comparison(home):
     old, _ = load_net(home / "run" / "best.safetensors")
     kept = old.contracting.first.conv1.weight, net.contracting.first.conv1.weight
     assert torch.allclose(*kept, atol=0.01)
+    last = told.split("\n")[-1]
+    assert says("not compared", "background, object; now", "class 2").search(last)
+
+
+def test_masks_that_lack_a_class_are_no_comparison(home):
+    """Three classes before, two in the new masks, and nobody said --classes 2."""
+    names = ["background", "class 1", "class 2"]
+    where = draw(home / "three", range(5), classes=3)
+    where["options"]["classes"] = names
+    train_run("folder", out=home / "run3", recipe=RECIPE, size="native", **where)
+    two = draw(home / "two", range(5, 10), classes=2)
+    told = tune(home, "new3", start=home / "run3", kind="folder", **two)
+    assert load_net(home / "new3" / "last.safetensors")[1]["classes"] == names
+    sentence = says("NOT comparable", "no held-out mask has class 2", "--classes")
+    assert sentence.search(told.split("\n")[-1]) and "better" not in told
+    three = draw(home / "more", range(5, 10), classes=3)
+    told = tune(home, "alike", start=home / "run3", kind="folder", **three)
+    assert "NOT comparable" not in told and "of the net it began from" in told
+    three["options"]["classes"] = ["background", "cell", "debris"]
+    told = tune(home, "named", start=home / "run3", kind="folder", **three)
+    assert "other names (background, class 1, class 2; now background, cell" in told
 
 
 def test_other_channels_are_told(home):
@@ -292,6 +313,26 @@ def test_a_tuned_run_goes_on_exactly_even_if_the_old_one_is_gone(home, step):
     assert "of the net it began from" in said[-1]
 
 
+def test_a_run_that_goes_on_measures_no_image_again(home, monkeypatch):
+    """The range of what was learned is in its net already."""
+
+    def refuse(*args):
+        raise AssertionError("measured again")
+
+    file = home / "run" / "last.safetensors"
+    _, before = load_net(file)
+    monkeypatch.setattr(runs.far, "measure_learned", refuse)
+    resume_run(home / "run")
+    assert load_net(file)[1]["learned"] == before["learned"]
+    file.unlink()
+    with (
+        pytest.raises(AssertionError, match="measured again"),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        resume_run(home / "run")
+
+
 def test_one_command_begins_and_goes_on(home):
     options = {"start": home / "run", "epochs": 1, "held_out": 2, "kind": None}
     history = begin_or_resume(data=None, out=home / "new", **options)
@@ -401,7 +442,7 @@ def test_a_recipe_file_that_was_changed_is_not_overlooked(home):
 def test_images_that_were_added_or_taken_away_are_noticed(home):
     draw(home, [6, 7])
     with pytest.raises(
-        ValueError, match=says("other images: 2 new", "06.png", "train --from")
+        ValueError, match=says("others (2 new", "06.png", "train --from")
     ):
         resume_run(home / "run")
     for name in ("06.png", "07.png", "00.png"):
@@ -409,6 +450,29 @@ def test_images_that_were_added_or_taken_away_are_noticed(home):
         (home / "masks" / name).unlink()
     with pytest.raises(ValueError, match=says("1 missing", "00.png")):
         resume_run(home / "run")
+    draw(home, [6])
+    both = says("1 new, such as 06.png; 1 missing, such as 00.png", "or begin a new")
+    with pytest.raises(ValueError, match=both):
+        resume_run(home / "run")
+
+
+def test_other_images_are_refused_in_one_sentence(home, capsys):
+    where = draw(home / "other", range(20, 24))
+    images, masks = str(where["data"]), where["options"]["masks"]
+    words = ["train", "--resume", "--out", str(home / "run"), "--data", images]
+    assert cli.main(words) == 1  # the masks of the run are not theirs
+    told = capsys.readouterr().err
+    way = f"train --from {home}/run --data {images} --masks DIR --out NEW"
+    assert says("do not fit the masks", "--masks DIR (masks=)", way).search(told)
+    assert told.count("add it") == 0 and told.count("\n") == 1
+    assert cli.main([*words, "--masks", masks]) == 1
+    told = capsys.readouterr().err
+    way = f"train --from {home}/run --data {images} --masks {masks} --out"
+    assert says("4 new, such as 20.png; 6 missing", way).search(told)
+    assert cli.main([*way.split(), f"{home}/new", "--epochs", "1"]) == 0
+    with pytest.raises(ValueError, match="do not fit the masks") as caught:
+        runs.evaluate_run(home / "run", data=images)
+    assert "To learn from them" not in str(caught.value)
 
 
 def test_the_command(home, capsys):

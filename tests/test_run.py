@@ -1110,7 +1110,7 @@ def test_only_what_is_held_out_is_read_to_measure(tmp_path, tile):
     seen = []
     assert evaluate_run(out, Counted(source, seen)) == evaluate_run(out)
     assert {name for _, name in seen} == held_out
-    assert len(seen) == 2 * len(held_out)  # the image and its labels, each once
+    assert len(seen) == 4 * len(held_out)  # image and labels: is it far, how good is it
 
 
 def test_only_the_weight_maps_of_what_is_held_out_are_made(

@@ -2,7 +2,9 @@
 
 import base64
 import hashlib
+import json
 import re
+import shutil
 from dataclasses import replace
 from io import BytesIO
 
@@ -14,10 +16,11 @@ from samples import says
 from unet_tutorial.cli import main
 from unet_tutorial.data.crops import read_example
 from unet_tutorial.data.datasets import open_source
+from unet_tutorial.data.far import FarImage
 from unet_tutorial.metrics import dice, iou
 from unet_tutorial.predict import Predictor
 from unet_tutorial.runs.recipes import read_plan, read_recipe, split
-from unet_tutorial.runs.run import train_run
+from unet_tutorial.runs.run import evaluate_run, train_run
 from unet_tutorial.runs.summary import bootstrap_interval, report_run
 
 
@@ -89,6 +92,21 @@ def test_each_held_out_image_is_measured_at_the_chosen_threshold(run, page):
     assert f"| Dice | {np.mean(dices):.3f} |" in page[1]
 
 
+def test_two_classes_get_a_line_for_the_object(run, page):
+    """All pixels together: the share is that of the masks, the scores of the pixels."""
+    plan, text = read_plan(run), page[1].partition("## Class by class")[2]
+    source = open_source("folder", plan.data, **plan.options)
+    check, predictor = split(plan, source)[1], Predictor.load(run, "cpu")
+    chosen = float(re.search(r"threshold of ([0-9.]+) was chosen", page[1])[1])
+    truth = np.stack([read_example(check, n)[1] == 1 for n in range(2)])
+    asked = (read_example(check, n)[0] for n in range(2))
+    pred = np.stack([predictor.probabilities(image)[1] > chosen for image in asked])
+    share, scores = truth.mean(), f"{dice(pred, truth):.3f} | {iou(pred, truth):.3f}"
+    name = source.classes[1]
+    assert f"| {name} | {share:.2%} | 2 | {scores} |" in text
+    assert f"| {source.classes[0]} |" not in text and "<td>" + name in page[0]
+
+
 def test_the_page_needs_no_other_file_and_runs_nothing(page):
     assert not re.search(r"<script|src=\"(?!data:)|href=|@import|url\(", page[0])
     assert "color-scheme: light dark" in page[0]
@@ -133,6 +151,36 @@ def test_more_classes_have_no_threshold_and_deep_images_work(tmp_path):
     assert path == run / "report.html"
     text = path.with_name("report.md").read_text("utf-8")
     assert "threshold of" not in text and "| Dice | " in text
+    lines = text.partition("## Class by class")[2].split("\n")
+    rows = [line.split(" | ") for line in lines if line.startswith("| ")]
+    rows = {row[0].removeprefix("| "): row[1:] for row in rows[2:5]}
+    assert list(rows) == ["background", "class 1", "class 2"]
+    shares = [float(row[0].rstrip("%")) for row in rows.values()]
+    assert abs(sum(shares) - 100) < 0.02 and shares[0] > shares[1] > 0
+    # The images are as large as in training, so that evaluate measures the same:
+    found = evaluate_run(run, device="cpu")
+    ious = [float(row[3].rstrip(" |")) for row in rows.values()]
+    assert ious == pytest.approx(
+        [found[f"iou {name}"] for name in rows], abs=0.001, nan_ok=True
+    )
+    mean = float(re.search(r"\| Dice \| ([0-9.]+) \|", text)[1])
+    assert mean == pytest.approx(found["dice per image"], abs=0.001)
+
+
+def test_held_out_images_unlike_the_others_are_named(run, tmp_path, capsys):
+    home = tmp_path / "copy"
+    shutil.copytree(run.parent, home)
+    names = json.loads((run / "split.json").read_text())["held out"]
+    file = home / "images" / sorted(names)[0]
+    Image.fromarray(255 - np.asarray(Image.open(file))).save(file)
+    with pytest.warns(FarImage, match=says("1 of 2 images", file.name, "inverted")):
+        evaluate_run(home / "run", data=home / "images", masks=home / "masks")
+    options = {"data": home / "images", "masks": home / "masks", "device": "cpu"}
+    report_run(home / "run", **options)
+    text = (home / "run" / "report.md").read_text("utf-8")
+    assert "1 of 2 held-out images are unlike" in text
+    name = file.name.replace("|", "\\|")
+    assert re.search(rf"\n\| {re.escape(name)} \|.*inverted", text)
 
 
 def test_it_says_where_data_are_looked_for_and_replaces_nothing(run, tmp_path, capsys):

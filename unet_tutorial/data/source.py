@@ -41,6 +41,13 @@ class Item(NamedTuple):
     partial: bool = False
     test: bool = False
 
+    @property
+    def name(self) -> str:
+        """A name that tells it from the others: group, file, page."""
+        page = f", page {self.page}" if self.page else ""
+        parts = dict.fromkeys([self.group, self.image.name])  # perhaps the same
+        return "/".join(filter(None, parts)) + page
+
 
 def _files(item):
     """Return the files of an item, and no file that is not there."""

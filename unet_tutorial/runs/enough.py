@@ -206,11 +206,14 @@ def next_gain(
 # %% ../../nbs/workshop/runs/enough.ipynb #verdict-code
 _WORTH = 0.01  # a smaller gain counts as none
 _KNOWN = 0.9  # with a score above, the net has learned what it was shown
+_FEW = 4  # images: with fewer in the largest training the curve is two points
 
 
 def _verdict(rows):
     """Say whether the curve rises, is flat, falls, or cannot be told."""
     gain, half = last_gain(rows)
+    if max(row.images for row in rows) < _FEW:
+        return "few"
     if abs(gain) + half < _WORTH:
         return "flat"
     if abs(gain) <= half:
@@ -219,19 +222,30 @@ def _verdict(rows):
 
 
 _DO = {
+    "few": "Draw some more, up to eight or so, and ask again: a curve from one and two "
+    "images cannot tell whether more would help.",
     "rises": "Draw more: the curve still rises.",
     "flat": f"Do not draw more of the same kind: a doubling brings less than {_WORTH}.",
     "falls": "Do not draw more yet: with more images, in as many steps, it got worse. "
     "Train longer (--minutes), and look at the labels.",
-    "unknown": "Drawing more is a guess as yet: more seeds (--seeds) and more minutes "
-    "would narrow the interval.",
+    "unknown": "Do not decide yet: whether more images help cannot be told, since the "
+    "interval of the last doubling contains zero. More seeds (--seeds) and more "
+    "minutes would narrow it.",
 }
 
 # %% ../../nbs/workshop/runs/enough.ipynb #do-code
+_SEEN = {
+    "rises": "the curve still rises",
+    "flat": f"a doubling brings less than {_WORTH}",
+    "falls": "with more images, in as many steps, it got worse",
+    "unknown": "whether more images help cannot be told yet",
+}
+
+
 def what_to_do(
     rows: list[Trained],
 ) -> str:
-    """Advise: draw more, train longer, or look at the labels.
+    """Give one verdict: draw more, train longer, or look at the labels.
 
     Args:
         rows: of two sizes or more
@@ -249,10 +263,12 @@ def what_to_do(
     *_, learned = map(statistics.fmean, _scores(rows, "learned").values())
     *_, held_out = map(statistics.fmean, _scores(rows, "held_out").values())
     text = _DO[verdict]
-    if learned < _KNOWN:
+    if learned < _KNOWN and verdict != "few":
+        first = "Draw more, and train" if verdict == "rises" else "First train"
         return (
-            f"{text} Even on images it learned from the net reaches only {learned:.2f}:"
-            " train longer, and if that does not help, look at the labels (check)."
+            f"{first} longer (--minutes): {_SEEN[verdict]}, and even on images it "
+            f"learned from the net reaches only {learned:.2f}. If more minutes do not "
+            "help, look at the labels (check)."
         )
     if verdict in ("flat", "falls") and learned - held_out > 0.05:
         return (
@@ -274,13 +290,16 @@ def _interval(gain, half):
 
 
 def _next_said(rows, most):
-    """Say what one more doubling would bring, as far as that can be said."""
-    found, text = next_gain(rows), f"One more doubling, to {2 * most} images"
+    """Say what one more doubling would bring, if the curve rises."""
+    found, text = next_gain(rows), f"one more doubling, to {2 * most} images"
+    if _verdict(rows) != "rises":
+        return []
     if found is None:
-        return f"{text}, is not extrapolated: that takes 4 sizes."
-    if _verdict(rows) != "rises" or abs(found[0]) <= found[1]:
-        return f"{text}: what it would bring cannot be told."
-    return f"{text}, would bring at most about {_interval(*found)}, by a power law."
+        return [f"How much {text}, would bring is open: a guess takes 4 sizes."]
+    if abs(found[0]) <= found[1]:
+        return [f"How much {text}, would bring is open: the seeds disagree."]
+    text = f"O{text[1:]}, would bring at most about {_interval(*found)}"
+    return [f"{text}, by a power law."]
 
 # %% ../../nbs/workshop/runs/enough.ipynb #answer-text-code
 def answer(
@@ -308,14 +327,13 @@ def answer(
     by_size = _scores(rows, "held_out")
     *_, before, most = by_size
     seeds, gain = len(by_size[most]), last_gain(rows)
-    told = "" if abs(gain[0]) > gain[1] else " Whether it helped cannot be told."
     lines = [
         f"{measure} on the same {held} held-out images, after {rows[0].steps} steps"
     ]
     lines[0] += f" each; mean of {seeds} seeds (95 % interval):"
     lines += [f"  {n:4} images: {_spread(values)}" for n, values in by_size.items()]
     text = f"The last doubling, from {before} to {most} images, brought"
-    lines += [f"{text} {_interval(*gain)}.{told}", _next_said(rows, most)]
+    lines += [f"{text} {_interval(*gain)}.", *_next_said(rows, most)]
     lines += [f"What to do: {what_to_do(rows)}"]
     lines += ["The intervals are over seeds (which images, which first weights), not"]
     lines[-1] += " over other held-out images."

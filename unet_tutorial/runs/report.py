@@ -17,6 +17,7 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import Dataset
 
+from ..data.source import some_of
 from .engine import Training
 from .files import new_file
 from ..show import OKABE_ITO, differences
@@ -46,8 +47,7 @@ def sample_answers(
         >>> samples = sample_answers(training.net, checked)
     """
     device, found = next(net.parameters()).device, []
-    chosen = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).astype(int)
-    for index in sorted(set(chosen.tolist())):
+    for index in some_of(len(dataset), count):
         x, labels, *_ = to_device(dataset[index], device)
         with eval_mode(net):
             pred = net(x[None])[0].argmax(0)  # (h, w)

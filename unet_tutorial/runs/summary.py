@@ -10,20 +10,31 @@ import base64
 import csv
 import hashlib
 import html
+import math
 import os
 from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
 
 from ..data.crops import read_example
 from ..data.datasets import open_source
+from ..data.far import kinds_of
 from ..data.source import some_of
-from ..metrics import dice, iou
-from ..predict import Predictor, labels_at, silent
+from ..metrics import count_pixels
+from ..predict import Predictor, labels_at, look_at, silent
 from .files import new_file
-from .recipes import read_json, read_plan, split
+from unet_tutorial.runs.recipes import (
+    class_scores,
+    image_scores,
+    read_json,
+    read_plan,
+    split,
+)
 from .report import draw_progress
 from ..show import differences
 
@@ -70,18 +81,10 @@ def _answers(predictor, part, indices):
         yield image, predictor.probabilities(image), labels.astype(int)
 
 
-def _masks(labels, truth, number):
-    known = truth >= 0
-    return (labels == number)[known], (truth == number)[known]
-
-
-def _scores(labels, truth, classes):
-    """Return the mean Dice and IoU of the classes that are there, or predicted."""
-    pairs = [_masks(labels, truth, number) for number in range(1, classes)]
-    pairs = [(pred, true) for pred, true in pairs if pred.any() or true.any()]
-    if not pairs:
-        return 1.0, 1.0  # nothing is there, and nothing was found
-    return tuple(float(np.mean([f(*pair) for pair in pairs])) for f in (dice, iou))
+def _counts(labels, truth, classes):
+    """Return how many pixels of which class were predicted as which, (K, K)."""
+    pair = (torch.from_numpy(x.astype(np.int64)) for x in (labels, truth))
+    return count_pixels(*pair, classes)
 
 
 _THRESHOLDS = [round(0.05 * number, 2) for number in range(1, 20)]
@@ -96,8 +99,8 @@ def _threshold(predictor, part, classes):
     indices = some_of(len(part), count)
     totals = np.zeros(len(_THRESHOLDS))
     for _, p, truth in _answers(predictor, part, indices):
-        found = [_scores(labels_at(p, t), truth, 2)[0] for t in _THRESHOLDS]
-        totals += found
+        tables = [_counts(labels_at(p, t), truth, 2) for t in _THRESHOLDS]
+        totals += [image_scores(counts)[0] for counts in tables]
     best = np.flatnonzero(totals == totals.max())
     return _THRESHOLDS[best[len(best) // 2]], count  # the middle of equals
 
@@ -105,21 +108,31 @@ def _threshold(predictor, part, classes):
 _WORST = 6
 
 
+class _Row(NamedTuple):
+    """What was measured of one image."""
+
+    name: str
+    dice: float
+    iou: float
+    counts: Tensor  # (K, K)
+    far: str  # in what it is unlike what was learned; empty: in nothing
+
+
 def _measure(predictor, part, classes, threshold):
     """Return a row per held-out image, and pictures of the worst ones."""
     rows, kept = [], []
     for index, (image, p, truth) in enumerate(
-        _answers(predictor, part, range(len(part)))
+        _answers(silent(predictor), part, range(len(part)))
     ):
         labels = p.argmax(0) if threshold is None else labels_at(p, threshold)
-        scores = _scores(labels, truth, classes)
-        item = part.items[index]
-        name = f"{item.image.name}, page {item.page}" if item.page else item.image.name
-        rows.append((name, *scores))
+        counts = _counts(labels, truth, classes)
+        far = kinds_of(look_at(predictor, image, truth))
+        scores = image_scores(counts)
+        rows.append(_Row(part.items[index].name, *scores, counts, far))
         picture = differences(image, (labels > 0) & (truth >= 0), truth > 0)
         kept.append((scores[0], index, _png(picture)))
         kept = sorted(kept)[:_WORST]
-    return rows, [(rows[index][0], value, png) for value, index, png in kept]
+    return rows, [(rows[index].name, value, png) for value, index, png in kept]
 
 
 def _png(picture, side=320):
@@ -217,8 +230,8 @@ def _curves(history, watch):
 def _summary(rows, groups, unit):
     """Return a table of mean and interval."""
     table, few = [], f"too few {unit}s"
-    for place, name in ((1, "Dice"), (2, "IoU")):
-        values = [row[place] for row in rows]
+    for field, name in (("dice", "Dice"), ("iou", "IoU")):
+        values = [getattr(row, field) for row in rows]
         interval = bootstrap_interval(values, groups)
         text = few if interval is None else "{:.3f} to {:.3f}".format(*interval)
         table.append((name, f"{np.mean(values):.3f}", text))
@@ -296,19 +309,57 @@ def _cautions(plan, check, groups):
         found.append(text + "too narrow.")
     return " ".join(found)
 
+# %% ../../nbs/workshop/runs/summary.ipynb #class-code
+def _class_table(rows, names):
+    """Return a table of share, Dice and IoU per class, over all pixels together."""
+    counts = sum(row.counts for row in rows)  # (K, K)
+    shares, scores = counts.sum(1) / counts.sum(), class_scores(counts)
+    there = sum((row.counts.sum(1) > 0).long() for row in rows).tolist()
+    table = [("class", "share of the pixels", "in images", "Dice", "IoU")]
+    for number in range(len(names) == 2, len(names)):
+        values = [part[number].item() for part in scores]
+        told = ["not there" if math.isnan(x) else f"{x:.3f}" for x in values]
+        table.append((names[number], f"{shares[number]:.2%}", there[number], *told))
+    return table
+
+
+_TWO_MEANS = (
+    "Here all pixels of the held-out images are counted together, so a large object "
+    "weighs more than a small one. In the mean over images each image weighs the same "
+    "(one with nothing drawn and nothing found counts as 1). `unet-tutorial evaluate` "
+    "prints both, as dice and dice per image, for the likeliest class, at the size "
+    "that the net was trained at; this page measures each image at its own size, "
+    "and with two classes at the threshold above."
+)
+
+# %% ../../nbs/workshop/runs/summary.ipynb #images-code
+def _image_parts(rows):
+    """Return a table of the images, with a column for those that are far, if any."""
+    head, far = ["image", "Dice", "IoU"], [row for row in rows if row.far]
+    table = [[row.name, f"{row.dice:.3f}", f"{row.iou:.3f}"] for row in rows]
+    if not far:
+        return [("table", [head, *table])]
+    table = [[*line, row.far] for line, row in zip(table, rows, strict=True)]
+    text = f"{len(far)} of {len(rows)} held-out images are unlike those learned from."
+    return [("p", text), ("table", [[*head, "unlike what was learned"], *table])]
+
 # %% ../../nbs/workshop/runs/summary.ipynb #scores-code
 def _scores_part(plan, check, rows, worst):
     """Return what the page says of the held-out images."""
     groups = None if check.unit in ("image", "slice") else check.groups
-    table = [("", "mean", "95 % interval"), *_summary(rows, groups, check.unit)]
-    each = [(name, f"{a:.3f}", f"{b:.3f}") for name, a, b in rows]
+    table = [("", "mean over images", "95 % interval")]
+    table += _summary(rows, groups, check.unit)
     pictures = [(f"{name}: Dice {value:.3f}", png) for name, value, png in worst]
     return [
         ("h2", "Held-out images"),
         ("table", table),
         ("p", _interval_text(rows)),
         ("p", _cautions(plan, check, groups)),
-        ("table", [("image", "Dice", "IoU"), *each]),
+        ("h2", "Class by class"),
+        ("table", _class_table(rows, check.classes)),
+        ("p", _TWO_MEANS),
+        ("h2", "Image by image"),
+        *_image_parts(rows),
         ("h2", "The worst"),
         ("p", _LEGEND),
         *(("picture", picture) for picture in pictures),
@@ -337,7 +388,7 @@ def _parts(run, plan, where, source, predictor):
     """Return the parts of the page: (kind, value)."""
     learn, check = split(plan, source)
     classes, history = len(source.classes), _history(run)
-    threshold, count = _threshold(predictor, learn, classes)
+    threshold, count = _threshold(silent(predictor), learn, classes)
     measured = _annotated(check)
     rows, worst = _measure(predictor, measured, classes, threshold)
     epochs = len(next(iter(history.values()), []))
@@ -401,8 +452,7 @@ def report_run(
     source = open_source(plan.kind, data, **options)
     where = run / "environment.json"
     where = read_json(where) if where.is_file() else {}
-    # The reader has cut the range; and how far an image is, its score says.
-    predictor = silent(Predictor.load(run, device, value_range=None))
+    predictor = Predictor.load(run, device, value_range=None)  # the reader has cut it
     title = f"Report of the run {run.resolve().name}"
     parts = _parts(run, plan, where, source, predictor)
     pages = {"report.md": _as_markdown, "report.html": _as_html}

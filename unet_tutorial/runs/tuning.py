@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SPLIT', 'SHARES', 'START', 'split_record', 'check_same_images', 'Old', 'read_old', 'same_data', 'check_switches_of',
            'adapted', 'at_rate', 'recipe_for', 'hold_out', 'normalisation_of', 'introduce', 'start_of', 'own_copy',
-           'take_weights', 'verdict']
+           'take_weights', 'other_classes', 'verdict']
 
 # %% ../../nbs/workshop/runs/tuning.ipynb #imports
 import math
@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from safetensors import safe_open
 
-from ..data.source import Source
+from ..data.source import Source, as_classes, some_of
 from ..model import UNet
 from .engine import Training
 from .files import new_file
@@ -37,13 +37,7 @@ _LEARNED, _HELD, _UNUSED = SHARES = "learned from", "held out", "unused"
 
 def _names(source):
     """Return for each image its name, and how many bytes its file has."""
-    names = []
-    for item in source.items:
-        page = f", page {item.page}" if item.page else ""
-        parts = dict.fromkeys([item.group, item.image.name])  # a group may be the name
-        name = "/".join(filter(None, parts)) + page
-        names.append((name, item.image.stat().st_size))
-    return names
+    return [(item.name, item.image.stat().st_size) for item in source.items]
 
 
 def split_record(
@@ -82,12 +76,14 @@ def split_record(
 def check_same_images(
     run: str | Path,
     source: Source,
+    way: str = "",
 ) -> None:
     """Raise a ValueError if images were added or removed since a run began.
 
     Args:
         run: the folder of a run
         source: its images as they are now
+        way: what is typed to learn from them; "": the usual
 
     Raises:
         ValueError: if images were added or removed since a run began
@@ -103,14 +99,17 @@ def check_same_images(
         return  # of an older version, or drawn
     record, names = _read_split(path), [name for name, _ in _names(source)]
     before, now = {name for part in SHARES for name in record[part]}, {*names}
-    for others, what in ((now - before, "new"), (before - now, "missing")):
-        if others:
-            raise ValueError(
-                f"{run} was begun with other images: {len(others)} {what}, such as "
-                f"{min(others)}. It goes on with those that it began with. To learn "
-                "from others too, begin from its net: "
-                f"unet-tutorial train --from {run} --out NEW"
-            )
+    changes = (now - before, "new"), (before - now, "missing")
+    told = [
+        f"{len(some)} {what}, such as {min(some)}" for some, what in changes if some
+    ]
+    if told:
+        way = way or f"unet-tutorial train --from {run} --out NEW"
+        raise ValueError(
+            f"{run} cannot go on with these images, because it was begun with others "
+            f"({'; '.join(told)}). Either go on with the images as they were (--data "
+            f"names their folder), or begin a new run from its net with these: {way}"
+        )
 
 
 def _read_split(path):
@@ -628,12 +627,54 @@ def take_weights(
         if net is not None:
             net.load_state_dict(weights)
 
+# %% ../../nbs/workshop/runs/tuning.ipynb #other
+def _absent(check, classes):
+    """Return the classes, but the background, that no held-out mask looked at has."""
+    there = set()
+    for number in some_of(len(check), 24):
+        labels = as_classes(check.labels(number), check.instances)
+        there.update(np.unique(labels).tolist())
+    return [name for k, name in enumerate(classes) if k and k not in there]
+
+
+def other_classes(
+    old: Old,
+    classes: tuple[str, ...],
+    check: Source,
+) -> str:
+    """Say in what the classes of two nets differ, if they do.
+
+    Args:
+        old: that a run began from
+        classes: of the run
+        check: held out
+
+    Returns:
+        str: why the scores of the two are no comparison; empty: they are one
+
+    Example:
+        >>> # in tuning, where its other names come from
+        >>> from unet_tutorial.runs.tuning import other_classes
+        >>> assert "other names" in other_classes(old, ("background", "nucleus"), every)
+    """
+    names = old.notes.get("classes") or [f"{old.model.num_classes} classes"]
+    before, now = ", ".join(names), ", ".join(classes)
+    if old.model.num_classes != len(classes):
+        return f"the net it began from has other classes ({before}; now {now})"
+    if len(names) == len(classes) and list(names) != list(classes):
+        return f"the classes had other names ({before}; now {now})"
+    if absent := ", ".join(_absent(check, classes)):
+        text = f"no held-out mask has {absent}, and what a net calls so counts as wrong"
+        return f"{text}. Are there fewer classes now (--classes)?"
+    return ""
+
 # %% ../../nbs/workshop/runs/tuning.ipynb #verdict
 def verdict(
     watch: str,
     now: float,
     before: float,
     start: str,
+    differ: str = "",
 ) -> str:
     """Say whether a net that was trained on is better than the one it began from.
 
@@ -642,6 +683,7 @@ def verdict(
         now: of the best epoch
         before: of the net that it began from
         start: where that is
+        differ: why the two are not alike, see other_classes
 
     Returns:
         str: a sentence
@@ -653,6 +695,8 @@ def verdict(
     """
     text = f"{watch} on the held-out images: {now:.3f}, of the net it began from "
     text += f"{before:.3f}"
+    if differ:
+        return f"{text}: NOT comparable, {differ}"
     if not watched({watch: now}, watch) < watched({watch: before}, watch):
         cures = "the old images in the folder, more new ones, a lower rate (--rate)"
         keep = f"the new net is NOT better, keep {_shown(start)}"
