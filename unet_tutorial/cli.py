@@ -125,10 +125,16 @@ def build_parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run, wrong=command.error)
     return parser
 
+# %% ../nbs/workshop/cli.ipynb #one-line
+def _in_one_line(error):
+    """Return a text as one line; where one that is not indented begins is a ";"."""
+    text = "; ".join(re.split(r"\s*\n(?=\S)", str(error).strip()))
+    return " ".join(re.sub(r"([.,:;!?]);", r"\1", text).split())
+
 # %% ../nbs/workshop/cli.ipynb #message
 def _message(error):
     """Return in one line what is wrong; what nobody expected also tells its kind."""
-    text = _typed(" ".join(str(error).split()))
+    text = _typed(_in_one_line(error))
     expected = isinstance(error, OSError | ValueError | ImportError | RuntimeError)
     kind = type(error).__name__
     return text if text and expected else f"{kind}: {text} (--debug shows where)"
@@ -612,6 +618,10 @@ def _add_evaluate(parser):
     _add_views(parser)
     _add_device(parser)
 
+# %% ../nbs/workshop/cli.ipynb #evaluate-run
+_MEANS = dict.fromkeys(("dice", "mean dice", "iou"), "  all pixels together")
+_MEANS["dice per image"] = "  mean over the images"
+
 
 def _evaluate(args):
     from unet_tutorial.predict import Averaged
@@ -633,7 +643,10 @@ def _evaluate(args):
     if args.json:
         print(json.dumps(found))
     else:
-        print("\n".join(f"{name:<16}{value:.4f}" for name, value in found.items()))
+        for name, value in found.items():
+            print(f"{name:<16}{value:.4f}{_MEANS.get(name, '')}")
+        if "dice per image" in found:
+            print(f"unet-tutorial report {args.net} has each image and each class")
     return 0
 
 # %% ../nbs/workshop/cli.ipynb #tell-failed

@@ -1113,6 +1113,7 @@ def write_table(
     classes: list[str] | None = None,
     pixel: tuple[float, float] | None = None,
     source: str = "",
+    more: dict[str, str] | None = None,
 ) -> Path:
     """Write measurements of each object as a table, one line per object.
 
@@ -1124,6 +1125,7 @@ def write_table(
         classes: a name for each label; None: labels are objects
         pixel: height and width in µm, see pixel_size
         source: the name of the image, the first column
+        more: columns that are the same in each line
 
     Returns:
         Path: the path
@@ -1139,13 +1141,14 @@ def write_table(
     """
     _check_ending(path, ".csv")
     rows = measure_objects(labels, image, classes, pixel, _noted(source))
+    columns, more = _columns(image, pixel), more or {}
     with new_file(path, overwrite) as part:
         with part.open("w", encoding="utf-8", newline="") as file:
-            table = csv.DictWriter(file, _columns(image, pixel), lineterminator="\n")
+            table = csv.DictWriter(file, [*columns, *more], lineterminator="\n")
             table.writeheader()
             for row in rows:
                 short = {k: f"{v:.6g}" for k, v in row.items() if isinstance(v, float)}
-                table.writerow(row | short)
+                table.writerow(row | short | more)
     return Path(path)
 
 # %% ../../nbs/workshop/data/annotations.ipynb #pairs

@@ -46,7 +46,16 @@ from ..runs.files import LONGEST, name_key
 from ..runs.memory import keep_memory
 
 # %% ../../nbs/workshop/deploy/folder.ipynb #imports-far
-from ..data.far import FarImage, summarise
+from collections import Counter
+
+from unet_tutorial.data.far import (
+    FarImage,
+    count_far,
+    kinds_of,
+    read_far,
+    summarise,
+    write_far,
+)
 
 # %% ../../nbs/workshop/deploy/folder.ipynb #check-kinds
 _FILES = (*SUFFIXES, ".geojson", ".json", ".zip", ".csv")
@@ -201,6 +210,7 @@ def _old_answers(files, to, write):
 def _plan(files, to, write, overwrite, failed):
     """Check all that will be written, and return what will be removed before."""
     _check_kinds(to, write)
+    read_far(to / _FAR)  # somebody else's table is not replaced
     _check_names(files, write, failed)
     _check_free(files, to, write, overwrite)
     old, stay = _old_answers(files, to, write)
@@ -237,7 +247,7 @@ def _names(predictor):
     return predictor.classes or ["background", *numbered]
 
 
-def _write(kind, path, predictor, image, labels, p, file):
+def _write(kind, path, predictor, image, labels, p, file, far):
     """Write one answer about one image."""
     classes, source, names = predictor.model.num_classes, file.name, _names(predictor)
     if kind == "mask":
@@ -255,6 +265,7 @@ def _write(kind, path, predictor, image, labels, p, file):
         annotations.write_rois(path, labels, classes=names, source=source)
     elif kind == "table":
         known = {"classes": names, "pixel": annotations.pixel_size(file)}
+        known["more"] = {"far": far} if predictor.notes.learned else {}
         annotations.write_table(path, labels, image, **known, source=source)
     else:
         write_polygons(path, labels, classes=predictor.classes, source=source)
@@ -324,12 +335,12 @@ def _answered(predictor, group, write, failed):
             yield from _answered(predictor, [page], write, failed)
 
 # %% ../../nbs/workshop/deploy/folder.ipynb #written
-def _written(predictor, page, answer, to, write):
+def _written(predictor, page, answer, to, write, far):
     """Write all kinds of answers about one page, and return their paths."""
     file, stem, image = page
     paths = [to / (stem + ENDINGS[kind]) for kind in write]
     for kind, path in zip(write, paths, strict=True):
-        _write(kind, path, predictor, image, *answer, file)
+        _write(kind, path, predictor, image, *answer, file, far)
     return paths
 
 
@@ -368,7 +379,33 @@ def _say_values(predictor, write, announce):
         text = "the label maps hold the numbers of the classes; of masks like those in"
         warnings.warn(f"{text} the training, take the masks", stacklevel=4)
 
-# %% ../../nbs/workshop/deploy/folder.ipynb #c54be22d
+# %% ../../nbs/workshop/deploy/folder.ipynb #say-far
+_FAR = "far.csv"  # beside the answers: which images are far, and why
+
+
+def _say_far(to, far):
+    """List which images are far, and warn in one line that says where the list is."""
+    path = write_far(to / _FAR, far)
+    lines = summarise(far, 1) if len(far) == 1 else [count_far(far)]
+    for line in lines if any(far.values()) else []:
+        warnings.warn(f"{line}; see {path}", FarImage, stacklevel=5)
+
+
+def _say_stacks(stacks, channels, announce):
+    """Say that each page of a stack was taken for an image."""
+    if not (announce and stacks):
+        return
+    (first, pages), *more = stacks.items()
+    names = f"{first.stem}_000 to {first.stem}_{pages - 1:03d}"
+    text = f"{first.name} holds {pages} images, and each has its own answer: {names}"
+    if more:
+        text += f"; {len(more)} other files hold {sum(dict(more).values())}"
+    if channels == 1 and pages <= 5:
+        text += ". If they are channels of one image, --axes CHW --channel 0 takes the "
+        text += "first (in Python axes=, channel=)"
+    announce(text)
+
+# %% ../../nbs/workshop/deploy/folder.ipynb #say-channel
 def _say_channel(learned, channel, announce):
     """Say which channel of files with several is taken, if the net learned from one."""
     if learned is None:
@@ -414,24 +451,28 @@ def _make_room(to, old):
     to.mkdir(parents=True, exist_ok=True)
 
 
-def _write_all(predictor, files, to, write, failed, axes, channel):
-    """Predict image files; return what was written, and what is said of each image."""
-    written, far, quiet = [], {}, silent(predictor)
-    for group in _groups(_pages(files, failed, predictor, axes, channel)):
+def _write_all(predictor, pages, to, write, failed, announce):
+    """Predict pages; return what was written, and say which are far, or of stacks."""
+    written, far, quiet, stacks = [], {}, silent(predictor), Counter()
+    for group in _groups(pages):
         for page, answer in _answered(quiet, group, write, failed):
             file, stem, image = page
             name = file.name if stem == file.stem else stem
+            stacks[file] += stem != file.stem
             far[name] = look_at(predictor, image, answer[0])
             if not to.is_dir():
                 raise FileNotFoundError(f"{to} was removed while we wrote into it")
             try:
-                written += _written(predictor, page, answer, to, write)
+                kinds = kinds_of(far[name])
+                written += _written(predictor, page, answer, to, write, kinds)
             except OSError as error:
                 _check_going_on(error, written, to)
                 _fault(failed, page[0], error)
             except _FAULTS as error:  # this image is at fault
                 _fault(failed, page[0], error)
-    return written, far
+    _say_far(to, far)
+    _say_stacks(+stacks, predictor.model.in_channels, announce)
+    return written
 
 # %% ../../nbs/workshop/deploy/folder.ipynb #predict-files
 @keep_memory()
@@ -458,7 +499,7 @@ def predict_files(
         axes: a letter per axis of each file; None: by the net
         channel: of all that a file has; None: as in training
         ignore: what these masks must not hold; None: likewise
-        announce: announce(text): which channel, which values
+        announce: announce(text): channel, values, stacks
         options: for Predictor.load, such as views and device
 
     Returns:
@@ -489,9 +530,8 @@ def predict_files(
     _say_channel(predictor.notes.channel, channel, announce)
     _say_values(predictor, write, announce)
     _make_room(to, old)
-    written, far = _write_all(predictor, files, to, write, failed, axes, channel)
-    for sentence in summarise(far, len(far)):
-        warnings.warn(sentence, FarImage, stacklevel=3)
+    pages = _pages(files, failed, predictor, axes, channel)
+    written = _write_all(predictor, pages, to, write, failed, announce)
     if failed:
         raise SomeFailed(failed, written, files, to)
     return written

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['Net', 'Optimizer', 'Augment', 'Recipe', 'recipe_names', 'read_json', 'read_recipe', 'Plan', 'usual_size',
            'number_format', 'as_dict', 'plan_id', 'read_plan', 'split', 'train_loader', 'valid_loader', 'rate_factor',
-           'layout_note', 'begin_training', 'steps_per_epoch', 'mean_dice_of', 'criterion_for', 'metrics_for',
-           'notes_for', 'describe']
+           'layout_note', 'begin_training', 'steps_per_epoch', 'class_scores', 'mean_dice_of', 'image_scores',
+           'DicePerImage', 'criterion_for', 'metrics_for', 'notes_for', 'describe']
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #cfc28a0b
 import hashlib
@@ -41,7 +41,7 @@ from unet_tutorial.losses import (
     mean_cross_entropy,
     weighted_cross_entropy,
 )
-from ..metrics import dice_of, iou_of, pixel_error_of
+from ..metrics import count_pixels, dice_of, iou_of, pixel_error_of
 from ..model import UNet
 from .distributed import DealtSampler, dealt_batches, world_size
 from .engine import Training
@@ -923,6 +923,28 @@ def _rate(plan, training, batches):
     return factor
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #mean-dice
+def class_scores(
+    counts: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Compute Dice and IoU of each class, over all pixels counted.
+
+    Args:
+        counts: (K, K) from count_pixels
+
+    Returns:
+        tuple[Tensor, Tensor]: Dice and IoU of each class, (K,); NaN: it is nowhere
+
+    Example:
+        >>> # in recipes, where its other names come from
+        >>> from unet_tutorial.runs.recipes import class_scores
+        >>> counts = torch.tensor([[5, 0, 0, 0], [0, 3, 1, 0], [0, 0, 4, 0], [0, 0, 0, 0]])
+        >>> dices, ious = class_scores(counts)
+    """
+    right = counts.diagonal().double()  # (K,)
+    both = (counts.sum(0) + counts.sum(1)).double()  # (K,)
+    return 2 * right / both, right / (both - right)
+
+
 def mean_dice_of(
     counts: Tensor,
 ) -> float:
@@ -938,12 +960,74 @@ def mean_dice_of(
         >>> # in recipes, where its other names come from
         >>> from unet_tutorial.runs.recipes import mean_dice_of
         >>> counts = torch.tensor([[5, 0, 0, 0], [0, 3, 1, 0], [0, 0, 4, 0], [0, 0, 0, 0]])
-        >>> assert abs(mean_dice_of(counts) - (6 / 7 + 8 / 9) / 2) < 1e-9
+        >>> dices, ious = class_scores(counts)
+        >>> assert abs(mean_dice_of(counts) - (6 / 7 + 8 / 9) / 2) < 1e-9 and ious[0] == 1
     """
-    right = counts.diagonal()[1:]  # (K - 1,)
-    total = (counts.sum(0) + counts.sum(1))[1:]  # (K - 1,)
-    there = total > 0
-    return (2 * right[there].double() / total[there]).mean().item()
+    return class_scores(counts)[0][1:].nanmean().item()
+
+# %% ../../nbs/workshop/runs/recipes.ipynb #image-dice
+def image_scores(
+    counts: Tensor,
+) -> tuple[float, float]:
+    """Compute Dice and IoU of one image, means of all classes but the background.
+
+    Args:
+        counts: (K, K) from count_pixels, of one image
+
+    Returns:
+        tuple[float, float]: 1, 1 if nothing is there and nothing was predicted
+
+    Example:
+        >>> # in recipes, where its other names come from
+        >>> from unet_tutorial.runs.recipes import image_scores
+        >>> each = DicePerImage(2)
+        >>> assert each.values == [1, 0] and image_scores(torch.tensor([[9, 0], [0, 0]])) == (1, 1)
+    """
+    dice, iou = (values[1:].nanmean().item() for values in class_scores(counts))
+    return (1.0, 1.0) if math.isnan(dice) else (dice, iou)
+
+
+class DicePerImage:
+    """Dice of each image by itself, in the form that evaluate takes.
+
+    Args:
+        num_classes: K, the background included
+
+    Example:
+        >>> # in recipes, where its other names come from
+        >>> from unet_tutorial.runs.recipes import DicePerImage
+        >>> each = DicePerImage(2)
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+    ):
+        self.num_classes, self.values = num_classes, []
+
+    def reset(self) -> None:
+        """Forget all images."""
+        self.values = []
+
+    def update(
+        self,
+        predicted: Tensor,
+        labels: Tensor,
+    ) -> None:
+        """Measure the images of a batch.
+
+        Args:
+            predicted: (B, h, w) classes
+            labels: (B, h, w) classes; -100: unknown
+        """
+        for pred, true in zip(predicted, labels, strict=True):
+            counts = count_pixels(pred, true, self.num_classes).cpu()
+            if counts.sum():  # nobody annotated a pixel of the others
+                self.values.append(image_scores(counts)[0])
+
+    def compute(self) -> float:
+        """Return the mean over all images; NaN if there is none."""
+        return sum(self.values) / len(self.values) if self.values else math.nan
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #2febf8c4
 _LOSSES = {
@@ -999,11 +1083,7 @@ def metrics_for(
         return found | {"dice": dice_of, "iou": iou_of}
 
     def iou_of_class(number):
-        def iou(n):  # (K, K)
-            right = n[number, number]
-            return (right / (n[number].sum() + n[:, number].sum() - right)).item()
-
-        return iou
+        return lambda counts: class_scores(counts)[1][number].item()
 
     return found | {f"iou {name}": iou_of_class(k) for k, name in enumerate(classes)}
 

@@ -16,13 +16,15 @@ from collections.abc import Callable
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 
+from ..data import far
+from ..data.crops import read_example
 from ..data.datasets import mask_notes, open_source
-from ..data.far import mean_and_std_of_set, measure_learned
 from ..data.loader import end_workers, pick_workers
 from ..data.source import Source
 from ..gpu import amp_type, pick_device
@@ -253,10 +255,17 @@ def _say_more(plan, source, training, before, announce):
     _say_before(plan, before, announce)
 
 
-def _notes(plan, source):
+def _learned(out, plan, source):
+    """Return the range that was learned: a net of the run has it, or measure."""
+    with suppress(OSError, ValueError):
+        check_mark(out / "last.safetensors", plan.id)
+        return load_net(out / "last.safetensors")[1]["learned"]
+    return far.measure_learned(recipes.split(plan, source)[0], plan.size)
+
+
+def _notes(out, plan, source):
     """Return what goes with the nets of a run: how to ask, what was learned."""
-    learn = recipes.split(plan, source)[0]
-    learned = measure_learned(learn, plan.size)
+    learned = _learned(out, plan, source)
     return recipes.notes_for(plan, source) | {"learned": learned}
 
 
@@ -266,7 +275,7 @@ def _loaders(plan, source, workers, device):
     return train, recipes.valid_loader(plan, source, workers, device)
 
 # %% ../../nbs/workshop/runs/run.ipynb #end-of-run
-def _end(out, plan, source, training, announce, before):
+def _end(out, plan, source, training, announce, before, differ):
     """Say at the end of a run what is lost, and whether it was worth it."""
     _say_lost(_lost(out, plan, training, end=True), training)
     _say_whether_better(plan, source, training, announce)
@@ -277,7 +286,9 @@ def _end(out, plan, source, training, announce, before):
     if announce and values and before is not None:
         best = values[(training.best_epoch or 1) - 1]
         start = plan.start["net"]
-        announce(tuning.verdict(plan.recipe.watch, best, before, start))
+        announce(tuning.verdict(plan.recipe.watch, best, before, start, differ))
+    elif announce and differ:
+        announce(f"not compared with the old net: {differ}")
 
 
 def _say_whether_better(plan, source, training, announce):
@@ -293,10 +304,10 @@ def _say_whether_better(plan, source, training, announce):
         warnings.warn(f"not compared with a threshold: {error}", stacklevel=3)
 
 # %% ../../nbs/workshop/runs/run.ipynb #beginning
-def _beginning(out, plan, source, valid, device, amp, announce):
-    """Return the net that a run begins from, and its score on the held-out images."""
+def _beginning(out, plan, source, valid, device, announce):
+    """Return the net that a run begins from, its held-out score, what differs."""
     if plan.start is None:
-        return None, None
+        return None, None, ""
     try:
         old = of_first(lambda: tuning.own_copy(out, plan.start))
     except (OSError, ValueError) as error:
@@ -304,12 +315,13 @@ def _beginning(out, plan, source, valid, device, amp, announce):
             raise
         if is_first():
             warnings.warn(f"not compared with the old net: {error}", stacklevel=3)
-        return None, None
+        return None, None, ""
     net, _ = tuning.adapted(old, source.channels, source.classes, plan.seed)
+    differ = tuning.other_classes(old, source.classes, recipes.split(plan, source)[1])
     if announce is None or old.model.num_classes != len(source.classes):
-        return net, None
-    found = _measure(net, valid, plan, source, device, amp)
-    return net, (found | {"valid_loss": found["loss"]})[plan.recipe.watch]
+        return net, None, differ
+    found = _measure(net, valid, plan, source, device, plan.amp)
+    return net, (found | {"valid_loss": found["loss"]})[plan.recipe.watch], differ
 
 # %% ../../nbs/workshop/runs/run.ipynb #measuring
 def _begun(out, plan, here, source, net, batches, device):
@@ -328,13 +340,14 @@ def _say_before(plan, before, announce):
         announce(f"before the first epoch: {text}, of the net that it begins from")
 
 
-def _measure(model, loader, plan, source, device, amp):
+def _measure(model, loader, plan, source, device, amp, more=None):
     """Measure a net on held-out images."""
+    metrics = recipes.metrics_for(source.classes, plan.recipe.watch)
     return evaluate(
         model,
         loader,
         recipes.criterion_for(plan.recipe),
-        metrics=recipes.metrics_for(source.classes, plan.recipe.watch),
+        metrics=metrics | (more or {}),
         device=device,
         amp=amp_type(amp, device),
         add=distributed.add_sums,
@@ -346,7 +359,7 @@ def _run(out, plan, source, device, workers, save_every, live, report, announce)
     workers = pick_workers(device) if workers is None else workers
     train, valid = loaders = _loaders(plan, source, workers, device)
     here = replace(plan, amp=of_first(lambda: _format_here(out, plan, device)))
-    net, before = _beginning(out, plan, source, valid, device, here.amp, announce)
+    net, before, differ = _beginning(out, here, source, valid, device, announce)
     training = _begun(out, plan, here, source, net, len(train), device)
     if not is_first():
         return _follow(plan, source, training, train, valid)
@@ -360,7 +373,7 @@ def _run(out, plan, source, device, workers, save_every, live, report, announce)
         logbook.interruptible() as asked,
         logbook.crash_file(out / "crash.txt"),
         _reporting(out, training.epoch, report) as tell,
-        logbook.saving(out, _notes(plan, source)) as saver,
+        logbook.saving(out, _notes(out, plan, source)) as saver,
     ):
         saver.again = lambda: _write_plan(out, plan, here, training, source)
         _mend(saver, training, lost)
@@ -369,7 +382,7 @@ def _run(out, plan, source, device, workers, save_every, live, report, announce)
         if saver.nets:  # of the last epoch
             saver.save(training)
     draw()
-    _end(out, plan, source, training, announce, before)
+    _end(out, plan, source, training, announce, before, differ)
     return training.history
 
 # %% ../../nbs/workshop/runs/run.ipynb #go-on
@@ -565,7 +578,8 @@ def _check_normalisation(value):
 
 def _normalised(plan, source, announce):
     """Return a plan with mean and deviation of what is to be learned from."""
-    mean, std = scale = mean_and_std_of_set(recipes.split(plan, source)[0], plan.size)
+    learn = recipes.split(plan, source)[0]
+    mean, std = scale = far.mean_and_std_of_set(learn, plan.size)
     if announce:
         said = [" ".join(f"{value:.1f}" for value in values) for values in (mean, std)]
         text = "normalisation: that of the training set"
@@ -851,16 +865,38 @@ def _found(run, plan, data, options):
         raise FileNotFoundError(f"the data of {run} were in {before}: {text}")
     return data or before, now
 
+# %% ../../nbs/workshop/runs/run.ipynb #reopen-run
+def _opened(run, plan, data, options, more):
+    """Open the data of a run; say it plainly if its masks are not those of the data."""
+    try:
+        return _open(plan.kind, *_found(run, plan, data, options))
+    except ValueError as error:
+        masks = (plan.options or {}).get("masks")
+        if plan.kind != "folder" or data is None or masks is None or "masks" in options:
+            raise
+        first = str(error).splitlines()[0].partition(";")[0]
+        text = f"the images in {data} do not fit the masks in {masks}, those of {run} "
+        text += f"({first}). If they have their own, --masks DIR (masks=) names them"
+        raise ValueError(f"{text}{more}") from error
 
-def _reopen(run, data, options):
+
+def _reopen(run, data, options, more=""):
     """Return the plan of a run, and its data, wherever they are now."""
     plan = of_first(lambda: read_plan(run))
     if plan.kind != "folder" and "masks" in (options or {}):
         raise ValueError(f"masks= is for kind folder; {run} was begun with {plan.kind}")
-    source = _open(plan.kind, *_found(run, plan, data, options or {}))
+    source = _opened(run, plan, data, options or {}, more)
     if plan.size is None and plan.id is None:  # an older version left it open
         plan = replace(plan, size=recipes.usual_size(plan.kind, source))
     return plan, source
+
+# %% ../../nbs/workshop/runs/run.ipynb #other-images
+def _begin_anew(out, data, options):
+    """Return what is typed to train the net of a run on other images."""
+    masks = options.get("masks")
+    words = f" --data {data}" if isinstance(data, str | Path) else ""
+    words += f" --masks {masks}" if masks else ""
+    return f"unet-tutorial train --from {out}{words} --out NEW"
 
 # %% ../../nbs/workshop/runs/run.ipynb #8d4b25be
 def resume_run(
@@ -898,7 +934,7 @@ def resume_run(
             where they are now"
         FileNotFoundError: "the data of ... were in ...: data= (--data DIR) says where
             they are now"
-        ValueError: "... is empty: if it is removed, the run begins anew"
+        ValueError: "the images in ... do not fit the masks in ..., those of ..."
 
     Example:
         >>> # in run, where its other names come from
@@ -913,9 +949,12 @@ def resume_run(
     settings |= {"report": report, "announce": announce}
     with joined(device):
         of_first(lambda: _check_asked(out, read_plan(out), asked))
-        plan, source = _reopen(out, data, asked.get("options"))
+        options = asked.get("options") or {}
+        more = _begin_anew(out, data, {"masks": "DIR"} | options)
+        plan, source = _reopen(out, data, options, f". To learn from them: {more}")
         of_first(lambda: _say_of_masks(plan.kind, source, announce))
-        of_first(lambda: tuning.check_same_images(out, source))
+        way = _begin_anew(out, data, options)
+        of_first(lambda: tuning.check_same_images(out, source, way))
         with _one_writer(out):
             return _run(out, plan, source, device, **settings)
 
@@ -977,13 +1016,27 @@ def _net_of(run, weights, plan, source):
     if path.stat().st_size == 0:
         raise ValueError(f"{path} is empty: {_kept(run)}")
     check_mark(path, plan.id)
-    model, _ = load_net(path)
+    model, notes = load_net(path)
     has = source.channels, len(source.classes)
     takes = model.in_channels, model.num_classes
     if has != takes:
         text = f"the data have {has[0]} channels and {has[1]} classes, the net of {run}"
         raise ValueError(f"{text} takes {takes[0]} and {takes[1]}: give its own data")
-    return model
+    return model, notes.get("learned")
+
+# %% ../../nbs/workshop/runs/run.ipynb #say-far
+def _say_far(learned, plan, source):
+    """Warn of held-out images that are far from what the net has learned."""
+    check, fixed = recipes.split(plan, source)[1], plan.normalisation is not None
+    found = {}
+    for number, item in enumerate(check.items if learned else ()):
+        image, truth, *_ = read_example(check, number, plan.size)
+        found[item.name] = far.remarks(learned, image, truth, fixed=fixed)
+    if line := far.count_far(found):
+        named = [
+            f"{name} ({far.kinds_of(said)})" for name, said in found.items() if said
+        ]
+        warnings.warn(f"{line}: {', '.join(named)}", far.FarImage, stacklevel=5)
 
 # %% ../../nbs/workshop/runs/run.ipynb #cde2d9b7
 def evaluate_run(
@@ -1014,8 +1067,8 @@ def evaluate_run(
             where they are now"
         FileNotFoundError: "the data of ... were in ...: data= (--data DIR) says where
             they are now"
+        ValueError: "the images in ... do not fit the masks in ..., those of ..."
         FileNotFoundError: "... is missing: ..."
-        ValueError: "... is empty: ..."
 
     Example:
         >>> # in run, where its other names come from
@@ -1025,9 +1078,12 @@ def evaluate_run(
     device, run = own_device(pick_device(device)), Path(run)
     with joined(device):
         plan, source = _reopen(run, data, {"masks": str(masks)} if masks else None)
-        model = of_first(lambda: _net_of(run, weights, plan, source))
+        model, learned = of_first(lambda: _net_of(run, weights, plan, source))
+        of_first(lambda: _say_far(learned, plan, source))
         amp = of_first(lambda: _format_here(run, plan, device))
         loader = recipes.valid_loader(plan, source, device=device)
-        return _measure(
-            wrap(model) if wrap else model, loader, plan, source, device, amp
-        )
+        each = recipes.DicePerImage(len(source.classes))
+        more, model = {"dice per image": each}, wrap(model) if wrap else model
+        found = _measure(model, loader, plan, source, device, amp, more)
+        values = itertools.chain(*distributed.gather(each.values))
+        return found | {"dice per image": fmean(values)}
