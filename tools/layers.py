@@ -13,8 +13,7 @@ LAYERS = {
     # `tiles` refuses with `data.asking` what cannot be answered.
     "paper": "show synthetic sizes blocks skips runs.transfer model data.asking tiles "
     "weight_map losses augment",
-    # Writing a file whole, the record of a training and reading a net are needed by data
-    # and by learning.
+    # Writing a file whole and reading a net are needed by data and by learning.
     "files": "runs.files runs.memory runs.guards runs.history runs.weights",
     "data": "data.images data.pairs data.check data.source data.datasets "
     "data.pipelines data.transforms data.tissue data.photo_changes data.photos "
