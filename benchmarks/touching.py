@@ -184,7 +184,7 @@ def main():
         pairs = zip(mean, more, strict=True)
         print(f"{kind:10}", *[f"{a:.3f} ({b:+.3f})" for a, b in pairs], sep="  ")
     about = {
-        "command": " ".join(["benchmarks/touching.py", *sys.argv[1:]]),
+        "command": "benchmarks/touching.py",
         "device": f"cpu ({platform.machine()}), 1 thread",
         "python": platform.python_version(),
         **{name: version(name) for name in ("torch", "numpy", "scipy")},
