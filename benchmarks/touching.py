@@ -14,7 +14,9 @@ weights of `weighted_cross_entropy` differ:
 A held-out cell is right if a connected component of the predicted mask matches it with
 IoU > 0.5. `share` counts these in the mask of the more probable class. `tuned` is their
 share in the mask p(cell) > t, where t gives the most right cells on the training set:
-what the weights do beyond moving the threshold. Printed: a CSV row a run, the mean of
+what the weights do beyond moving the threshold. `lines` is the share of the pixels of
+the separating lines that are background in the mask p > 0.5, `dice` that of its cells.
+Printed: a CSV row a run, the mean of
 each kind and its difference to `class`, then command, device and versions. The script
 fails unless `background` is above `class` in both of these shares with every seed.
 """
@@ -32,7 +34,7 @@ from scipy.ndimage import label
 from table import write
 
 from unet_tutorial.losses import weighted_cross_entropy
-from unet_tutorial.metrics import cell_ious, pixel_error, seg_score
+from unet_tutorial.metrics import cell_ious, dice, pixel_error, seg_score
 from unet_tutorial.model import UNet
 from unet_tutorial.synthetic import draw_cells
 from unet_tutorial.weight_map import (
@@ -46,7 +48,7 @@ SEEDS, KINDS = (0, 1, 2), ("class", "equation", "background", "later")
 SIZE, CROP, LEARNED, HELD_OUT = 192, 96, 48, 16  # cells are about 42 pixels wide
 STEPS, BATCH, RATE = 360, 4, 3e-3
 THRESHOLDS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
-SCORES = ("share", "tuned", "SEG", "pixel_error")
+SCORES = ("lines", "dice", "share", "tuned", "SEG", "pixel_error")
 
 
 def draw(seed):
@@ -131,6 +133,7 @@ def measure(net, images, labels):
     best = max(THRESHOLDS, key=lambda t: right(learned > t, labels[:LEARNED])[0])
     count, cells = right(held_out > 0.5, truth)
     mask = np.stack([separate_cells(one) > 0 for one in truth])
+    line = (truth > 0) & ~mask  # what separates cells that touch
     return {
         "right": count,
         "cells": cells,
@@ -139,6 +142,8 @@ def measure(net, images, labels):
         "tuned": round(right(held_out > best, truth)[0] / cells, 4),
         "SEG": round(seg_score(components(held_out > 0.5), truth), 4),
         "pixel_error": round(pixel_error(held_out > 0.5, mask), 4),
+        "lines": round((held_out[line] <= 0.5).mean(), 4),
+        "dice": round(dice(held_out > 0.5, mask), 4),
     }
 
 
@@ -179,7 +184,7 @@ def main():
         pairs = zip(mean, more, strict=True)
         print(f"{kind:10}", *[f"{a:.3f} ({b:+.3f})" for a, b in pairs], sep="  ")
     about = {
-        "command": " ".join(["benchmarks/touching.py", *sys.argv[1:]]),
+        "command": "benchmarks/touching.py",
         "device": f"cpu ({platform.machine()}), 1 thread",
         "python": platform.python_version(),
         **{name: version(name) for name in ("torch", "numpy", "scipy")},

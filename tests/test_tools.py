@@ -519,7 +519,7 @@ def test_the_picture_of_the_house_is_drawn_when_its_words_change(linked):
     assert links.refresh(linked) == [picture]
     words = house_picture.drawn_words(picture)
     assert "I The paper: 02 sizes" in words and "III Experiments: 16 cars" in words
-    assert "Data: drawing, images, pairs" in words
+    assert "Data: drawing, asking, images, pairs" in words
     with Image.open(picture) as image:
         assert image.size[0] == 1400
     before = picture.read_bytes()

@@ -9,17 +9,18 @@ LAYERS = {
     # `synthetic`, at the beginning of the road, draws with these parts; they need
     # nothing of ours, and are long: so they live in the workshop.
     "drawing": "data.drawing",
-    # `model` inherits from `runs.transfer` how a net is changed for another task.
-    "paper": "show synthetic sizes blocks skips runs.transfer model tiles weight_map "
-    "losses augment",
+    # `model` inherits from `runs.transfer` how a net is changed for another task, and
+    # `tiles` refuses with `data.asking` what cannot be answered.
+    "paper": "show synthetic sizes blocks skips runs.transfer model data.asking tiles "
+    "weight_map losses augment",
     # Writing a file whole and reading a net are needed by data and by learning.
-    "files": "runs.files runs.memory runs.guards runs.weights",
+    "files": "runs.files runs.memory runs.guards runs.history runs.weights",
     "data": "data.images data.pairs data.check data.source data.datasets "
     "data.pipelines data.transforms data.tissue data.photo_changes data.photos "
     "data.loader data.crops data.far data.adapter data.slides data.inputs data.outputs "
     "data.annotations "
     "data.download",
-    "learning": "metrics train gpu predict",
+    "learning": "metrics train runs.peak gpu predict",
     "runs": "runs.distributed runs.engine runs.checkpoint runs.owner runs.recipes "
     "runs.planner runs.tuning runs.report runs.results runs.summary runs.logbook "
     "runs.run runs.enough",
@@ -57,7 +58,9 @@ SERVES = {  # which notebook of the road leads to a wing, or to a single room
     "data.far": "14_predict",
     "data.inputs": "14_predict",
     "data.drawing": "01_synthetic",
+    "data.asking": "06_tiles",
     "runs.distributed": "22_scale",
+    "runs.peak": "13_gpu",
     "runs.memory": "21_speed",
     "runs.transfer": "05_model",
     "road": "index",

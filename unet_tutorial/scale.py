@@ -17,18 +17,20 @@ import numpy as np
 import torch
 
 from .data.adapter import unwrapped
+from unet_tutorial.data.asking import (
+    check_finite,
+    fact,
+    first_weight,
+    usable_std,
+)
 from .data.slides import Standardised, likeliest, predict_blended
 from .sizes import receptive_field
 from unet_tutorial.tiles import (
     ask_net,
-    check_finite,
-    fact,
-    first_weight,
     predict_tiled,
     read_window,
     tile_rules,
     tile_starts,
-    usable_std,
 )
 
 # %% ../nbs/22_scale.ipynb #open

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from .asking import check_net
 from ..runs.guards import check_number
-from ..tiles import check_net, read_window, tile_rules
+from ..tiles import read_window, tile_rules
 
 # %% ../../nbs/workshop/data/adapter.ipynb #pad-code
 def _grown(x, height, width):

@@ -15,17 +15,19 @@ import torch
 from tqdm.auto import tqdm
 
 from .adapter import whole_steps
-from unet_tutorial.tiles import (
-    ask_net,
-    ask_tiles,
+from unet_tutorial.data.asking import (
     check_finite,
     check_image,
     check_net,
-    eval_mode,
     fact,
+    usable_std,
+)
+from unet_tutorial.tiles import (
+    ask_net,
+    ask_tiles,
+    eval_mode,
     read_window,
     tile_rules,
-    usable_std,
 )
 
 # %% ../../nbs/workshop/data/slides.ipynb #measure-code

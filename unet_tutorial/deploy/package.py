@@ -25,6 +25,7 @@ from PIL import Image
 from tifffile import imwrite
 from torch import nn
 
+from ..data.asking import check_finite
 from ..data.inputs import channels_first, take_images
 from .export import export_net, open_graph
 from ..model import UNet
@@ -32,7 +33,7 @@ from ..runs.files import new_file
 from ..runs.weights import as_path, find_net, load_net
 from ..sizes import nearest_valid_sizes, output_size
 from ..synthetic import draw_membranes
-from ..tiles import check_finite, lost_pixels, read_window
+from ..tiles import lost_pixels, read_window
 
 # %% ../../nbs/workshop/deploy/package.ipynb #reach
 def _reach(first, last, depth, bilinear):

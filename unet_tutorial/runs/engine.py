@@ -20,16 +20,15 @@ from torch.utils.data import DataLoader, RandomSampler
 
 from ..gpu import amp_type, pick_device
 from . import distributed, guards
+from .history import set_epoch, watched
 from unet_tutorial.train import (
     Step,
     evaluate,
     known_pixels,
     per_pixel,
     precision,
-    set_epoch,
     to_device,
     train_one_epoch,
-    watched,
 )
 
 # %% ../../nbs/workshop/runs/engine.ipynb #0d174d78
