@@ -24,6 +24,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .blocks import DoubleConv
 from .data.adapter import Adapter, known_net, unwrapped, whole_steps
+from .data.asking import check_finite, first_weight
 from .data.images import to_bytes
 from .data.inputs import Images, channels_first, check_units, take_images
 from .data.slides import likeliest, predict_blended, predict_slide
@@ -31,14 +32,7 @@ from .gpu import amp_type, pick_device, pick_layout
 from .model import UNet
 from .runs.memory import keep_a_little
 from .runs.weights import check_notes, find_net, load_net
-from unet_tutorial.tiles import (
-    ask_net,
-    check_finite,
-    eval_mode,
-    first_weight,
-    mean_and_std,
-    predict_tiled,
-)
+from .tiles import ask_net, eval_mode, mean_and_std, predict_tiled
 
 # %% ../nbs/14_predict.ipynb #imports-far
 from .data.far import FarImage, Remark, remarks, summarise

@@ -24,11 +24,11 @@ from ..data.source import Source, as_classes, some_of
 from ..model import UNet
 from .engine import Training
 from .files import new_file
+from .history import watched
 from .owner import mark_of
 from .recipes import Net, Plan, Recipe, read_json, read_plan
 from .weights import find_net, load_net
 from ..sizes import nearest_valid_sizes, output_size
-from ..train import watched
 
 # %% ../../nbs/workshop/runs/tuning.ipynb #record
 SPLIT = "split.json"
