@@ -13,6 +13,7 @@ import shutil
 import sys
 import warnings
 import zipfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import wraps
@@ -96,7 +97,7 @@ def _note(message, *rest):
 
 
 @contextmanager
-def plainly():
+def plainly() -> Iterator[None]:
     """Show what goes wrong in a block as a sentence, and warnings as notes.
 
     Raises:

@@ -1,25 +1,20 @@
 """The net on a page, in a real browser: the numbers of torch, and what one sees."""
 
 import io
-import sys
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import web
+from pages import browser, new_page  # noqa: F401
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
-
-import web  # noqa: E402
-
-from unet_tutorial.runs.weights import find_net, load_net  # noqa: E402
-from unet_tutorial.synthetic import draw_membranes  # noqa: E402
-from unet_tutorial.tiles import predict_tiled  # noqa: E402
+from unet_tutorial.runs.weights import find_net, load_net
+from unet_tutorial.synthetic import draw_membranes
+from unet_tutorial.tiles import predict_tiled
 
 ASK = """async ({values, height, width}) => Array.from(
   await unet.ask(Float32Array.from(values), height, width))"""

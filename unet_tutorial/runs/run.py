@@ -257,7 +257,7 @@ def _say_more(plan, source, training, before, announce):
 
 def _learned(out, plan, source):
     """Return the range that was learned: a net of the run has it, or measure."""
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, KeyError):  # an older version kept no range
         check_mark(out / "last.safetensors", plan.id)
         return load_net(out / "last.safetensors")[1]["learned"]
     return far.measure_learned(recipes.split(plan, source)[0], plan.size)

@@ -1,4 +1,4 @@
-"""A real browser for the tests below this folder; where there is none, they say why."""
+"""Fixtures of a real browser; where there is none, tests say why they are skipped."""
 
 import os
 import shutil
