@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 import web
-from pages import browser, new_page  # noqa: F401
 from PIL import Image
 
 from unet_tutorial.runs.weights import find_net, load_net
 from unet_tutorial.synthetic import draw_membranes
 from unet_tutorial.tiles import predict_tiled
+
+pytest_plugins = ["pages"]
 
 ASK = """async ({values, height, width}) => Array.from(
   await unet.ask(Float32Array.from(values), height, width))"""
