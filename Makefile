@@ -8,6 +8,7 @@
 # ARGS="..."      for results: more options, such as "--device cuda --out mine --runs mine";
 #                 for bench "--isa native --what sides", for gpu "--device cpu --small",
 #                 for atlas "lowest"
+# CHROMIUM=file   for test: another browser of this kind than the system's
 # COLAB_VENV=dir  another environment for make colab; COLAB_PYTHON=its Python 3.13
 
 VENV ?= .venv
@@ -26,7 +27,7 @@ export PYTHONPATH := $(CURDIR)
 PY = "$(VENV)/bin/python"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup course app lab test colab export outputs times tasks form links gpu bench faults atlas package clean
+.PHONY: help setup course app lab site browser test colab export outputs times tasks form links gpu bench faults atlas package clean
 .PHONY: results results-15 results-16 results-17 results-19 results-20
 
 help: ## print this list
@@ -46,6 +47,14 @@ app: setup ## serve a page: drop an image, see its mask; NET="runs/cars" names a
 
 lab: setup ## open the notebooks in JupyterLab
 	@$(PY) tools/course.py lab
+
+site: setup ## the course as a website in build/site, with search and an API page per module
+	@$(PY) tools/environment.py "$(VENV)" site
+	@$(PY) tools/website.py
+
+browser: setup ## get what make test needs to open the website as a reader does
+	@$(PY) tools/environment.py "$(VENV)" site browser
+	@$(PY) tools/browser.py
 
 test: setup ## all checks: style, notebooks and library in sync, pytest, outputs
 	@$(PY) tools/check.py

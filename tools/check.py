@@ -13,13 +13,14 @@ import time
 from pathlib import Path
 
 import docments
+import website
 from course import cores
 from notebooks import ROOT, reading_order, relative
 
 TOOLS = Path(sysconfig.get_path("scripts"))
 # Files go to one core each, so that what their tests share is made once.
 SHARED_OUT = ["--dist", "loadfile"]
-FOLDERS = "app benchmarks examples experiments nbs tests tools".split()
+FOLDERS = "app benchmarks examples experiments nbs site tests tools".split()
 LESSONS = "unet_tutorial/lessons"  # written by hand, as no notebook can hold answers
 SOURCES = [*FOLDERS, LESSONS, "hubconf.py", "setup.py"]
 
@@ -147,6 +148,15 @@ def nbdev_export(
     return text
 
 
+def site():  # str, empty when all is well
+    "The website, where what builds it is installed; tests/browser opens it."
+    reason = website.unready()
+    if reason:
+        print(f"   skipped: {reason}", flush=True)
+        return ""
+    return "" if website.main() == 0 else "the website has warnings: see above"
+
+
 def pytest():  # str, empty when all is well
     "The tests, in view, side by side on all cores, with one thread each."
     env = dict(os.environ, OMP_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE")
@@ -167,6 +177,7 @@ STEPS = {
     "ruff format": ruff_format,
     "nbdev_clean changes nothing": nbdev_clean,
     "nbdev_export changes nothing": nbdev_export,
+    "the website builds without a warning": site,
     "pytest": pytest,
     "notebooks give their committed outputs": outputs,
 }

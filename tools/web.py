@@ -3,18 +3,17 @@
     python tools/web.py FOLDER
 
 writes into FOLDER all that the page needs: net.onnx and net.json (written by this
-library), three drawn examples, the runtime of onnxruntime-web (fetched from npm once,
-kept in build/npm), the scripts of site/net, and index.html, the page by itself.
+library), three drawn examples, the runtime of onnxruntime-web (see tools/vendor.py),
+the scripts of site/net, and index.html, the page by itself.
 `python -m http.server -d FOLDER` serves it.
 """
 
 import json
 import shutil
-import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
+import vendor
 from notebooks import ROOT
 from PIL import Image
 
@@ -24,12 +23,7 @@ from unet_tutorial.synthetic import draw_membranes
 from unet_tutorial.tiles import tile_rules
 
 HERE = ROOT / "site" / "net"
-RUNTIME = "onnxruntime-web@1.23.2"
-RUNTIME_FILES = (
-    "ort.wasm.min.js",
-    "ort-wasm-simd-threaded.mjs",
-    "ort-wasm-simd-threaded.wasm",
-)
+RUNTIME = "onnxruntime-web-1.23.2"
 SCRIPTS = ("net.js", "worker.js", "net.css")
 NET = "membranes"
 SMALL, LARGE = 384, 256  # about the sides of the output tile of images up to it, others
@@ -42,32 +36,6 @@ PAGE = """<!doctype html>
 <body><main><h1>A U-Net on a page</h1>
 {body}</main><script src="net.js"></script></body></html>
 """
-
-
-def fetched(
-    package,  # str such as "mathjax@3.2.2"
-    cache=ROOT / "build" / "npm",  # where packages are kept
-):  # Path of the .tgz
-    "Fetch a package from npm, once; Node.js brings the command."
-    cache.mkdir(parents=True, exist_ok=True)
-    name, _, version = package.rpartition("@")
-    path = cache / f"{name.lstrip('@').replace('/', '-')}-{version}.tgz"
-    if not path.exists():
-        command = ["npm", "pack", "--silent", "--pack-destination", str(cache), package]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return path
-
-
-def unpack(
-    package,  # str such as "mathjax@3.2.2"
-    files,  # in the package, such as "dist/ort.js"
-    folder,  # where they are written, without their folders
-):
-    "Write files of an npm package into a folder."
-    with tarfile.open(fetched(package)) as archive:
-        for name in files:
-            data = archive.extractfile(f"package/{name}").read()
-            (folder / Path(name).name).write_bytes(data)
 
 
 def facts(
@@ -100,9 +68,8 @@ def assemble(
     for number, (side, seed) in enumerate(EXAMPLES, start=1):
         image, _ = draw_membranes(size=side, seed=seed)
         Image.fromarray(image).save(folder / f"example_{number}.png")
-    unpack(RUNTIME, [f"dist/{name}" for name in RUNTIME_FILES], folder)
-    for name in SCRIPTS:
-        shutil.copy(HERE / name, folder)
+    for file in [*vendor.files(RUNTIME), *(HERE / name for name in SCRIPTS)]:
+        shutil.copy(file, folder)
 
 
 def body(
@@ -111,6 +78,12 @@ def body(
     "The part of the page that is the net."
     text = (HERE / "body.html").read_text(encoding="utf-8")
     return text.replace('data-folder=""', f'data-folder="{folder}"')
+
+
+def markdown():  # str, for the website, which has the files in _static/net
+    "The page as a text of the website."
+    text = (HERE / "page.md").read_text(encoding="utf-8")
+    return text.replace("{body}", body("_static/net/"))
 
 
 def write_page(
