@@ -60,8 +60,8 @@ def files(
 
 def script(
     name,  # of `KNOWN`, with one file
-    **places,  # as for files
+    *places,  # as for files
 ):  # Path
     "Get the script of a package that has one."
-    (path,) = files(name, **places)
+    (path,) = files(name, *places)
     return path
