@@ -68,7 +68,7 @@ def page(run, tmp_path_factory):
     return path.read_text("utf-8"), path.with_name("report.md").read_text("utf-8")
 
 
-def test_each_held_out_image_is_measured_at_the_chosen_threshold(run, page):
+def test_each_held_out_image_is_measured_as_predict_writes_it(run, page):
     plan = read_plan(run)
     source = open_source("folder", plan.data, **plan.options)
     learn, check = split(plan, source)
@@ -82,10 +82,12 @@ def test_each_held_out_image_is_measured_at_the_chosen_threshold(run, page):
             found.append(measure(pred, truth == 1))
         return found
 
-    chosen = float(re.search(r"threshold of ([0-9.]+) was chosen", page[1])[1])
+    chosen = float(re.search(r"threshold of ([0-9.]+) was best", page[1])[1])
     best = max(np.mean(score(learn, t / 20)) for t in range(1, 20))
     assert np.isclose(np.mean(score(learn, chosen)), best)
-    dices, ious = score(check, chosen), score(check, chosen, iou)
+    tuned = np.mean(score(check, chosen))
+    assert f"(`--threshold {chosen:g}`) the mean Dice is {tuned:.3f}." in page[1]
+    dices, ious = score(check, 0.5), score(check, 0.5, iou)
     for item, a, b in zip(check.items, dices, ious, strict=True):
         name = item.image.name.replace("|", "\\|")
         assert f"| {name} | {a:.3f} | {b:.3f} |" in page[1]
@@ -97,10 +99,9 @@ def test_two_classes_get_a_line_for_the_object(run, page):
     plan, text = read_plan(run), page[1].partition("## Class by class")[2]
     source = open_source("folder", plan.data, **plan.options)
     check, predictor = split(plan, source)[1], Predictor.load(run, "cpu")
-    chosen = float(re.search(r"threshold of ([0-9.]+) was chosen", page[1])[1])
     truth = np.stack([read_example(check, n)[1] == 1 for n in range(2)])
     asked = (read_example(check, n)[0] for n in range(2))
-    pred = np.stack([predictor.probabilities(image)[1] > chosen for image in asked])
+    pred = np.stack([predictor.probabilities(image)[1] > 0.5 for image in asked])
     share, scores = truth.mean(), f"{dice(pred, truth):.3f} | {iou(pred, truth):.3f}"
     name = source.classes[1]
     assert f"| {name} | {share:.2%} | 2 | {scores} |" in text
@@ -150,7 +151,7 @@ def test_more_classes_have_no_threshold_and_deep_images_work(tmp_path):
     path = report_run(run, device="cpu")
     assert path == run / "report.html"
     text = path.with_name("report.md").read_text("utf-8")
-    assert "threshold of" not in text and "| Dice | " in text
+    assert "threshold of" not in text and "--threshold" not in text and "| Dice | " in text
     lines = text.partition("## Class by class")[2].split("\n")
     rows = [line.split(" | ") for line in lines if line.startswith("| ")]
     rows = {row[0].removeprefix("| "): row[1:] for row in rows[2:5]}
@@ -218,3 +219,56 @@ def test_images_of_one_group_are_drawn_together():
     alone = bootstrap_interval(values)
     assert high - low > 2.5 * (alone[1] - alone[0])
     assert np.allclose((low, high), bootstrap_interval(cars.tolist()))
+
+
+def test_images_that_are_new_are_in_neither_part(tmp_path):
+    """Corrected masks come into the folder: what was held out stays held out."""
+    run = trained(tmp_path / "home")
+    home, before = run.parent, evaluate_run(run, device="cpu")
+    first = report_run(run, tmp_path / "first", device="cpu").with_name("report.md")
+    split_before = first.read_text("utf-8").partition("## Split")[2]
+    for part in ("images", "masks"):
+        for number in (0, 3, 5):  # named so that they come between the others
+            name = f"a|{number}<b>.png"
+            other = home / part / f"a|{number}<a>.png"
+            shutil.copy(home / part / name, other)
+    with pytest.warns(UserWarning, match=r"3 are new, such as .*, and left out"):
+        assert evaluate_run(run, device="cpu") == before
+    with pytest.warns(UserWarning, match="3 are new"):
+        page = report_run(run, tmp_path / "second", device="cpu")
+    text = page.with_name("report.md").read_text("utf-8").partition("## Split")[2]
+    assert text.partition("## Versions")[0] == split_before.partition("## Versions")[0]
+
+
+def test_a_held_out_image_that_is_gone_is_missed(tmp_path):
+    run = trained(tmp_path / "home")
+    home, record = run.parent, json.loads((run / "split.json").read_text("utf-8"))
+    for part in ("images", "masks"):
+        (home / part / min(record["learned from"])).unlink()
+    with pytest.warns(UserWarning, match="1 that it learned from are missing"):
+        evaluate_run(run, device="cpu")
+    for part in ("images", "masks"):
+        (home / part / min(record["held out"])).unlink()
+    with pytest.raises(ValueError, match=r"1 of 2 images that .* held out are not here"):
+        evaluate_run(run, device="cpu")
+    with pytest.raises(ValueError, match="held out are not here"):
+        report_run(run, tmp_path / "to", device="cpu")
+
+
+def test_masks_of_another_threshold_are_written(run, tmp_path):
+    plan = read_plan(run)
+    image = sorted((run.parent / "images").iterdir())[0]
+    p = Predictor.load(run, "cpu", value_range=None).probabilities(image)[1]
+    for words, limit in (([], 0.5), (["--threshold", "0.8"], 0.8)):
+        for write in (["mask"], ["mask", "probabilities"]):
+            to = tmp_path / f"{limit} {len(write)}"
+            line = ["predict", run, image, "--to", to, "--device", "cpu", *words]
+            assert main([*map(str, line), "--write", *write]) == 0
+            (path,) = [path for path in to.glob("*.png") if "mask" in path.name]
+            assert np.array_equal(np.asarray(Image.open(path)) > 0, p > limit)
+    assert plan.kind == "folder"
+
+
+def test_a_threshold_that_is_none_is_refused(run):
+    with pytest.raises(ValueError, match="threshold=1.5; a number from 0 to 1 would"):
+        Predictor.load(run, "cpu", threshold=1.5)

@@ -677,6 +677,8 @@ def _add_predict(parser):
     _add_axes(parser)
     text = "of masks you add these to: what marks the unknown (as the run knows)"
     add("--ignore", type=_value, metavar="VALUE", help=text)
+    text = "foreground where it is likelier than this (the likeliest class)"
+    add("--threshold", type=float, metavar="T", help=text)
     add("--overwrite", action="store_true", help="replace files that are there")
     _add_device(parser)
 
@@ -689,6 +691,7 @@ def _predict(args):
     options |= {"overwrite": args.overwrite, "write": args.write, "axes": args.axes}
     options |= {} if args.channel is None else {"channel": args.channel}
     options |= {} if args.ignore is None else {"ignore": args.ignore}
+    options |= {} if args.threshold is None else {"threshold": args.threshold}
     options["announce"] = _announce
     if args.range:
         options["value_range"] = args.range

@@ -503,7 +503,7 @@ def _ready(model, device, amp):
 # %% ../nbs/14_predict.ipynb #notes
 @dataclass(frozen=True)
 class Notes:
-    """What must be known to ask a net; all but the last two come with its file.
+    """What must be known to ask a net; all but the last three come with its file.
 
     Args:
         size: (h, w) that it was trained at; None: any
@@ -517,6 +517,7 @@ class Notes:
         masks: how those of the training are read: ignore, invert...
         views: averaged, see average_views
         num_classes: a net with another number of them is refused
+        threshold: of labels_at; None: the likeliest class
 
     Example:
         >>> # in 14_predict, where its other names come from
@@ -535,6 +536,11 @@ class Notes:
     masks: dict | None = None
     views: int = 1
     num_classes: int | None = None
+    threshold: float | None = None
+
+    def __post_init__(self):
+        if self.threshold is not None:
+            _check_probabilities(np.zeros((2, 1, 1)), self.threshold)
 
 # %% ../nbs/14_predict.ipynb #c8d65a96
 def _cut(image, value_range):
@@ -571,6 +577,9 @@ def _answers(model, notes, images, as_labels):
     images = [_cut(image, notes.value_range) for image in images]
     names = "size", "views", "tile", "normalisation"
     options = {name: getattr(notes, name) for name in names}
+    if as_labels and notes.threshold is not None:
+        every = _probabilities(model, images, **options).cpu().numpy()
+        return [labels_at(p, notes.threshold) for p in every]
     if as_labels and len(images) == 1:  # perhaps a slide
         out = np.empty(images[0].shape[:2], _label_type(model.num_classes))
         return [_fill(model, images[0], out, **options)]

@@ -41,7 +41,7 @@ from unet_tutorial.data.outputs import (
 
 # %% ../../nbs/workshop/deploy/folder.ipynb #imports-ours
 from ..data.slides import likeliest
-from ..predict import Predictor, look_at, silent
+from ..predict import Predictor, labels_at, look_at, silent
 from ..runs.files import LONGEST, name_key
 from ..runs.memory import keep_memory
 
@@ -230,6 +230,9 @@ def _answers(predictor, images, write):
     if "probabilities" not in write:
         return [(labels, None) for labels in predictor(images, axes)]
     every = predictor.probabilities(images, axes)  # each (K, H, W)
+    threshold = predictor.notes.threshold
+    if threshold is not None:
+        return [(labels_at(p, threshold), p) for p in every]
     return [(_likeliest(p), p) for p in every]
 
 

@@ -36,6 +36,7 @@ from unet_tutorial.runs.recipes import (
     split,
 )
 from .report import draw_progress
+from .tuning import as_it_was
 from ..show import differences
 
 # %% ../../nbs/workshop/runs/summary.ipynb #interval-code
@@ -116,6 +117,7 @@ class _Row(NamedTuple):
     iou: float
     counts: Tensor  # (K, K)
     far: str  # in what it is unlike what was learned; empty: in nothing
+    tuned: float  # Dice at the threshold; of more than two classes, as above
 
 
 def _measure(predictor, part, classes, threshold):
@@ -124,11 +126,13 @@ def _measure(predictor, part, classes, threshold):
     for index, (image, p, truth) in enumerate(
         _answers(silent(predictor), part, range(len(part)))
     ):
-        labels = p.argmax(0) if threshold is None else labels_at(p, threshold)
+        labels = p.argmax(0)  # as predict and evaluate do
         counts = _counts(labels, truth, classes)
         far = kinds_of(look_at(predictor, image, truth))
         scores = image_scores(counts)
-        rows.append(_Row(part.items[index].name, *scores, counts, far))
+        tuned = labels if threshold is None else labels_at(p, threshold)
+        dice = image_scores(_counts(tuned, truth, classes))[0]
+        rows.append(_Row(part.items[index].name, *scores, counts, far, dice))
         picture = differences(image, (labels > 0) & (truth >= 0), truth > 0)
         kept.append((scores[0], index, _png(picture)))
         kept = sorted(kept)[:_WORST]
@@ -183,12 +187,10 @@ def _of_training(plan, epochs):
     )
 
 
-def _methods(plan, where, parts, epochs, threshold, count):
+def _methods(plan, where, parts, epochs):
     """Return a paragraph of methods, of what is known."""
     told = [_of_net(plan, *parts), _of_training(plan, epochs)]
-    if threshold is not None:
-        text = f"chosen on {count} of the training images"
-        told.append(f"The threshold of {threshold:g} was {text}.")
+    told.append("The mask is the likeliest class of each pixel.")
     known = [f"{n} {where[n]}" for n in ("torch", "numpy", "python") if n in where]
     if known:
         device = f" on {where['device']}" if "device" in where else ""
@@ -328,8 +330,7 @@ _TWO_MEANS = (
     "weighs more than a small one. In the mean over images each image weighs the same "
     "(one with nothing drawn and nothing found counts as 1). `unet-tutorial evaluate` "
     "prints both, as dice and dice per image, for the likeliest class, at the size "
-    "that the net was trained at; this page measures each image at its own size, "
-    "and with two classes at the threshold above."
+    "that the net was trained at; this page measures each image at its own size."
 )
 
 # %% ../../nbs/workshop/runs/summary.ipynb #images-code
@@ -344,16 +345,18 @@ def _image_parts(rows):
     return [("p", text), ("table", [[*head, "unlike what was learned"], *table])]
 
 # %% ../../nbs/workshop/runs/summary.ipynb #scores-code
-def _scores_part(plan, check, rows, worst):
+def _scores_part(plan, check, rows, worst, chosen):
     """Return what the page says of the held-out images."""
     groups = None if check.unit in ("image", "slice") else check.groups
     table = [("", "mean over images", "95 % interval")]
     table += _summary(rows, groups, check.unit)
+    tuned = () if chosen[0] is None else [("p", _tuned_text(rows, *chosen))]
     pictures = [(f"{name}: Dice {value:.3f}", png) for name, value, png in worst]
     return [
         ("h2", "Held-out images"),
         ("table", table),
         ("p", _interval_text(rows)),
+        *tuned,
         ("p", _cautions(plan, check, groups)),
         ("h2", "Class by class"),
         ("table", _class_table(rows, check.classes)),
@@ -375,6 +378,15 @@ def _interval_text(rows):
     text = "of the mean, by 2000 bootstrap samples with seed 0"
     return f"{len(rows)} images, each counted once; intervals {text}."
 
+
+def _tuned_text(rows, threshold, count):
+    dice = sum(row.tuned for row in rows) / len(rows)
+    return (
+        "Measured are the masks that `unet-tutorial predict` writes: the likeliest class "
+        f"of each pixel. A threshold of {threshold:g} was best on {count} of the training "
+        f"images; with it (`--threshold {threshold:g}`) the mean Dice is {dice:.3f}."
+    )
+
 # %% ../../nbs/workshop/runs/summary.ipynb #all-code
 def _annotated(part):
     """Leave out the images of which nobody annotated any pixel."""
@@ -388,11 +400,11 @@ def _parts(run, plan, where, source, predictor):
     """Return the parts of the page: (kind, value)."""
     learn, check = split(plan, source)
     classes, history = len(source.classes), _history(run)
-    threshold, count = _threshold(silent(predictor), learn, classes)
+    chosen = _threshold(silent(predictor), learn, classes)
     measured = _annotated(check)
-    rows, worst = _measure(predictor, measured, classes, threshold)
+    rows, worst = _measure(predictor, measured, classes, chosen[0])
     epochs = len(next(iter(history.values()), []))
-    told = _methods(plan, where, (learn, check), epochs, threshold, count)
+    told = _methods(plan, where, (learn, check), epochs)
     parted = [("", "images", "files")]
     for name, part in (("trained on", learn), ("held out", check)):
         files = dict.fromkeys(item.image.name for item in part.items)
@@ -400,7 +412,7 @@ def _parts(run, plan, where, source, predictor):
     return [
         ("h2", "Methods"),
         ("p", told),
-        *_scores_part(plan, measured, rows, worst),
+        *_scores_part(plan, measured, rows, worst, chosen),
         ("h2", "Curves"),
         ("picture", ("curves", _curves(history, plan.recipe.watch))),
         ("h2", "Split"),
@@ -450,6 +462,7 @@ def report_run(
         text = "data= (--data DIR) says where they are now"
         raise FileNotFoundError(f"the data of {run} were in {data}: {text}")
     source = open_source(plan.kind, data, **options)
+    plan, source = as_it_was(run, plan, source)
     where = run / "environment.json"
     where = read_json(where) if where.is_file() else {}
     predictor = Predictor.load(run, device, value_range=None)  # the reader has cut it
