@@ -1,7 +1,6 @@
 """The tasks of 02_sizes: what comes out of a net, and which tile goes in."""
 
-import inspect
-
+from unet_tutorial.lessons import names_in
 from unet_tutorial.sizes import output_size, valid_sizes
 from unet_tutorial.tasks import Task
 
@@ -19,12 +18,6 @@ WALKS = {
     (164, 124): "down it is `(size - 4) // 2`, up `2 * size - 4`; both are different",
 }
 OF_SIZES = ("output_size", "crop_margins", "_margin", "receptive_field", "_interval")
-
-
-def names_in(function):
-    "The names that the code of a function looks up."
-    code = getattr(inspect.unwrap(function), "__code__", None)
-    return code.co_names if code else ()
 
 
 def check_walk(walk):
