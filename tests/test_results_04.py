@@ -61,6 +61,18 @@ def test_the_gain_and_how_much_of_it_a_shift_takes():
     )
 
 
+def test_what_is_invented_and_missed_is_what_is_wrong():
+    cells = {cell["id"]: cell for cell in files.read(NOTEBOOK)["cells"]}
+    shown = files.joined(cells["missed"]["outputs"][0]["text"])
+    pairs = re.findall(r"invented ([\d.]+)%, missed ([\d.]+)%", shown)
+    pairs = [(float(invented), float(missed)) for invented, missed in pairs]
+    measured = errors(140, False) + errors(140, True)
+    for pair, wrong in zip(pairs, measured, strict=True):
+        assert sum(pair) == pytest.approx(wrong, abs=1.5)  # of any processor
+    gains = [sum(kind[:3]) - sum(kind[3:]) for kind in zip(*pairs, strict=True)]
+    assert gains[1] > sum(gains) / 2, "most of the gain had been missed"
+
+
 def test_the_script_trains_the_net_of_the_notebook(monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path, str(ROOT / "benchmarks")])
     import skips

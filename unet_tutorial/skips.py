@@ -76,7 +76,10 @@ def center_crop(
     return x[..., top : top + size[0], left : left + size[1]]
 
 
+# %% ../nbs/04_skips.ipynb #equally
 def _check_skip(skip: Tensor, x: Tensor) -> None:
+    if torch.jit.is_tracing():  # see workshop/deploy/export
+        return
     for axis in (-2, -1):
         large, small = skip.shape[axis], x.shape[axis]
         if small > large or (large - small) % 2 == 1:
@@ -88,8 +91,7 @@ def _check_skip(skip: Tensor, x: Tensor) -> None:
 
 def _crop_equally(skip: Tensor, x: Tensor) -> Tensor:
     """Cut the same from each side of a skip, down to the size of x."""
-    if not torch.jit.is_tracing():  # a trace drops the check, with a warning
-        _check_skip(skip, x)
+    _check_skip(skip, x)
     rows, columns = skip.shape[-2], skip.shape[-1]
     top, left = (rows - x.shape[-2]) // 2, (columns - x.shape[-1]) // 2
     return skip[..., top : rows - top, left : columns - left]
@@ -102,6 +104,7 @@ def _upsampling(name: str, in_channels: int, channels: int, padding: int) -> nn.
     if name != "bilinear" or padding == 0:
         text = '"transposed" (the paper) would work, or "bilinear" with padding=1'
         raise ValueError(f"upsampling is {name!r}, padding is {padding}; {text}")
+    # bilinear: each new pixel is a weighted mean of the nearest old ones
     enlarge = nn.Upsample(scale_factor=2, mode="bilinear")
     return nn.Sequential(enlarge, nn.Conv2d(in_channels, channels, 1))
 

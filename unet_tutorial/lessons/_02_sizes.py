@@ -1,27 +1,47 @@
 """The tasks of 02_sizes: what comes out of a net, and which tile goes in."""
 
+from unet_tutorial.lessons import names_in
 from unet_tutorial.sizes import output_size, valid_sizes
 from unet_tutorial.tasks import Task
 
+# (walk(188, 1), walk(188, 2)) -> what is wrong; the right walk gives (172, 148)
+WALKS = {
+    (84, 32): "the up-convolution is missing: on the way up the size doubles first",
+    (88, 40): "the way up is missing: after the bottom, go up as often as down",
+    (88, 76): "you go up one step too few: as often as you went down",
+    (364, 340): "you go down one step too few: as often as there are poolings",
+    (360, 708): "`size - 4 // 2` is `size - 2`: the parentheses matter",
+    (176, 168): "4 pixels per block, and the size is never halved or doubled",
+    (176, 160): "the way down or the way up has no convolutions",
+    (180, 172): "only the bottom has convolutions: each level has two, down and up",
+    (168, 136): "down it is `(size - 4) // 2`, up `2 * size - 4`; one of them differs",
+    (164, 124): "down it is `(size - 4) // 2`, up `2 * size - 4`; both are different",
+}
+OF_SIZES = ("output_size", "crop_margins", "_margin", "receptive_field", "_interval")
+
 
 def check_walk(walk):
+    for name in OF_SIZES:
+        if name in names_in(walk):
+            return f"`{name}` has walked for you: here each step is your own"
     result = walk(572, 4)
     if isinstance(result, float):
         return f"walk(572, 4) is {result}, and no map has half a pixel: halve with `//`"
-    two = {
+    none = walk(572, 0)
+    flat = {
         388: "walk(572, 0) is still 388: `depth` is not used",
         570: "two convolutions take 4 pixels away; one of them is missing",
         572: "a net without pooling is two convolutions; at the bottom yours has none",
     }
-    if walk(572, 0) in two:
-        return two[walk(572, 0)]
-    one = {
-        84: "the up-convolution is missing: on the way up the size doubles first",
-        88: "the way up is missing: after the bottom, go up as often as you went down",
-        168: "you pool first; two convolutions come before each pooling",
-    }
-    if walk(188, 1) in one:
-        return one[walk(188, 1)]
+    if none in flat:
+        return flat[none]
+    if none in (280, 284):
+        return f"walk(572, 0) is {none}: one halving too many"
+    if none in (1132, 1136):
+        return f"walk(572, 0) is {none}: one doubling too many"
+    shallow = walk(188, 1), walk(188, 2)
+    if shallow in WALKS:
+        return WALKS[shallow]
     for depth in range(6):
         for size in valid_sizes(700, 188, depth)[:9]:
             result, right = walk(size, depth), output_size(size, depth)
@@ -31,6 +51,8 @@ def check_walk(walk):
 
 
 def check_smallest_tile(smallest_tile):
+    if isinstance(smallest_tile(512), tuple | list):
+        return "return one number, not a pair"
     known = {
         524: "a tile of 524 pixels gives only 340: add the 184 that the net loses",
         604: "a tile of 604 pixels gives only 420: the net loses 92 on *each* side",
@@ -43,6 +65,14 @@ def check_smallest_tile(smallest_tile):
         return known[smallest_tile(512)]
     if smallest_tile(388) == 588:
         return "572 pixels give 388 exactly, and you take the next size, 588"
+    only = {
+        (186, 186): "`184` is the margin at depth 4 only",
+        (12, 28): "`16` is the step at depth 4 only: valid sizes depend on the depth",
+        (188, 188): "`depth` is not used: 184 and 16 belong to depth 4 only",
+    }
+    shallow = smallest_tile(2, 0), smallest_tile(2, 1)
+    if shallow in only:
+        return only[shallow]
     for depth in range(6):
         for output in range(2, 90):
             tile, valid = smallest_tile(output, depth), valid_sizes(999, depth=depth)
@@ -58,8 +88,8 @@ TASKS = [
         title="The walk through the net",
         ask="""
             Write down what happens to the size of a map in a net with `depth` poolings, step by
-            step: down, the bottom, and up again. No formula, and none of the functions above;
-            `walk(572, 4)` must be 388. The sizes that it is tried with are valid.
+            step: down, the bottom, and up again, without the functions above. `walk(572, 4)` must be
+            388. The sizes that it is tried with are valid.
         """,
         code='''
             def walk(size, depth=4):
@@ -121,13 +151,95 @@ TASKS = [
                     size = 2 * size - 2
                 return size
             """,
-            "you pool first; two convolutions come before each pooling": """
+            "down it is `(size - 4) // 2`, up `2 * size - 4`; one of them differs": """
+                for _ in range(depth):
+                    size = (size - 4) // 2
+                size = size - 4
+                for _ in range(depth):
+                    size = 2 * (size - 4)
+                return size
+            """,
+            "down it is `(size - 4) // 2`, up `2 * size - 4`; both are different": """
                 for _ in range(depth):
                     size = size // 2 - 4
                 size = size - 4
                 for _ in range(depth):
+                    size = 2 * (size - 4)
+                return size
+            """,
+            "walk(572, 0) is 280: one halving too many": """
+                for _ in range(depth + 1):
+                    size = (size - 4) // 2
+                size = size - 4
+                for _ in range(depth):
                     size = 2 * size - 4
                 return size
+            """,
+            "walk(572, 0) is 284: one halving too many": """
+                for _ in range(depth + 1):
+                    size = (size - 4) // 2
+                for _ in range(depth):
+                    size = 2 * size - 4
+                return size
+            """,
+            "walk(572, 0) is 1132: one doubling too many": """
+                for _ in range(depth):
+                    size = (size - 4) // 2
+                size = size - 4
+                for _ in range(depth + 1):
+                    size = 2 * size - 4
+                return size
+            """,
+            "you go up one step too few: as often as you went down": """
+                for _ in range(depth):
+                    size = (size - 4) // 2
+                size = size - 4
+                for _ in range(depth - 1):
+                    size = 2 * size - 4
+                return size
+            """,
+            "you go down one step too few: as often as there are poolings": """
+                for _ in range(depth - 1):
+                    size = (size - 4) // 2
+                size = size - 4
+                for _ in range(depth):
+                    size = 2 * size - 4
+                return size
+            """,
+            "`size - 4 // 2` is `size - 2`: the parentheses matter": """
+                for _ in range(depth):
+                    size = size - 4 // 2
+                size = size - 4
+                for _ in range(depth):
+                    size = 2 * size - 4
+                return size
+            """,
+            "4 pixels per block, and the size is never halved or doubled": """
+                for _ in range(depth):
+                    size = size - 4
+                size = size - 4
+                for _ in range(depth):
+                    size = size - 4
+                return size
+            """,
+            "the way down or the way up has no convolutions": """
+                for _ in range(depth):
+                    size = (size - 4) // 2
+                size = size - 4
+                for _ in range(depth):
+                    size = 2 * size
+                return size
+            """,
+            "only the bottom has convolutions: each level has two, down and up": """
+                for _ in range(depth):
+                    size = size // 2
+                size = size - 4
+                for _ in range(depth):
+                    size = 2 * size
+                return size
+            """,
+            "`output_size` has walked for you: here each step is your own": """
+                return output_size(size, depth)
             """,
             "walk(572, 0) is still 388: `depth` is not used": """
                 for _ in range(4):
@@ -137,7 +249,7 @@ TASKS = [
                     size = 2 * size - 4
                 return size
             """,
-            "the way up is missing: after the bottom, go up as often as you went down": """
+            "the way up is missing: after the bottom, go up as often as down": """
                 for _ in range(depth):
                     size = (size - 4) // 2
                 return size - 4
@@ -223,9 +335,25 @@ TASKS = [
                 needed = output + 12 * step - 8
                 return needed + (-4 - needed) % step - (12 * step - 8)
             """,
-            "depth 0: for 2 pixels take 6, not 188": """
+            "`depth` is not used: 184 and 16 belong to depth 4 only": """
                 needed = output + 184
                 return needed + (-4 - needed) % 16
+            """,
+            "`184` is the margin at depth 4 only": """
+                needed = output + 184
+                return needed + (-4 - needed) % 2**depth
+            """,
+            "`16` is the step at depth 4 only: valid sizes depend on the depth": """
+                needed = output + 12 * 2**depth - 8
+                return needed + (-4 - needed) % 16
+            """,
+            "return one number, not a pair": """
+                return nearest_valid_sizes(output + 12 * 2**depth - 8, depth)
+            """,
+            "depth 0: for 2 pixels take 6, not 7": """
+                step = 2**depth
+                needed = output + 12 * step - 8
+                return needed + (-4 - needed) % step + (depth == 0)
             """,
         },
         why="`smallest_tile(512)` is 700, and its output has 516 pixels.",

@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 
+from unet_tutorial.lessons import names_in
 from unet_tutorial.tasks import Task
 
 
@@ -11,7 +12,18 @@ def ramp(*shape):
     return torch.arange(float(torch.Size(shape).numel())).reshape(shape)
 
 
+def is_resized(part, ramp):
+    "Whether a map has numbers between those of a ramp, or leaves some out."
+    down, right = part[0, 0].diff(dim=0), part[0, 0].diff(dim=1)
+    ordered = (down > 0).all() and (right > 0).all()
+    near = (down == ramp.shape[-1]).all() and (right == 1).all()
+    return bool(not torch.isin(part, ramp).all() or (ordered and not near))
+
+
 def check_crop_like(crop_like):
+    for name in ("center_crop", "_crop_equally"):
+        if name in names_in(crop_like):
+            return f"`{name}` cuts for you: it is what you write here"
     skip, x = ramp(1, 2, 10, 14), torch.zeros(1, 3, 6, 8)
     cut = crop_like(skip, x)
     if cut.shape == (1, 2, 2, 2):
@@ -20,8 +32,8 @@ def check_crop_like(crop_like):
         return f"the skip has 2 channels and keeps them; yours has {cut.shape[1]}"
     if cut.shape != (1, 2, 6, 8):
         return f"10 x 14 pixels cropped to 6 x 8 give {cut.shape[2]} x {cut.shape[3]}"
-    if not torch.isin(cut, skip).all():
-        return "numbers come out that the skip does not hold: crop, do not interpolate"
+    if is_resized(cut, skip):
+        return "that resizes the skip: neighbours must stay neighbours, so cut"
     row, column = divmod(int(cut[0, 0, 0, 0]), 14)
     if (row, column) != (2, 3):
         places = {
@@ -38,25 +50,35 @@ def check_crop_like(crop_like):
 
 
 def check_one_step_up(one_step_up):
-    seen = []
+    below, seen = [], []
 
     def up(x):  # (B, C, h, w) -> (B, C / 2, 2 h, 2 w)
-        return F.interpolate(x, scale_factor=2.0)[:, : x.shape[1] // 2]
+        below.append(F.interpolate(x, scale_factor=2.0)[:, : x.shape[1] // 2])
+        return below[-1].clone()
 
     def conv(x):
         seen.append(x.clone())
         return x + 1
 
-    x, skip = -ramp(1, 4, 3, 5), ramp(1, 2, 10, 14)
+    x, skip = -ramp(1, 4, 3, 5), ramp(1, 2, 10, 16)
     try:
         result = one_step_up(x, skip, up, conv)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
+        if len(below) > 1:
+            return "`up` doubles the size: call it once"
         if "izes of tensors must match" not in str(error):
             raise
         return "the two maps differ in size where you join them: crop after `up`"
-    if not seen or not torch.equal(result, seen[-1] + 1):
+    for name, calls in {"up": below, "conv": seen}.items():
+        if not calls:
+            return f"`{name}` is never called"
+    if len(seen) > 1:
+        return "`conv` is both convolutions: call it once"
+    if len(below) > 1:
+        return "`up` doubles the size: call it once"
+    if not torch.equal(result, seen[0] + 1):
         return "what `conv` makes of the joined maps must be returned"
-    return check_joined(seen[-1], skip[..., 2:8, 2:12], up(x))
+    return check_joined(seen[0], skip, below[0])
 
 
 def check_joined(joined, skip, x):
@@ -66,21 +88,33 @@ def check_joined(joined, skip, x):
         (1, 2, 12, 10): "one map is below the other: join along the channels, dim=1",
         (1, 2, 6, 20): "one map is beside the other: join along the channels, dim=1",
         (1, 2, 6, 10): "`conv` sees 2 channels, not 4: join the maps, do not add them",
-        (1, 4, 10, 14): "the skip must be cropped to the size of x, not x enlarged",
+        (1, 4, 10, 16): "the skip must be cropped to the size of x, not x enlarged",
     }
     if tuple(joined.shape) in shapes:
         return shapes[tuple(joined.shape)]
     if joined.shape != (1, 4, 6, 10):
         return f"`conv` must see (1, 4, 6, 10), and it sees {tuple(joined.shape)}"
-    if torch.equal(joined, torch.cat([x, skip], dim=1)):
+    if torch.equal(joined[:, :2], x) and torch.isin(joined[:, 2:], skip).all():
         return "the order is wrong: the skip comes first"
+    if torch.equal(joined[:, 2:], x.relu()):
+        return "what `up` returns is final: no ReLU after it"
     if not torch.equal(joined[:, 2:], x):
         return "the last two channels must be what `up` makes of x"
-    if not torch.isin(joined[:, :2], skip).all():
+    return check_cut(joined[:, :2], skip)
+
+
+def check_cut(part, skip):
+    "What is wrong with the part of the skip that is joined."
+    if torch.equal(part, skip[..., 2:8, 3:13]):
+        return None
+    if is_resized(part, skip):
         return "the skip is resized: its middle must be cut out, see `center_crop`"
-    if not torch.equal(joined[:, :2], skip):
+    row, column = divmod(int(part[0, 0, 0, 0]), skip.shape[-1])
+    if not torch.equal(part, skip[..., row : row + 6, column : column + 10]):
         return "the first two channels must be the middle of the skip"
-    return None
+    if row in (0, 4) and column in (0, 6):
+        return "the skip is cropped at one corner: cut the same from opposite sides"
+    return f"the middle of the skip begins at (2, 3), and yours at ({row}, {column})"
 
 
 TASKS = [
@@ -128,8 +162,11 @@ TASKS = [
             "all is cut off at the top and on the left; crop every side": """
                 return skip[..., -x.shape[-2] :, -x.shape[-1] :]
             """,
-            "numbers come out that the skip does not hold: crop, do not interpolate": """
-                return F.interpolate(skip, size=x.shape[-2:], mode="bilinear")
+            "that resizes the skip: neighbours must stay neighbours, so cut": """
+                return F.interpolate(skip, size=x.shape[-2:])
+            """,
+            "`center_crop` cuts for you: it is what you write here": """
+                return center_crop(skip, x.shape[-2:])
             """,
             "10 x 14 pixels cropped to 6 x 8 give 6 x 10": """
                 top = (skip.shape[-2] - x.shape[-2]) // 2
@@ -161,9 +198,9 @@ TASKS = [
         number="4.2",
         title="One step of the expansive path",
         ask="""
-            Put the step together: the up-convolution `up`, copy and crop, and the two convolutions
-            `conv`, which here are any functions of a map. The skip comes first in the joined map, as
-            in `Up`.
+            Put the step together: the up-convolution `up`, copy and crop, and the convolutions
+            `conv`. `up(x)` and `conv(x)` are functions of one map; `conv` stands for both
+            convolutions; call each once. The skip comes first in the joined map, as in `Up`.
         """,
         code='''
             def one_step_up(x, skip, up, conv):
@@ -220,10 +257,48 @@ TASKS = [
                 x = F.interpolate(up(x), size=skip.shape[-2:])
                 return conv(torch.cat([skip, x], dim=1))
             """,
-            "what `conv` makes of the joined maps must be returned": """
+            "`conv` is both convolutions: call it once": """
+                x = up(x)
+                skip = center_crop(skip, x.shape[-2:])
+                return conv(conv(torch.cat([skip, x], dim=1)))
+            """,
+            "`up` doubles the size: call it once": """
+                x = up(up(x))
+                skip = center_crop(skip, x.shape[-2:])
+                return conv(torch.cat([skip, x], dim=1))
+            """,
+            "`up` is never called": """
+                x = F.interpolate(x, scale_factor=2)
+                skip = center_crop(skip, x.shape[-2:])
+                return conv(torch.cat([skip, x], dim=1))
+            """,
+            "what `up` returns is final: no ReLU after it": """
+                x = F.relu(up(x))
+                skip = center_crop(skip, x.shape[-2:])
+                return conv(torch.cat([skip, x], dim=1))
+            """,
+            "the skip is cropped at one corner: cut the same from opposite sides": """
+                x = up(x)
+                skip = skip[..., : x.shape[-2], : x.shape[-1]]
+                return conv(torch.cat([skip, x], dim=1))
+            """,
+            "the middle of the skip begins at (2, 3), and yours at (3, 3)": """
+                x = up(x)
+                top = (skip.shape[-1] - x.shape[-1]) // 2
+                height, width = x.shape[-2:]
+                skip = skip[..., top : top + height, top : top + width]
+                return conv(torch.cat([skip, x], dim=1))
+            """,
+            "`conv` is never called": """
                 x = up(x)
                 skip = center_crop(skip, x.shape[-2:])
                 return torch.cat([skip, x], dim=1)
+            """,
+            "what `conv` makes of the joined maps must be returned": """
+                x = up(x)
+                joined = torch.cat([center_crop(skip, x.shape[-2:]), x], dim=1)
+                conv(joined)
+                return joined
             """,
         },
         why="`Up` does the same, with a `ReLU` in between if you ask for it.",

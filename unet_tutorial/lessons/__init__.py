@@ -1,5 +1,13 @@
 """The tasks of the course, one file per notebook; `unet_tutorial.tasks` opens them."""
 
+import inspect
+
+
+def names_in(function):
+    "The names that the code of a function looks up."
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return code.co_names if code else ()
+
 
 def instead(code, *changes):
     "The solution in a code, with mistakes: pairs of what is right and what is written."
