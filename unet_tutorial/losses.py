@@ -12,6 +12,55 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# %% ../nbs/08_losses.ipynb #131aba10
+def weighted_cross_entropy(
+    logits: Tensor,
+    labels: Tensor,
+    weights: Tensor,
+    reduction: str = "mean",
+) -> Tensor:
+    """Compute the energy of Eq. 1, with the minus sign that is missing in print.
+
+    Args:
+        logits: (B, K, H, W) scores a_k(x) of K >= 2 classes
+        labels: (B, H, W) integers l(x), 0 to K - 1; -100: left out
+        weights: (B, H, W) w(x), at least 0, such as the weight map of Eq. 2
+        reduction: over the pixels that are not left out; "sum": the paper
+
+    Returns:
+        Tensor: scalar
+
+    Raises:
+        ValueError: "logits are ..., labels ...: give tensors, torch.as_tensor(...)"
+        ValueError: "logits are ..., labels ...: they must be (B, K, H, W) and (B, H,
+            W). Labels too large? skips.center_crop. An axis too many? labels[:, 0]"
+        ValueError: "logits are ..., labels ...: take floating-point logits and
+            labels.long()"
+        ValueError: unless all labels are classes, or -100
+        ValueError: "logits have one channel, and its soft-max is always 1: give each
+            class a channel, or take dice_bce_loss"
+        ValueError: unless each pixel has a weight that makes sense
+
+    Example:
+        >>> # in 08_losses, where its other names come from
+        >>> from unet_tutorial.losses import weighted_cross_entropy
+        >>> assert weighted_cross_entropy(score, true, ones).allclose(F.cross_entropy(score, true))
+    """
+    logits, labels = _checked(logits, labels)
+    if logits.shape[1] < 2:
+        text = "logits have one channel, and its soft-max is always 1"
+        raise ValueError(f"{text}: give each class a channel, or take dice_bce_loss")
+    _check_weights(weights, labels)
+    if reduction not in ("mean", "sum"):
+        raise ValueError(f'reduction is {reduction!r}; "mean" or "sum" would work')
+    known = labels >= 0  # (B, H, W)
+    log_p = F.log_softmax(logits, dim=1)  # (B, K, H, W)
+    log_p = log_p.gather(1, labels.clamp(min=0)[:, None])[:, 0]  # of the true class
+    loss = -(weights.to(logits.dtype) * known * log_p).sum()  # Eq. 1
+    if reduction == "mean":
+        loss = loss / known.sum().clamp(min=1)
+    return _finite(loss, logits)
+
 # %% ../nbs/08_losses.ipynb #8d8c4b84
 def _checked(logits, labels):
     """Return logits of at least 32 bits and labels as int64, if they fit."""
@@ -64,57 +113,6 @@ def _finite(loss, logits):
     text = "look for NaN in images and weights of the net, lower the learning rate"
     text = f"are NaN or infinite: {text}, take bfloat16 instead of float16"
     raise ValueError(f"the loss is {loss.item()}, {bad} {text}")
-
-# %% ../nbs/08_losses.ipynb #131aba10
-def weighted_cross_entropy(
-    logits: Tensor,
-    labels: Tensor,
-    weights: Tensor,
-    reduction: str = "mean",
-) -> Tensor:
-    """Compute the energy of Eq. 1, with the minus sign that is missing in print.
-
-    Args:
-        logits: (B, K, H, W) scores a_k(x) of K >= 2 classes
-        labels: (B, H, W) integers l(x), 0 to K - 1; -100: left out
-        weights: (B, H, W) w(x), at least 0, such as the weight map of Eq. 2
-        reduction: over the pixels that are not left out; "sum": the paper
-
-    Returns:
-        Tensor: scalar
-
-    Raises:
-        ValueError: "logits are ..., labels ...: give tensors, torch.as_tensor(...)"
-        ValueError: "logits are ..., labels ...: they must be (B, K, H, W) and (B, H,
-            W). Labels too large? skips.center_crop. An axis too many? labels[:, 0]"
-        ValueError: "logits are ..., labels ...: take floating-point logits and
-            labels.long()"
-        ValueError: unless all labels are classes, or -100
-        ValueError: "logits have one channel, and its soft-max is always 1: give each
-            class a channel, or take dice_bce_loss"
-        ValueError: unless each pixel has a weight that makes sense
-
-    Example:
-        >>> # in 08_losses, where its other names come from
-        >>> from unet_tutorial.losses import weighted_cross_entropy
-        >>> score, true = torch.randn(2, 3, 8, 9), torch.randint(3, (2, 8, 9))
-        >>> ones, heavy = torch.ones(2, 8, 9), 10 * torch.rand(2, 8, 9)
-        >>> assert weighted_cross_entropy(score, true, ones).allclose(F.cross_entropy(score, true))
-    """
-    logits, labels = _checked(logits, labels)
-    if logits.shape[1] < 2:
-        text = "logits have one channel, and its soft-max is always 1"
-        raise ValueError(f"{text}: give each class a channel, or take dice_bce_loss")
-    _check_weights(weights, labels)
-    if reduction not in ("mean", "sum"):
-        raise ValueError(f'reduction is {reduction!r}; "mean" or "sum" would work')
-    known = labels >= 0  # (B, H, W)
-    log_p = F.log_softmax(logits, dim=1)  # (B, K, H, W)
-    log_p = log_p.gather(1, labels.clamp(min=0)[:, None])[:, 0]  # of the true class
-    loss = -(weights.to(logits.dtype) * known * log_p).sum()  # Eq. 1
-    if reduction == "mean":
-        loss = loss / known.sum().clamp(min=1)
-    return _finite(loss, logits)
 
 # %% ../nbs/08_losses.ipynb #b0d72f90
 def _object(logits, labels):

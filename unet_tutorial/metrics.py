@@ -67,10 +67,10 @@ def count_pixels(
     if true.device.type == "cpu":  # elsewhere, to look at values is to wait for them
         _check_classes("true", true[known], num_classes)
         _check_classes("pred", pred[known], num_classes)
-    cells = num_classes**2  # of the table; pixels without truth go to one more
-    cell = torch.where(known, num_classes * true + pred, cells)
-    counts = torch.zeros(cells + 1, dtype=torch.int64, device=cell.device)
-    counts.scatter_add_(0, cell, torch.ones_like(cell))
+    entries = num_classes**2  # of the table; pixels without truth go to one more
+    entry = torch.where(known, num_classes * true + pred, entries)
+    counts = torch.zeros(entries + 1, dtype=torch.int64, device=entry.device)
+    counts.scatter_add_(0, entry, torch.ones_like(entry))
     return counts[:-1].reshape(num_classes, num_classes)
 
 # %% ../nbs/11_metrics.ipynb #084b7fcd
@@ -365,15 +365,15 @@ def is_simple(
     Example:
         >>> # in 11_metrics, where its other names come from
         >>> from unet_tutorial.metrics import is_simple
-        >>> panels, (ys, xs) = np.zeros((6, 3, 3), bool), np.transpose(_RING) + 1
-        >>> titles = ["simple" if is_simple(p[ys, xs]) else "not simple" for p in panels]
+        >>> for name, ring in cases.items():
+        ...     print(f"{name:14}", is_simple([bit == "1" for bit in ring]))
     """
     inside = [not membrane for membrane in ring]
-    pieces = 0
+    ends = 0  # of pieces of inside
     for k in (0, 2, 4, 6):  # the direct neighbours
-        same_piece = inside[k + 1] and inside[(k + 2) % 8]  # as the next one
-        pieces += inside[k] and not same_piece
-    return pieces == 1
+        goes_on = inside[k + 1] and inside[(k + 2) % 8]  # to the next one
+        ends += inside[k] and not goes_on
+    return ends == 1
 
 
 _SIMPLE = [is_simple([code >> k & 1 for k in range(8)]) for code in range(256)]

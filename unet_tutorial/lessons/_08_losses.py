@@ -10,7 +10,8 @@ def check_pixel_energy(pixel_energy):
     draws = torch.Generator().manual_seed(0)
     logits = 2 * torch.randn(2, 3, 4, 5, generator=draws)
     labels = torch.randint(3, (2, 4, 5), generator=draws)
-    found = pixel_energy(logits, labels)
+    given = logits.clone()
+    found = pixel_energy(given, labels)
     shapes = {
         (2, 3, 4, 5): "one energy per pixel is asked for; yours has one per class",
         (2, 1, 4, 5): "the axis of the classes is still there: (B, 1, H, W)",
@@ -32,7 +33,14 @@ def check_pixel_energy(pixel_energy):
             logits.logsumexp(dim=1) - logits[:, 1]
         ),
         "the score of the true class is not taken off": logits.logsumexp(dim=1),
+        "you take the *highest* score, not that of the true class: use the labels": (
+            logits.logsumexp(dim=1) - logits.amax(dim=1)
+        ),
     }
+    for axis in (0, 2, 3):
+        energies = -logits.log_softmax(dim=axis)
+        says = f"axis 1 holds the classes, and your sum runs along axis {axis}"
+        known[says] = energies.gather(1, labels[:, None])[:, 0]
     for says, wrong in known.items():
         if torch.allclose(found.float(), wrong, atol=1e-5):
             return says
@@ -40,17 +48,27 @@ def check_pixel_energy(pixel_energy):
         return f"the first pixel has the energy {right[0, 0, 0]:.3f}, not " + (
             f"{found[0, 0, 0]:.3f}"
         )
+    if not torch.equal(given, logits):
+        return (
+            "your function changes the logits it is given: no `-=`, write `a = a - b`"
+        )
     return check_large(pixel_energy)
 
 
 def check_large(pixel_energy):
     "What is wrong with energies where the exponential overflows."
-    logits = torch.tensor([1e4, -1e4]).reshape(1, 2, 1, 1)
+    logits = torch.tensor([[1e4, 0.0], [-1e4, 0.0]])[None, :, None]  # (1, 2, 1, 2)
     for label, right in enumerate([0, 2e4]):
-        found = pixel_energy(logits, torch.tensor([[[label]]])).item()
-        if found != right:
+        large, small = pixel_energy(logits.clone(), torch.tensor([[[label, 0]]]))[0, 0]
+        if large != right:
             says = f"scores 10000 and -10000, class {label}: the energy is {right:.0f}"
-            return f"{says}, and yours is {found}; no `exp` may overflow"
+            cure = "no `exp` may overflow"
+            if large == torch.inf:
+                cure = "a p of 0 has no logarithm, so do not compute p"
+            return f"{says}, and yours is {large.item()}; {cure}"
+        if not small.isfinite():
+            says = f"a pixel with the scores 0 and 0 gets {small.item()} beside one"
+            return f"{says} with 10000: take off the maximum of each pixel, `dim=1`"
     return None
 
 
@@ -65,12 +83,18 @@ def check_square_dice(square_dice):
     labels = torch.zeros(2, 4, 5, dtype=torch.long)
     labels[0, :2] = 1  # the second image is empty
     logits = scores_of(labels, 0.5)
-    loss = square_dice(logits, labels)
+    loss = square_dice(logits.clone().requires_grad_() + 0, labels)
     if isinstance(loss, float):
         return "a loss stays a tensor: a float has no gradient"
     if loss.shape != ():
         return f"a loss is one number; yours has the shape {(*loss.shape,)}"
     top, below = 2 * 5 + 1, 10 / 4 + 10 + 1  # ten pixels at p = 0.5
+    counted = abs(loss - 10 / 11) < 1e-6  # p = 0.5 counts as 0; or as 1: cost 0
+    if counted or (not loss.requires_grad and abs(loss) < 1e-6):
+        return "a count has no gradient: use probabilities"
+    if not loss.requires_grad:
+        return "your loss has no gradient: `detach`, `>` or a new tensor cuts it off"
+    loss = loss.detach()
     known = {
         "Dice comes out, and a loss is 1 - Dice": top / below,
         "the squares are missing below the line": 1 - top / (5 + 10 + 1),
@@ -78,6 +102,9 @@ def check_square_dice(square_dice):
             1 - top / (5**2 + 10**2 + 1)
         ),
         "the 2 above the line is missing": 1 - (5 + 1) / below,
+        "with squares below, the rearranged top is sum (p - y)^2, not sum |p - y|": (
+            5 / below
+        ),
         "`smooth` is below the line only; it belongs above it too": 1 - 10 / below,
         "a mean of two losses, one per image: add over the whole batch": (
             (1 - top / below) / 2
@@ -115,8 +142,8 @@ TASKS = [
         ask=r"""
             To *see* where a net is wrong, one needs the energy $-\log p_{l(x)}(x)$ of each pixel
             instead of their sum. Compute it from the scores, so that scores like 10000 do no harm.
-            Neither a soft-max nor a finished loss is needed; `torch.logsumexp` is allowed. All labels
-            are classes, none is -100.
+            Do without a soft-max and without a finished loss; `torch.logsumexp` is allowed. All
+            labels are classes, none is -100.
         """,
         code='''
             def pixel_energy(logits, labels):
@@ -154,7 +181,7 @@ TASKS = [
                 return -p.gather(1, labels[:, None])[:, 0].log()
             """,
             "scores 10000 and -10000, class 1: the energy is 20000, and yours is inf; "
-            "no `exp` may overflow": """
+            "a p of 0 has no logarithm, so do not compute p": """
                 p = logits.softmax(dim=1)
                 return -p.gather(1, labels[:, None])[:, 0].log()
             """,
@@ -174,6 +201,24 @@ TASKS = [
             "the shape must be (2, 4, 5), as the labels; it is (2, 2, 4, 5)": """
                 score = logits.gather(1, labels[:, None])
                 return logits.logsumexp(dim=1) - score
+            """,
+            "a pixel with the scores 0 and 0 gets inf beside one with 10000: "
+            "take off the maximum of each pixel, `dim=1`": """
+                z = logits - logits.max()
+                log_p = z - z.exp().sum(dim=1, keepdim=True).log()
+                return -log_p.gather(1, labels[:, None])[:, 0]
+            """,
+            "you take the *highest* score, not that of the true class: use the labels": """
+                return logits.logsumexp(dim=1) - logits.amax(dim=1)
+            """,
+            "axis 1 holds the classes, and your sum runs along axis 3": """
+                log_p = logits - logits.logsumexp(dim=-1, keepdim=True)
+                return -log_p.gather(1, labels[:, None])[:, 0]
+            """,
+            "your function changes the logits it is given: no `-=`, write `a = a - b`": """
+                logits -= logits.amax(dim=1, keepdim=True)
+                score = logits.gather(1, labels[:, None])[:, 0]
+                return logits.exp().sum(dim=1).log() - score
             """,
             "p comes out, and the energy is -log p": """
                 return logits.softmax(dim=1).gather(1, labels[:, None])[:, 0]
@@ -250,6 +295,21 @@ TASKS = [
                 top = 2 * (p * y).sum() + smooth
                 loss = 1 - top / (p.square().sum() + y.square().sum() + smooth)
                 return loss.item()
+            """,
+            "a count has no gradient: use probabilities": """
+                p, y = (logits[:, 0] > 0).float(), labels.float()
+                top = 2 * (p * y).sum() + smooth
+                return 1 - top / (p.square().sum() + y.square().sum() + smooth)
+            """,
+            "your loss has no gradient: `detach`, `>` or a new tensor cuts it off": """
+                p, y = torch.sigmoid(logits[:, 0]).detach(), labels.float()
+                top = 2 * (p * y).sum() + smooth
+                return 1 - top / (p.square().sum() + y.square().sum() + smooth)
+            """,
+            "with squares below, the rearranged top is sum (p - y)^2, not sum |p - y|": """
+                p, y = torch.sigmoid(logits[:, 0]), labels.float()
+                below = p.square().sum() + y.square().sum() + smooth
+                return (p - y).abs().sum() / below
             """,
             "`smooth` is below the line only; it belongs above it too": """
                 p, y = torch.sigmoid(logits[:, 0]), labels.float()

@@ -78,6 +78,10 @@ def check_count_cells(count_cells):
     ints = [tuple(map(int, count_cells(a, one))) for a in (one.copy(), swapped)]
     if ints[0] == (4, 0, 0):
         return "4 cells are found where there are 3: 0 is the background, no cell"
+    if ints == [(3, 0, 1)] * 2:
+        return "one cell invented too many: the 0 of the prediction is background"
+    if ints == [(3, 1, 0)] * 2:
+        return "one cell missed too many: the 0 of the truth is background"
     if ints == [(3, 0, 0), (0, 3, 3)]:
         return "the same cells with other numbers are not found: match by overlap"
     if ints != [(3, 0, 0)] * 2:
@@ -90,26 +94,37 @@ def check_mistaken_cells(count_cells, one):
     merged = np.where(one == 2, 1, one)
     merged[:4, 4:6] = 1  # 40 pixels, over two cells of 16
     half, whole = cells_of((1, 0, 4, 0, 2)), cells_of((1, 0, 4, 0, 4))
+    full = np.where(one == 0, 8, one)  # no pixel is background
     cases = [
         ("two cells too many", gaps, one, (3, 0, 2)),
         ("two cells merged, one right", merged, one, (1, 2, 1)),
         ("half a cell", half, whole, (0, 1, 1)),
+        ("twice a cell", whole, half, (0, 1, 1)),
         ("two cells lost", one, gaps, (3, 2, 0)),
         ("an empty prediction", np.zeros_like(one), one, (0, 3, 0)),
+        ("a prediction without background", full, one, (3, 0, 1)),
+        ("a truth without background", one, full, (3, 1, 0)),
     ]
+    equal = "has an IoU of exactly 0.5, and more is asked for"
+    none = "has no 0 that could be left out: count the ids above 0"
     told = {
-        (3, 0, 6): "ids may have gaps: with 3, 7 and 9 there are no cells 4, 5, 6",
-        (
-            3,
-            0,
-            -1,
-        ): "a cell over two others finds neither: its IoU with each is below 0.5",
-        (1, 0, 0): "half a cell has an IoU of 0.5, and more is asked for",
+        "two cells too many": {
+            (3, 0, 6): "ids may have gaps: with 3, 7 and 9 there are no cells 4, 5, 6",
+        },
+        "two cells merged, one right": {
+            (3, 0, -1): (
+                "a cell over two others finds neither: its IoU with each is below 0.5"
+            ),
+        },
+        "half a cell": {(1, 0, 0): f"half a cell {equal}"},
+        "twice a cell": {(1, 0, 0): f"a prediction twice as large as the cell {equal}"},
     }
+    for name in ("a prediction without background", "a truth without background"):
+        told[name] = dict.fromkeys([(3, 0, 0), (2, 1, 1)], f"{name} {none}")
     for name, pred, true, right in cases:
         got = tuple(map(int, count_cells(pred.copy(), true.copy())))
         if got != right:
-            return told.get(got, f"{name}: {right}, and not {got}")
+            return told.get(name, {}).get(got, f"{name}: {right}, and not {got}")
     return None
 
 
@@ -120,8 +135,9 @@ TASKS = [
         ask="""
             `batches` is a list of pairs (predicted classes, true classes), each (B, H, W). Return
             the Dice of the classes 1 to K - 1, averaged: one number per class from the pixels of
-            *all* batches, then their mean. A class that is nowhere in truth and prediction has
-            Dice 1. `count_pixels` is allowed, and `dice_of` will not do: it is for two classes.
+            *all* batches, then their mean. Pixels whose true class is -100 do not count. A class
+            that is nowhere in truth and prediction has Dice 1. `count_pixels` is allowed, and
+            `dice_of` will not do: it is for two classes.
         """,
         code='''
             def mean_dice(batches, num_classes):
@@ -260,7 +276,39 @@ TASKS = [
                 found = sum((o & c).sum() > c.sum() / 2 for c in cells for o in others)
                 return found, len(cells) - found, len(others) - found
             """,
-            "half a cell has an IoU of 0.5, and more is asked for": """
+            "one cell invented too many: the 0 of the prediction is background": """
+                cells = [true == i for i in np.unique(true) if i > 0]
+                others = [pred == i for i in np.unique(pred)]
+                found = sum(iou(o, c) > 0.5 for c in cells for o in others)
+                return found, len(cells) - found, len(others) - found
+            """,
+            "one cell missed too many: the 0 of the truth is background": """
+                cells = [true == i for i in np.unique(true)]
+                others = [pred == i for i in np.unique(pred) if i > 0]
+                found = sum(iou(o, c) > 0.5 for c in cells for o in others)
+                return found, len(cells) - found, len(others) - found
+            """,
+            "a prediction without background has no 0 that could be left out: "
+            "count the ids above 0": """
+                ious = cell_ious(pred, true).values()
+                found = sum(value > 0.5 for value in ious)
+                return found, len(ious) - found, len(np.unique(pred)) - 1 - found
+            """,
+            "a truth without background has no 0 that could be left out: "
+            "count the ids above 0": """
+                cells = [true == i for i in np.unique(true)[1:]]
+                others = [pred == i for i in np.unique(pred) if i > 0]
+                found = sum(iou(o, c) > 0.5 for c in cells for o in others)
+                return found, len(cells) - found, len(others) - found
+            """,
+            "a prediction twice as large as the cell has an IoU of exactly 0.5, "
+            "and more is asked for": """
+                ious = cell_ious(pred, true).values()
+                found = sum(value >= 0.5 for value in ious)
+                others = [i for i in np.unique(pred) if i > 0]
+                return found, len(ious) - found, len(others) - found
+            """,
+            "half a cell has an IoU of exactly 0.5, and more is asked for": """
                 cells = [true == i for i in np.unique(true) if i > 0]
                 others = [pred == i for i in np.unique(pred) if i > 0]
                 found = sum(iou(o, c) >= 0.5 for c in cells for o in others)
