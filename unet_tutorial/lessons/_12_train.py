@@ -46,6 +46,9 @@ def check_one_step(one_step):
     net.register_forward_pre_hook(
         lambda _, given: seen.append((len(given[0]), net.weight.grad is not None))
     )
+    modes, gradients = [], []  # of each pass; of each call of backward
+    net.register_forward_hook(lambda *_: modes.append(net.training))
+    net.weight.register_hook(gradients.append)
     optimizer = Plain(net.weight)
     batches = points(0, batches=4, size=3)
     start = net.weight.detach().clone()
@@ -57,17 +60,27 @@ def check_one_step(one_step):
     if max(size for size, _ in seen) > 3:
         return "the batches go through the net together, and only one fits at a time"
     moved, right = start - net.weight.detach(), slope(start, batches)
+    if not gradients:
+        return "there are no gradients to follow: `loss.backward()` is missing"
+    if not moved.any():
+        return "the gradients are forgotten before the step: `zero_grad` comes after it"
     if torch.allclose(moved, slope(start, batches[-1:]), atol=1e-5) or torch.allclose(
         moved, slope(start, batches[-1:]) / 4, atol=1e-5
     ):
         return "only the last batch counts: forget the gradients once, not in between"
     if torch.allclose(moved, 4 * right, atol=1e-5):
         return "the step is four times too long: means must be averaged, not added up"
+    if any(torch.allclose(moved, x * right, atol=1e-5) for x in (4 / 3, 1 / 3)):
+        return "divide by the number of batches, and not by the number of images"
     if not torch.allclose(moved, right, atol=1e-5):
         return "the step is not the one that all four batches together would give"
     if not seen[1][1]:
         text = "`backward` waits for the last batch, so the activations of all are kept"
         return f"{text}: call it for each"
+    if not all(modes):
+        return "the net learns in `eval` mode, without drop-out: leave its mode alone"
+    if not net.training:
+        return "the net was in `train` mode, and after the step it is in `eval` mode"
     return check_again(one_step, net, optimizer, points(1, batches=2, size=5))
 
 
@@ -99,6 +112,12 @@ class Told(nn.Module):
 
 
 def check_error_of(error_of):
+    with torch.enable_grad():  # also for the next task, whatever the answer does
+        return error_checked(error_of)
+
+
+def error_checked(error_of):
+    "Return what is wrong, or None."
     large, small = torch.zeros(3, 1, 4, 4), torch.zeros(1, 1, 4, 4)
     large[:, :, 0] = 2
     labels = [torch.zeros(3, 4, 4).long(), torch.zeros(1, 4, 4).long()]
@@ -108,6 +127,10 @@ def check_error_of(error_of):
     # wrong: 12 of 48 and 8 of 12; 4 more are unknown
     net = Told().train()
     share = float(error_of(net, loader))
+    left_off = not torch.is_grad_enabled()
+    if math.isclose(share, 8 / 60, rel_tol=1e-5) and error_of(net, loader[:1]) == 0:
+        text = "your classes are 0 and 1 only, and here are three: scores are compared"
+        return f"{text} with each other, `argmax(1)`"
     known = {
         (12 / 48 + 8 / 12) / 2: "the second batch has 12 known pixels, and counts as "
         "much as the first with 48: add up pixels, and divide once",
@@ -125,12 +148,15 @@ def check_error_of(error_of):
         return "the net answers as in training, with drop-out: use `eval_mode`"
     if not net.training:
         return "the net was training before, and afterwards it is in `eval` mode"
+    if left_off:
+        text = "gradients are switched off for all that comes after"
+        return f"{text}: use `with torch.no_grad()`, which puts them back"
     if net.with_gradients:
         return "the activations are kept for gradients that nobody asks for"
     error_of(net.eval(), loader)
-    return (
-        "the net was in `eval` mode, and now it is training" if net.training else None
-    )
+    if net.training:
+        return "the net was in `eval` mode, and now it is training"
+    return None
 
 
 def check_last_epoch(last_epoch):
@@ -142,7 +168,13 @@ def check_last_epoch(last_epoch):
         }
         got = last_epoch(falling, 1)
         return known.get(got, f"each of 4 epochs is better, and yours ends after {got}")
+    if last_epoch([3, 4, 5, 6], 1) == 3:
+        text = "with patience 1, 3, 4, 5, 6 ends after epoch 2"
+        return f"{text}: you wait one epoch too long"
     detour = [5, 3, 6, 5, 4, 2]
+    if last_epoch(detour, 3) == 6 == last_epoch([5, 3, 4, 5, 6, 2], 3):
+        text = "after 5, 3, 4, 5, 6 nobody knows of the 2 that would follow"
+        return f"{text}: the best is the best *so far*"
     known = {
         6: "5, 3, 6, 5, 4: the 5 and the 4 are better than before, but not the *best*",
         2: "with patience 3 you wait 3 epochs after the best one, and then end",
@@ -156,6 +188,7 @@ def check_last_epoch(last_epoch):
     if last_epoch([5, 6, 4, 5, 3, 4, 2, 3], 3) != 8:
         return "a better epoch starts the count anew; yours adds up all that were worse"
     cases = [(detour, 3, 5), (detour, 4, 6), ([1, 2], 1, 2), ([1], 1, 1)]
+    cases.append(([3, 4, 5, 6], 1, 2))
     for losses, patience, right in cases:
         got = last_epoch(losses, patience)
         if got != right:
@@ -243,6 +276,42 @@ TASKS = [
                     loss.backward()
                 optimizer.step()
             """,
+            "the gradients are forgotten before the step: `zero_grad` comes after it": """
+                for x, y in batches:
+                    loss = criterion(model(x), y) / len(batches)
+                    loss.backward()
+                optimizer.zero_grad()
+                optimizer.step()
+            """,
+            "there are no gradients to follow: `loss.backward()` is missing": """
+                for x, y in batches:
+                    loss = criterion(model(x), y) / len(batches)
+                optimizer.step()
+                optimizer.zero_grad()
+            """,
+            "divide by the number of batches, and not by the number of images": """
+                for x, y in batches:
+                    loss = criterion(model(x), y) / len(x)
+                    loss.backward()
+                optimizer.step()
+                optimizer.zero_grad()
+            """,
+            "the net learns in `eval` mode, without drop-out: leave its mode alone": """
+                model.eval()
+                for x, y in batches:
+                    loss = criterion(model(x), y) / len(batches)
+                    loss.backward()
+                optimizer.step()
+                optimizer.zero_grad()
+            """,
+            "the net was in `train` mode, and after the step it is in `eval` mode": """
+                for x, y in batches:
+                    loss = criterion(model(x), y) / len(batches)
+                    loss.backward()
+                optimizer.step()
+                optimizer.zero_grad()
+                model.eval()
+            """,
             "two batches are divided by four: how many there are is `len(batches)`": """
                 for x, y in batches:
                     loss = criterion(model(x), y) / 4
@@ -260,9 +329,10 @@ TASKS = [
         number="12.2",
         title="How much is wrong",
         ask="""
-            Measure the pixel error of a net by hand: the share of the known pixels of a loader to
-            which it gives another class than the label. Unknown pixels are labelled -100. Keep no
+            Measure the pixel error of a net: the share of the known pixels of a loader to which it
+            gives another class than the label. Unknown pixels are labelled -100. Keep no
             activations, switch drop-out off, and leave the net in the mode in which it was.
+            (`evaluate` could do it. Write the loop yourself, then compare the two.)
         """,
         code='''
             def error_of(model, loader):
@@ -357,6 +427,29 @@ TASKS = [
                 model.train()
                 return wrong / known
             """,
+            "your classes are 0 and 1 only, and here are three: scores are compared with "
+            "each other, `argmax(1)`": """
+                wrong = known = 0
+                with eval_mode(model), torch.no_grad():
+                    for images, labels in loader:
+                        has_label = labels != -100
+                        is_wrong = (model(images)[:, 1] > 0.5) != labels
+                        wrong += (is_wrong & has_label).sum().item()
+                        known += has_label.sum().item()
+                return wrong / known
+            """,
+            "gradients are switched off for all that comes after: use "
+            "`with torch.no_grad()`, which puts them back": """
+                torch.set_grad_enabled(False)
+                wrong = known = 0
+                with eval_mode(model):
+                    for images, labels in loader:
+                        has_label = labels != -100
+                        is_wrong = model(images).argmax(1) != labels
+                        wrong += (is_wrong & has_label).sum().item()
+                        known += has_label.sum().item()
+                return wrong / known
+            """,
             "the activations are kept for gradients that nobody asks for": """
                 wrong = known = 0
                 with eval_mode(model):
@@ -388,7 +481,8 @@ TASKS = [
         ask="""
             A training ends when the held-out loss has not become better than its best for
             `patience` epochs in a row, or when the epochs are used up. After which epoch is that?
-            The losses of all epochs are given, and the first epoch is number 1.
+            The losses of all epochs are given, and the first epoch is number 1. With the losses
+            `[5, 3, 6, 5, 4, 2]` and patience 3 it ends after epoch 5.
         """,
         code='''
             def last_epoch(losses, patience):
@@ -428,6 +522,21 @@ TASKS = [
                     if worse >= patience:
                         return epoch + 1
                 return len(losses)
+            """,
+            "with patience 1, 3, 4, 5, 6 ends after epoch 2: you wait one epoch too "
+            "long": """
+                best, waited = math.inf, 0
+                for epoch, loss in enumerate(losses, start=1):
+                    waited = 0 if loss < best else waited + 1
+                    best = min(best, loss)
+                    if waited > patience:
+                        return epoch
+                return len(losses)
+            """,
+            "after 5, 3, 4, 5, 6 nobody knows of the 2 that would follow: the best is the "
+            "best *so far*": """
+                best = losses.index(min(losses)) + 1
+                return min(best + patience, len(losses))
             """,
             "count epochs from 1: the fourth is the last of four": """
                 best = 0
@@ -474,6 +583,9 @@ TASKS = [
                 return len(losses)
             """,
         },
-        why="With `[5, 3, 6, 5, 4, 2]` and patience 3, the epoch with 2 is never trained.",
+        why="""
+            In the example the epoch with 2, the best of all, is never trained. Patience saves time
+            and may cost the best epoch.
+        """,
     ),
 ]
