@@ -338,6 +338,8 @@ def _draw_pairs(report, path, overwrite):
     from unet_tutorial.runs.files import new_file
     from unet_tutorial.show import plt
 
+    if not report.pairs:
+        return print(f"{path} is not written: there is no pair without a problem")
     report.show()
     with new_file(path, overwrite) as part:
         plt.savefig(part, format=path.rpartition(".")[2], bbox_inches="tight")

@@ -75,7 +75,6 @@ def center_crop(
     top, left = (height - size[0]) // 2, (width - size[1]) // 2
     return x[..., top : top + size[0], left : left + size[1]]
 
-
 # %% ../nbs/04_skips.ipynb #equally
 def _check_skip(skip: Tensor, x: Tensor) -> None:
     if torch.jit.is_tracing():  # see workshop/deploy/export

@@ -1271,6 +1271,8 @@ def why_not_two(
         return "does not look like a mask", _UNLIKE, found
     remedy = f"{_perhaps_unknown(values)}a mask holds 0 and one other. Several "
     remedy += "classes? Set num_classes and use read_labels, or keep one: labels == 1"
+    if len(values) > 4 and values[0] == 0:
+        remedy += ". Objects, each with a number? threshold=0 makes them one class"
     return "holds more than two values", remedy, found
 
 # %% ../../nbs/workshop/data/images.ipynb #b58dfd1c

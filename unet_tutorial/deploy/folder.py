@@ -405,7 +405,7 @@ def _say_stacks(stacks, channels, announce):
         text += f"; {len(more)} other files hold {sum(dict(more).values())}"
     if channels == 1 and pages <= 5:
         text += ". If they are channels of one image, --axes CHW --channel 0 takes the "
-        text += "first (in Python axes=, channel=)"
+        text += "first"
     announce(text)
 
 # %% ../../nbs/workshop/deploy/folder.ipynb #say-channel
