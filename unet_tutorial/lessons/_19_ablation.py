@@ -163,9 +163,9 @@ TASKS = [
         title="The same start",
         ask="""
             With the same seed, two nets begin alike only up to the first layer that one of them does
-            not have: from there on every random number is a different one. Write the function that gives
-            `changed` everything of the state of `base` that fits it, by name and by shape. The rest stays as
-            it is. Return the names of what was copied.
+            not have: from there on every random number is a different one. Write the function that copies
+            into `changed` everything of the state of `base` (its `state_dict`) that fits, by name and by shape.
+            The rest stays as it is. Return the names of what was copied.
         """,
         code='''
             def same_start(base, changed):
