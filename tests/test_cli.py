@@ -329,7 +329,7 @@ def test_check_draws_a_picture_once(monkeypatch, folders, capsys):
     def show():
         show_images([[[0, 1], [1, 0]]])
 
-    report = types.SimpleNamespace(pairs=[], problems=[], notes=[], show=show)
+    report = types.SimpleNamespace(pairs=[1], problems=[], notes=[], show=show)
     report.unknown, report.suggested = [], {}
     report.share = None
     monkeypatch.setattr(check, "check_pairs", lambda *a, **b: report, raising=False)
@@ -339,6 +339,9 @@ def test_check_draws_a_picture_once(monkeypatch, folders, capsys):
     assert main(line) == 1
     assert says("pairs.png", "--overwrite").search(capsys.readouterr().err)
     assert main([*line, "--overwrite"]) == 0
+    report.pairs = []
+    assert main([*line, "--overwrite"]) == 0
+    assert "there is no pair without a problem" in capsys.readouterr().out
 
 
 @pytest.fixture

@@ -209,9 +209,9 @@ def test_what_is_said_of_the_figure():
     halves = [half for (_, error), (_, half) in pairs.items() if error == "rand"]
     assert f"go from {min(halves):.0f} to {max(halves):.0f} points" in text
     base = sum(float(row["rand_error"]) for row in table[BASE].values()) / 3
-    assert f"the base has {100 * base:.0f} % of it" in text
+    assert f"The base has {100 * base:.0f} %; the answer" in text
     one_cell = max(float(row["rand_error"]) for row in table["no skips"].values())
-    assert f"would have {100 * one_cell:.0f} %" in text
+    assert f"one cell has {100 * one_cell:.0f} %" in text
 
 
 def test_what_is_said_of_the_skips_and_of_elastic_deformation():

@@ -157,7 +157,7 @@ def test_what_is_said_of_tiles():
     assert f"cost {cost:.2f} points" in text and f"brings {-back:.2f} back" in text
     for name in ("blended tiles", "batch norm"):
         mean = sum(float(row["pixel_error"]) for row in table[name].values()) / 3
-        assert f"with {100 * mean:.2f} % the blended tiles" in text
+        assert f"at {100 * mean:.2f} % the blended tiles" in text
 
 
 def test_what_is_said_of_a_switch_that_has_nothing_to_do():

@@ -72,7 +72,7 @@ def test_growth_is_as_told(rows):
     (kept,), processes = of(rows, "kept"), of(rows, "processes")
     (two,) = [row for row in processes if row["processes"] == "2"]
     assert 0.35 < float(kept["core_seconds"]) / float(two["core_seconds"]) < 0.6
-    assert "do with half the seconds, for some more MB" in text
+    assert "need half the seconds, and some more MB" in text
 
 
 def test_the_price_between_two_widths_is_what_the_task_says(rows):

@@ -56,6 +56,8 @@ def check_same_start(same_start):
     if any(value.data_ptr() in shared for value in changed.state_dict().values()):
         return "the two nets share their weights now: train one, and the other moves"
     right = [name for name in theirs if name != "last.weight"]
+    if hasattr(names, "missing_keys"):
+        return "`load_state_dict` gives what did *not* arrive; return what was copied"
     if not isinstance(names, list | tuple | set):
         return f"return the names of what was copied, not {type(names).__name__}"
     if set(names) != set(right):
@@ -80,6 +82,11 @@ def check_by_luck(by_luck):
         1.0: "each mean counts as far: flip one sign at a time, not all or the order",
         2.0: "2 of the 8 cases are as far; return the share, 0.25",
     }
+    mixed = float(by_luck([1.0, -2.0, 4.0]))
+    if share == 0.125 and float(by_luck([1.0, -3.0, 2.5])) == 0.875:
+        return "0 or 1 leaves differences out; a sign is -1 or 1"
+    if share == 0.75 and mixed != 1 - luck([1.0, -2.0, 4.0]):
+        return "a sum is compared with a mean: divide both, or none"
     if share in known:
         return known[share]
     if not math.isclose(share, 0.25):
@@ -102,21 +109,28 @@ def check_by_luck(by_luck):
 QUANTILES = (
     *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
     *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
+    *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
+    *(2.040, 2.037, 2.035, 2.032, 2.030, 2.028, 2.026, 2.024, 2.023, 2.021),
 )
 STUDENT = dict(enumerate(QUANTILES, start=2))
 
 
-def needed(values, ddof=1, root=0.5, factor=None):
+def needed(values, ddof=1, root=0.5, factor=None, times=1):
     "The number of seeds by a formula that is right, or nearly so."
     mean, spread = abs(np.mean(values)), np.std(values, ddof=ddof)
-    half = {n: (factor or t) * spread / n**root for n, t in STUDENT.items()}
+    half = {n: times * (factor or t) * spread / n**root for n, t in STUDENT.items()}
     return next((n for n in half if half[n] < mean), max(half) + 1)
 
 
 def check_seeds_needed(seeds_needed):
     values = [0.6, -0.3, 0.9, 1.4]
     number = seeds_needed(list(values), dict(STUDENT))
+    if number != seeds_needed([value / 10 for value in values], dict(STUDENT)):
+        return "in another unit the number changes: take the deviation, no variance"
     formulas = {
+        needed(
+            values, times=2
+        ): "`student[n]` gives *half* the width; do not double it",
         needed(values, factor=STUDENT[4]): "the factor is the one of the seeds that "
         "there are; it changes with their number",
         needed(values, factor=1.96): "1.96 is for many seeds; for a few take `student`",
@@ -149,9 +163,9 @@ TASKS = [
         title="The same start",
         ask="""
             With the same seed, two nets begin alike only up to the first layer that one of them does
-            not have: from there on every random number is a different one. Write the function that gives
-            `changed` everything of the state of `base` that fits it, by name and by shape. The rest stays as
-            it is. Return the names of what was copied.
+            not have: from there on every random number is a different one. Write the function that copies
+            into `changed` everything of the state of `base` (its `state_dict`) that fits, by name and by shape.
+            The rest stays as it is. Return the names of what was copied.
         """,
         code='''
             def same_start(base, changed):
@@ -225,6 +239,12 @@ TASKS = [
                 base.load_state_dict({name: mine[name] for name in same}, strict=False)
                 return same
             """,
+            "`load_state_dict` gives what did *not* arrive; return what was copied": """
+                theirs, mine = base.state_dict(), changed.state_dict()
+                same = [n for n in theirs if n in mine and mine[n].shape == theirs[n].shape]
+                fits = {name: theirs[name] for name in same}
+                return changed.load_state_dict(fits, strict=False)
+            """,
             "the names that you return are not those copied: look at 'last.weight'": """
                 theirs, mine = base.state_dict(), changed.state_dict()
                 same = [n for n in theirs if n in mine and mine[n].shape == theirs[n].shape]
@@ -290,6 +310,18 @@ TASKS = [
                 means = [np.mean(rng.permutation(differences)) for _ in range(1000)]
                 return np.mean(np.abs(means) >= abs(np.mean(differences)) - 1e-9)
             """,
+            "a sum is compared with a mean: divide both, or none": """
+                n = len(differences)
+                signs = 2 * np.indices((2,) * n).reshape(n, -1) - 1
+                sums = np.abs(np.dot(differences, signs))
+                return np.mean(sums >= abs(np.mean(differences)) - 1e-9)
+            """,
+            "0 or 1 leaves differences out; a sign is -1 or 1": """
+                n = len(differences)
+                signs = np.indices((2,) * n).reshape(n, -1)
+                sums = np.abs(np.dot(differences, signs))
+                return np.mean(sums >= abs(sum(differences)) - 1e-9)
+            """,
             "2 of the 8 cases are as far; return the share, 0.25": """
                 n = len(differences)
                 signs = 2 * np.indices((2,) * n).reshape(n, -1) - 1
@@ -354,6 +386,14 @@ TASKS = [
                 while factor * spread / n**0.5 >= mean:
                     n = n + 1
                 return n
+            """,
+            "in another unit the number changes: take the deviation, no variance": """
+                mean, spread = abs(np.mean(differences)), np.var(differences, ddof=1)
+                return next(n for n in student if student[n] * spread / n**0.5 < mean)
+            """,
+            "`student[n]` gives *half* the width; do not double it": """
+                mean, spread = abs(np.mean(differences)), np.std(differences, ddof=1)
+                return next(n for n in student if 2 * student[n] * spread / n**0.5 < mean)
             """,
             "1.96 is for many seeds; for a few take `student`": """
                 mean, spread = abs(np.mean(differences)), np.std(differences, ddof=1)

@@ -28,7 +28,7 @@ def check_majority(majority):
         "0330": "one pixel of four decides, the upper left one",
         "3033": "one pixel of four decides, the one near the centre; let all vote",
         "3333": "the class with the highest number wins: that is max pooling",
-        "0000": "the class with the lowest number wins",
+        "0000": "0 wins, also where 3 has three votes of four",
     }
     found = "".join(str(value) for value in small.flatten().tolist())
     if found in known:
@@ -102,6 +102,8 @@ def check_as_rare(as_rare):
         0.2368: "these are odds; a probability is odds / (1 + odds)",
         0.2308: "shares are not odds: 1 in 4 is 1 to 3",
         0.0732: "you count `here` in, and do not take `trained` out",
+        0.2754: "there is more background here than in training: its chance must grow",
+        0.6: "both classes get the same factor, and dividing by the sum removes it",
     }
     if round(p, 4) in known:
         return known[round(p, 4)]
@@ -155,6 +157,10 @@ TASKS = [
             "the class with the highest number wins: that is max pooling": """
                 return F.max_pool2d(labels[:, None].float(), step)[:, 0].long()
             """,
+            "0 wins, also where 3 has three votes of four": """
+                votes = F.one_hot(labels).movedim(-1, 1).float()
+                return F.max_pool2d(votes, step).argmax(dim=1)
+            """,
             "one pixel of four decides, the upper left one": """
                 return labels[:, ::step, ::step]
             """,
@@ -183,8 +189,8 @@ TASKS = [
         number="20.2",
         title="The net that follows",
         ask="""
-            Averaged weights need a second net. After each step of training, everything in its state
-            moves towards the first net: of the distance, the share `decay` is left. Change `average` in
+            Averaged weights need a second net, `average`. After each step of training, everything in its
+            state moves towards `net`: of the distance between them, the share `decay` is left. Change `average` in
             place. Counters (they are integers) are copied.
         """,
         code='''
@@ -259,8 +265,8 @@ TASKS = [
         number="20.3",
         title="As rare as it is",
         ask="""
-            Oversampling showed a net more of an object than there is: the share `trained` of all pixels
-            instead of `here`, which your images have. Correct its probability. By Bayes' rule, the chance of
+            Oversampling showed a net more of an object than there is. In the windows that it learned from, the
+            share `trained` of all pixels was object; in your images it is `here`. Correct its probability `p`. By Bayes' rule, the chance of
             object has to be multiplied by `here / trained`, the chance of background likewise, and then the
             two have to add up to 1. `p` is a number or an array, and may be 0 or 1.
         """,
@@ -302,6 +308,14 @@ TASKS = [
             "shares are not odds: 1 in 4 is 1 to 3": """
                 odds = p / (1 - p) * here / trained
                 return odds / (1 + odds)
+            """,
+            "there is more background here than in training: its chance must grow": """
+                yes, no = p * here / trained, (1 - p) * (1 - trained) / (1 - here)
+                return yes / (yes + no)
+            """,
+            "both classes get the same factor, and dividing by the sum removes it": """
+                yes, no = p * here / trained, (1 - p) * here / trained
+                return yes / (yes + no)
             """,
             "you count `here` in, and do not take `trained` out": """
                 yes, no = p * here, (1 - p) * (1 - here)

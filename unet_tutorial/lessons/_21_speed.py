@@ -11,18 +11,21 @@ from unet_tutorial.tasks import Task
 
 def check_at_most(at_most):
     times = {"convolution": 60, "batch norm": 20, "all else": 20}
-    ratio = float(at_most(dict(times), {"convolution": 2}))
+    ratio = float(at_most(dict(times), {"convolution": 4}))
     known = {
-        0.7: "0.7 of the time is left, so it is 1 / 0.7 times as fast",
-        1.6: "factors are no times: at twice the speed, 60 ms become 30 ms",
-        3.3333: "what is not made faster takes its time, too",
-        2.0: "the whole is as fast as its parts only if all of them are twice as fast",
-        0.0143: "before and after are both times: divide the one by the other",
+        0.55: "0.55 of the time is left, so it is 1 / 0.55 times as fast",
+        2.8: "factors are no times: at four times the speed, 60 ms become 15 ms",
+        6.6667: "what is not made faster takes its time, too",
+        4.0: "the whole is as fast as its parts only if all of them are four times as fast",
+        2.2222: "you divide by the time that is saved; divide by the time that is left",
+        1.45: "0.45 of the time is saved, which is more than 1.45 times as fast",
+        2.0: "the mean of the factors does not know how long each kind takes",
+        0.0182: "before and after are both times: divide the one by the other",
     }
     if round(ratio, 4) in known:
         return known[round(ratio, 4)]
-    if not math.isclose(ratio, 100 / 70):
-        return f"100 ms become 70, which is 1.4286 times as fast, not {ratio:.4f}"
+    if not math.isclose(ratio, 100 / 55):
+        return f"100 ms become 55, which is 1.8182 times as fast, not {ratio:.4f}"
     both = float(at_most(dict(times), {"convolution": 2, "batch norm": 4}))
     if not math.isclose(both, 100 / 55):
         return f"30, 5 and 20 ms are left of 100: 1.8182 times as fast, not {both:.4f}"
@@ -59,8 +62,10 @@ class Machine:
 
 def check_in_turns(in_turns):
     machine = Machine([2.0, 3.0])
-    times = list(in_turns(machine.works, 3, machine.clock))
-    log = machine.log
+    times = in_turns(machine.works, 3, machine.clock)
+    if not hasattr(times, "__len__"):
+        return f"return a list, one median per work, and not {type(times).__name__}"
+    times, log = list(times), machine.log
     if len(times) != 2:
         return f"two works have two times; yours are {len(times)}"
     if not log:
@@ -77,6 +82,8 @@ def check_in_turns(in_turns):
         return "these are sums; a call takes the median of its rounds"
     if times == [5.0, 5.0]:
         return "the time of a round is in both: read the clock around each call"
+    if times == [2.0, 5.0]:
+        return "the second time has the first work in it: read the clock before each"
     if times != [2.0, 3.0]:
         return f"they take 2 and 3, not {times[0]:g} and {times[1]:g}"
     machine = Machine([2.0, 3.0], first=50.0)
@@ -135,6 +142,10 @@ def check_fold_before(fold_before):
         return "`eps` is missing, and one channel hardly varies"
     if nearly(got, weight * (g / (var + norm.eps))):
         return "divide by the deviation, the root of the variance"
+    if nearly(got, weight * (g / (var.sqrt() + norm.eps))):
+        return "`eps` is added to the variance, below the root"
+    if nearly(got, weight / (var + norm.eps).sqrt()):
+        return "gamma, the `weight` of the norm, is missing"
     if not nearly(got, weight * right):
         return "the weight is wrong: each column is multiplied by gamma / sigma"
     added = beta - right * mean
@@ -144,6 +155,9 @@ def check_fold_before(fold_before):
         (bias + got @ added, "the bias has the factor twice: use the old weight in it"),
         (weight @ added, "the bias of the layer itself is lost"),
         (bias + weight @ (right * mean - beta), "the mean is taken off, not added"),
+        (bias + added @ weight, "the weight is (out, in): multiply it from the left"),
+        (bias + weight @ (beta - mean), "the mean gets the factor, too: x - mean does"),
+        (right * bias + weight @ added, "the bias of the layer comes after the norm"),
     ]
     for value, text in sentences:
         if nearly(shift, value):
@@ -190,11 +204,11 @@ TASKS = [
             """,
         ),
         wrong={
-            "factors are no times: at twice the speed, 60 ms become 30 ms": """
+            "factors are no times: at four times the speed, 60 ms become 15 ms": """
                 total = sum(times.values())
                 return sum(t / total * faster.get(kind, 1) for kind, t in times.items())
             """,
-            "0.7 of the time is left, so it is 1 / 0.7 times as fast": """
+            "0.55 of the time is left, so it is 1 / 0.55 times as fast": """
                 after = sum(t / faster.get(kind, 1) for kind, t in times.items())
                 return after / sum(times.values())
             """,
@@ -202,7 +216,18 @@ TASKS = [
                 after = sum(times[kind] / factor for kind, factor in faster.items())
                 return sum(times.values()) / after
             """,
-            "the whole is as fast as its parts only if all of them are twice as fast": """
+            "you divide by the time that is saved; divide by the time that is left": """
+                saved = sum(t - t / faster.get(kind, 1) for kind, t in times.items())
+                return sum(times.values()) / saved
+            """,
+            "0.45 of the time is saved, which is more than 1.45 times as fast": """
+                saved = sum(t - t / faster.get(kind, 1) for kind, t in times.items())
+                return 1 + saved / sum(times.values())
+            """,
+            "the mean of the factors does not know how long each kind takes": """
+                return np.mean([faster.get(kind, 1) for kind in times])
+            """,
+            "the whole is as fast as its parts only if all of them are four times as fast": """
                 ratio = 1
                 for factor in faster.values():
                     ratio = ratio * factor
@@ -303,6 +328,24 @@ TASKS = [
                         times.append(clock() - begin)
                 return [min(times[1:]) for times in seconds]
             """,
+            "the second time has the first work in it: read the clock before each": """
+                seconds = [[] for _ in works]
+                for _ in range(1 + rounds):
+                    begin = clock()
+                    for work, times in zip(works, seconds):
+                        work()
+                        times.append(clock() - begin)
+                return [float(np.median(times[1:])) for times in seconds]
+            """,
+            "return a list, one median per work, and not float": """
+                times = []
+                for _ in range(1 + rounds):
+                    for work in works:
+                        begin = clock()
+                        work()
+                        times.append(clock() - begin)
+                return float(np.median(times[len(works) :]))
+            """,
             "these are sums; a call takes the median of its rounds": """
                 seconds = [0.0 for _ in works]
                 for turn in range(1 + rounds):
@@ -366,6 +409,26 @@ TASKS = [
             "`eps` is missing, and one channel hardly varies": """
                 factor = norm.weight / norm.running_var.sqrt()
                 shift = norm.bias - factor * norm.running_mean
+                return linear.weight * factor, linear.bias + linear.weight @ shift
+            """,
+            "`eps` is added to the variance, below the root": """
+                factor = norm.weight / (norm.running_var.sqrt() + norm.eps)
+                shift = norm.bias - factor * norm.running_mean
+                return linear.weight * factor, linear.bias + linear.weight @ shift
+            """,
+            "gamma, the `weight` of the norm, is missing": """
+                factor = 1 / (norm.running_var + norm.eps).sqrt()
+                shift = norm.bias - factor * norm.running_mean
+                return linear.weight * factor, linear.bias + linear.weight @ shift
+            """,
+            "the weight is (out, in): multiply it from the left": """
+                factor = norm.weight / (norm.running_var + norm.eps).sqrt()
+                shift = norm.bias - factor * norm.running_mean
+                return linear.weight * factor, linear.bias + shift @ linear.weight
+            """,
+            "the mean gets the factor, too: x - mean does": """
+                factor = norm.weight / (norm.running_var + norm.eps).sqrt()
+                shift = norm.bias - norm.running_mean
                 return linear.weight * factor, linear.bias + linear.weight @ shift
             """,
             "divide by the deviation, the root of the variance": """

@@ -77,7 +77,7 @@ def check_in_chunks(in_chunks):
             "of the block, the pixels of the neighbours before the chunk come first"
         )
         known = {
-            f"a chunk less {margin} begins between two poolings: round up to {near}": (
+            f"a block begins between two poolings: round {margin} up to {near}": (
                 cut(ask, image, chunk, margin, margin),
                 cut(ask, image, chunk, margin, near),
             ),
@@ -98,6 +98,14 @@ def check_in_chunks(in_chunks):
         for says, answers in known.items():
             if any(np.allclose(found, one, equal_nan=True) for one in answers):
                 return says
+        full = tuple(slice(n // chunk * chunk) for n in image.shape)
+        if np.allclose(found[full], whole[full]):
+            return "only the end is wrong, where less than a chunk is left"
+        inside = (slice(near, -near),) * 2
+        if np.allclose(found[inside], whole[inside]):
+            return (
+                "only the rim is wrong: where the image ends, `ask` mirrors by itself"
+            )
         row, column = np.argwhere(~np.isclose(found, whole))[0]
         return f"in chunks of {chunk}, pixel ({row}, {column}) is another one"
     return None
@@ -107,12 +115,12 @@ def check_share(share):
     order = [7, 2, 9, 4, 11, 0, 5, 10, 1, 8, 3, 6]
     dealt = [share(list(order), 4, rank, 2) for rank in range(2)]
     batches = [order[at : at + 4] for at in (0, 4, 8)]
+    if not isinstance(dealt[0], list) or not isinstance(dealt[0][0], list):
+        return "return a list of batches, each of them a list"
     if dealt[0] == batches:
         return "each process gets whole batches, so that a step counts its images twice"
     if dealt[0] == dealt[1]:
         return "both processes get the same images: `rank` is not used"
-    if not isinstance(dealt[0][0], list):
-        return "return a list of batches, each of them a list"
     if len(dealt[0]) != 3:
         return f"12 images in batches of 4 are 3 steps, and process 0 takes {len(dealt[0])}"
     for step, batch in enumerate(batches):
@@ -168,8 +176,13 @@ def check_time_between(time_between):
     for n, time, expected in zip(wanted, times, right, strict=True):
         if not np.isclose(time, expected):
             return f"{n} channels take {expected:.3f}, and yours take {time:.3f}"
-    if not np.isclose(time_between(16, list(WIDTHS), list(TIMES)), 1):
-        return "16 channels were measured, and 1.0 was found"
+    for n, time in zip(WIDTHS, TIMES, strict=True):
+        try:
+            got = time_between(n, list(WIDTHS), list(TIMES))
+        except ValueError:
+            return f"{n} channels were measured, and are refused"
+        if not np.isclose(got, time):
+            return f"{n} channels were measured, and {time} was found"
     for n in (3, 128):
         try:
             time_between(n, list(WIDTHS), list(TIMES))
@@ -232,7 +245,7 @@ TASKS = [
             """,
         ),
         wrong={
-            "a chunk less 5 begins between two poolings: round up to 8": instead(
+            "a block begins between two poolings: round 5 up to 8": instead(
                 LOOPS, ("-(-margin // step) * step", "margin")
             ),
             "without its neighbours, a chunk is mirrored at its own border": instead(
@@ -259,6 +272,27 @@ TASKS = [
             "the answers are cut to whole numbers, of the type of the image": instead(
                 LOOPS, ("np.empty(image.shape)", "np.empty_like(image)")
             ),
+            "only the end is wrong, where less than a chunk is left": instead(
+                LOOPS,
+                (
+                    "range(0, image.shape[0], chunk)",
+                    "range(0, image.shape[0] - chunk, chunk)",
+                ),
+                ("np.empty(", "np.zeros("),
+            ),
+            "only the rim is wrong: where the image ends, `ask` mirrors by itself": """
+                overlap = -(-margin // step) * step
+                wide = np.pad(image, overlap)  # zeros
+                found = np.empty(image.shape)
+                for top in range(0, image.shape[0], chunk):
+                    for left in range(0, image.shape[1], chunk):
+                        ends = top + chunk + 2 * overlap, left + chunk + 2 * overlap
+                        answer = ask(wide[top : ends[0], left : ends[1]])
+                        place = found[top : top + chunk, left : left + chunk]
+                        answer = answer[overlap:, overlap:]
+                        place[:] = answer[: place.shape[0], : place.shape[1]]
+                return found
+            """,
             "a block of 45 x 70 pixels was asked about, for one chunk": """
                 return ask(image)
             """,
@@ -322,6 +356,12 @@ TASKS = [
             "return a list of batches, each of them a list": """
                 return order[rank::processes]
             """,
+            "3 processes must get equally many images of a batch": """
+                starts = range(0, len(order), batch)
+                batches = [order[start : start + batch] for start in starts]
+                own = slice(rank * processes, (rank + 1) * processes)
+                return [images[own] for images in batches]
+            """,
             "step 0 takes [7, 2, 2, 9]; each of [7, 2, 9, 4] is needed once": """
                 size = batch // processes
                 starts = range(rank, len(order), batch)
@@ -383,6 +423,12 @@ TASKS = [
             """,
             "that assumes that time is proportional to the work of the widest net": """
                 return times[-1] * (wanted / channels[-1]) ** 2
+            """,
+            "4 channels were measured, and are refused": """
+                if not min(channels) < wanted < max(channels):
+                    raise ValueError(f"{wanted} channels; {channels} were measured")
+                found = np.interp(np.log(wanted), np.log(channels), np.log(times))
+                return np.exp(found)
             """,
             "3 channels are outside what was measured: raise a ValueError": """
                 found = np.interp(np.log(wanted), np.log(channels), np.log(times))

@@ -3,6 +3,7 @@
 import math
 import re
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -39,6 +40,7 @@ def check_refuse(refuse):
         return "-1 passes; it is no class, and -100 alone means unknown"
     if FILE.split("/")[1] not in says:
         return f"{FILE} is not named: of a thousand masks, which one is it?"
+    says = re.sub("0, 1,?( and| or)? 2", "0 to 2", says)  # may name what would work
     numbers = [int(n) for n in re.findall(r"(?<!\d)-?\d+", says)]
     for good, bad in [(5, 255), (255, 5)]:
         if good in numbers and bad not in numbers:
@@ -107,7 +109,7 @@ def check_safe_dice(safe_dice):
         return f"the Dice of this batch is {right:.4f}, and yours is {got:.4f}"
     got = float(safe_dice(p.clone(), true))
     if not abs(got - right) < 1e-4:
-        return "a mask of 0 and 1 is divided by 255, and then it is all but empty"
+        return "a mask of 0 and 1 comes out all but empty: 1 is object there, not 255"
     return check_small(safe_dice)
 
 
@@ -127,6 +129,9 @@ def check_small(safe_dice):
     if abs(got - right) > 1e-3:
         text = "is what you add against 0 / 0 too large?"
         return f"of five pixels the Dice is {right:.3f}, and yours {got:.3f}: {text}"
+    got = float(safe_dice(p, torch.zeros_like(true)))
+    if abs(got) > 1e-3:
+        return f"nothing to find, and something was found: 0, and not {got:g}"
     return None
 
 
@@ -184,6 +189,10 @@ def check_any_size(any_size):
         if not mirrored(asked, x):
             if not torch.isin(asked, x).all():
                 return "the image is stretched, and with it all objects: add pixels"
+            more = [(0, a - b) for a, b in zip(up, x.shape[-2:], strict=True)]
+            twice = np.pad(x.numpy(), ((0, 0), (0, 0), *more), mode="symmetric")
+            if np.array_equal(asked.numpy(), twice):
+                return "the border pixel is there twice; `reflect` does not repeat it"
             return "the pixels that were added are not the mirror of the image"
         if not torch.equal(found, net(x)):
             return "the answer is shifted: cut it where the image is"
@@ -321,7 +330,7 @@ TASKS = [
             "the mask holds 255, and each of its pixels counts 255-fold": instead(
                 DICE, ("(mask > 0).float()", "mask.float()")
             ),
-            "a mask of 0 and 1 is divided by 255, and then it is all but empty": instead(
+            "a mask of 0 and 1 comes out all but empty: 1 is object there, not 255": instead(
                 DICE, ("(mask > 0).float()", "mask.float() / 255")
             ),
             "no pixel of 0 and 255 is equal to 1; compare with 0": instead(
@@ -341,6 +350,9 @@ TASKS = [
             """,
             "nothing to find and nothing found is perfect: 1, and not 0": instead(
                 DICE, ("return 1.0", "return 0.0")
+            ),
+            "nothing to find, and something was found: 0, and not 1": instead(
+                DICE, ("every == 0", "not true.any()")
             ),
             "of five pixels the Dice is 0.364, and yours 0.462: is what you add against "
             "0 / 0 too large?": """
@@ -408,6 +420,12 @@ TASKS = [
                 fits = [-(-n // step) * step for n in size]
                 logits = net(F.interpolate(x, fits, mode="bilinear"))
                 return F.interpolate(logits, size, mode="bilinear")
+            """,
+            "the border pixel is there twice; `reflect` does not repeat it": """
+                height, width = x.shape[-2:]
+                wide = torch.cat([x, x.flip(-1)[..., : -width % step]], dim=-1)
+                wide = torch.cat([wide, wide.flip(-2)[..., : -height % step, :]], dim=-2)
+                return net(wide)[..., :height, :width]
             """,
             "the pixels that were added are not the mirror of the image": instead(
                 ANY_SIZE, ("reflect", "replicate")

@@ -93,6 +93,8 @@ def check_until_done(until_done):
     if back is not None and not (back == 0 and isinstance(back, int)):
         return f"the last exit status should come back, 0 here, and not {back!r}"
     calls, back = calls_of(until_done, [143, 129, 0])
+    if "?" in calls:
+        return "those are words of your own: `train` and `resume` are all you need"
     if calls.startswith("TT"):
         return "a second `train` finds the folder in use and refuses: use `resume`"
     if calls == "T":
@@ -128,12 +130,15 @@ epoch,train_loss,valid_loss,pixel error,dice
 2,0.5,nan,0.25,0.5
 3,0.25,9.5,8.5e-02,0.75
 4,0.125,9.5,0.125,0.5
+5,0.5,20,0.5,0.5
 """
 
 
 def check_best_epoch(best_epoch):
     plain = HISTORY.replace("nan", "13")
     best = best_epoch(plain, "valid_loss")
+    if isinstance(best, dict | list | tuple):
+        return f"the number of the epoch is asked for, not its {type(best).__name__}"
     if isinstance(best, float):
         return f"that is the value, {best}; the number of the epoch is asked for"
     if isinstance(best, str) and best.isdigit():
@@ -142,6 +147,7 @@ def check_best_epoch(best_epoch):
         1: "as texts '12.25' comes before '9.5'; as numbers it does not",
         2: "Python counts from 0; the number of the epoch is in its line",
         4: "epochs 3 and 4 are equally good: name the first",
+        5: "that is the epoch with the highest value",
     }
     if best in known:
         return known[best]
@@ -293,6 +299,9 @@ TASKS = [
             "a second `train` finds the folder in use and refuses: use `resume`": instead(
                 NIGHT, ("run(resume)", "run(train)")
             ),
+            "those are words of your own: `train` and `resume` are all you need": instead(
+                NIGHT, ("run(resume)", 'run([*train, "--resume"])')
+            ),
             "1 is trouble, and the same would happen again: give up": instead(
                 NIGHT, ("status <= 128 or", "status == 0 or")
             ),
@@ -372,6 +381,14 @@ TASKS = [
                 names, *rows = [line.split(",") for line in text.splitlines()]
                 values = [float(row[names.index(column)]) for row in rows]
                 return 1 + values.index(min(v for v in values if v == v))
+            """,
+            "that is the epoch with the highest value": instead(
+                BEST, ("return min(", "return max(")
+            ),
+            "the number of the epoch is asked for, not its list": """
+                names, *rows = [line.split(",") for line in text.splitlines()]
+                known = [row for row in rows if row[names.index(column)] != "nan"]
+                return min(known, key=lambda row: float(row[names.index(column)]))
             """,
             "epochs 3 and 4 are equally good: name the first": instead(
                 BEST, ("min(known,", "min(reversed(known),")
