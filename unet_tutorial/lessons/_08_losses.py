@@ -67,7 +67,7 @@ def check_large(pixel_energy):
                 cure = "a p of 0 has no logarithm, so do not compute p"
             return f"{says}, and yours is {large.item()}; {cure}"
         if not small.isfinite():
-            says = f"a pixel with the scores 0 and 0 gets {small.item()} beside one"
+            says = "a pixel with the scores 0 and 0 gets no finite energy beside one"
             return f"{says} with 10000: take off the maximum of each pixel, `dim=1`"
     return None
 
@@ -202,7 +202,7 @@ TASKS = [
                 score = logits.gather(1, labels[:, None])
                 return logits.logsumexp(dim=1) - score
             """,
-            "a pixel with the scores 0 and 0 gets inf beside one with 10000: "
+            "a pixel with the scores 0 and 0 gets no finite energy beside one with 10000: "
             "take off the maximum of each pixel, `dim=1`": """
                 z = logits - logits.max()
                 log_p = z - z.exp().sum(dim=1, keepdim=True).log()
