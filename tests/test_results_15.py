@@ -137,6 +137,8 @@ def test_blocks_differ_and_their_thresholds_are_low():
     (step,) = numbers(r"gained after its first (\d+) steps", said("spread-seen"))
     error = {at: float(row["pixel error"]) for at, row in curve(2800).items()}
     pixel = [float(row["pixel_error"]) for row in blocks]
+    (spread,) = numbers(r"pixel error grows by ([\d.]+\d)", said("spread-seen"))
+    assert max(pixel) - min(pixel) == pytest.approx(spread, abs=1e-4)
     assert max(pixel) - min(pixel) > error[int(step)] - min(error.values())
     assert all(float(row["threshold_rand"]) < 0.5 for row in blocks)
     rand = [float(row["rand_error"]) for row in blocks]

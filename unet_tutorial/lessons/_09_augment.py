@@ -14,6 +14,8 @@ def from_centre(height, width, centre=0.5):
 
 def check_zoom_field(zoom_field):
     field = zoom_field(4, (5, 9))
+    if not isinstance(field, torch.Tensor):
+        return f"`warp` takes a tensor, not {type(field).__name__}"
     shapes = {
         (2, 5, 9): "the axis of the batch is missing: `warp` takes (1, 2, H, W)",
         (1, 5, 9, 2): "the two displacements are the second axis, not the last",
@@ -32,6 +34,12 @@ def check_zoom_field(zoom_field):
         ),
         "this field shrinks the image: what it fetches comes from farther out": 3 * off,
         "the sign is wrong: pixels fetch from farther out": 0.75 * off,
+        "1 - zoom is of pushing; a pixel fetches from its place divided by zoom": (
+            -3 * off
+        ),
+        "a displacement is in pixels; -1 to 1 is how `F.grid_sample` counts": (
+            -0.75 * off / torch.tensor([2.0, 4.0])[:, None, None]
+        ),
         "the upper left corner stays where it is; the centre must": -0.75 * places,
         "the centre of 5 rows is row 2, and yours is 2.5": -0.75 * (off - 0.5),
         "columns come first in yours; a field is down, then to the right": (
@@ -43,9 +51,15 @@ def check_zoom_field(zoom_field):
             return says
     for zoom, size in [(4, (5, 9)), (1, (3, 4)), (2, (4, 6)), (0.5, (8, 3))]:
         field, right = zoom_field(zoom, size), (1 / zoom - 1) * from_centre(*size)
-        if field.shape != right.shape or not torch.allclose(field, right, atol=1e-5):
+        same = field.shape == right.shape
+        if same and not (field - right)[0].flatten(1).diff().abs().max() > 1e-5:
+            if (field - right).abs().max() > 1e-5:
+                return (
+                    f"size {size}: the centre of {size[0]} rows is {(size[0] - 1) / 2}"
+                )
+        if not same or not torch.allclose(field, right, atol=1e-5):
             down, across = right[0, :, 0, 0].tolist()
-            says = f"zoom {zoom}, size {size}: the displacement of the first pixel is"
+            says = f"zoom {zoom}, size {size}: the first pixel must be displaced by"
             return f"{says} {down:g} down and {across:g} to the right"
     return None
 
@@ -95,8 +109,10 @@ def check_changes(images, labels):
         return (
             "labels are upside down: they have no channels, their columns are axis -1"
         )
-    if "in another place" in images + labels:
+    if {*images, *labels} == {"in another place"}:
         return "the batch is in another order: axis 0 counts images, not columns"
+    if "in another place" in images + labels or images.count("lost") > 4:
+        return "the pairs have changed places in the batch: pair 3 must stay pair 3"
     if "lost" in images + labels:
         return "some pixels are not where a mirror puts them"
     if images != labels:
@@ -146,7 +162,7 @@ TASKS = [
             "The image gets twice as large. From where does a pixel fetch that is 10 below the centre?",
             """
             From 5 below the centre, so its displacement is -5. Count rows and columns from the centre;
-            then the place to fetch from is the own place divided by `zoom`.
+            a pixel fetches from its own place divided by `zoom`.
             """,
             """
             height, width = size
@@ -180,6 +196,29 @@ TASKS = [
                 down, right = torch.arange(size[0]), torch.arange(size[1])
                 places = torch.stack(torch.meshgrid(down, right, indexing="ij"))
                 return (places / zoom - places)[None]
+            """,
+            "size (4, 6): the centre of 4 rows is 1.5": """
+                down = torch.arange(size[0]) - size[0] // 2
+                right = torch.arange(size[1]) - size[1] // 2
+                places = torch.stack(torch.meshgrid(down, right, indexing="ij"))
+                return (places / zoom - places)[None]
+            """,
+            "1 - zoom is of pushing; a pixel fetches from its place divided by zoom": """
+                down = torch.arange(size[0]) - (size[0] - 1) / 2
+                right = torch.arange(size[1]) - (size[1] - 1) / 2
+                places = torch.stack(torch.meshgrid(down, right, indexing="ij"))
+                return ((1 - zoom) * places)[None]
+            """,
+            "a displacement is in pixels; -1 to 1 is how `F.grid_sample` counts": """
+                down = torch.linspace(-1, 1, size[0])
+                right = torch.linspace(-1, 1, size[1])
+                places = torch.stack(torch.meshgrid(down, right, indexing="ij"))
+                return (places / zoom - places)[None]
+            """,
+            "`warp` takes a tensor, not ndarray": """
+                y, x = np.indices(size)
+                y, x = y - (size[0] - 1) / 2, x - (size[1] - 1) / 2
+                return np.stack([y / zoom - y, x / zoom - x])[None]
             """,
             "the centre of 5 rows is row 2, and yours is 2.5": """
                 down = torch.arange(size[0]) - size[0] / 2
@@ -294,6 +333,11 @@ TASKS = [
                 image[chosen] = image[chosen].flip(-1)
                 label[chosen] = label[chosen].flip(-1)
                 return image, label
+            """,
+            "the pairs have changed places in the batch: pair 3 must stay pair 3": """
+                chosen = torch.rand(len(image), generator=generator) < 0.5
+                image = torch.cat([image[chosen].flip(-1), image[~chosen]])
+                return image, torch.cat([label[chosen].flip(-1), label[~chosen]])
             """,
             "all of 640 images are mirrored; half must be": """
                 return image.flip(-1), label.flip(-1)

@@ -19,9 +19,17 @@ def files_of(images, masks):
 
 def check_pair_files(pair_files):
     pairs, alone = pair_files(*files_of("a_01 a_02", "a_01 a_02"))
+    if not isinstance(pairs, list | tuple):
+        return (
+            f"the pairs are to be a list of (image, mask), not a {type(pairs).__name__}"
+        )
     if len(pairs) == 2 and pairs[0][1].stem == pairs[1][1].stem:
         return "`a_01` and `a_02` get one mask: the view belongs to the name, too"
     pairs, alone = pair_files(*files_of("a_01 a_02 a_03", "a_01 a_03"))
+    if any(None in pair for pair in pairs):
+        return "`a_02` has no mask and belongs in `alone`; yours is a pair with None"
+    if any(not isinstance(name, str) for name in alone):
+        return "`alone` holds names, such as `a_02`, not paths"
     names = [(image.stem, mask.stem) for image, mask in pairs]
     if ("a_02", "a_03_mask") in names:
         return "`a_02` has no mask, and got the one of `a_03`: the order is no name"
@@ -65,12 +73,14 @@ def check_split_cars(split_cars):
     names = [f"{car}_{view:02}.jpg" for car in cars for view in range(1, 5)]
     splits = [split_cars(list(names), 2, seed) for seed in range(20)]
     for train, held in splits:
+        if {*train, *held} == set(cars):
+            return "these are cars; the names of their pictures are asked for"
         if sorted([*train, *held]) != sorted(names):
             if not set(train) & set(held):
                 return "train and held together are not all the names that were given"
             return "some pictures are on both sides"
         both = {n.split("_")[0] for n in train} & {n.split("_")[0] for n in held}
-        if both and len({n.split("_")[1] for n in held}) == 2:
+        if both and len({n.split("_")[1] for n in held}) == 2 and len(held) == 16:
             return (
                 "whole views are held out, of every car: the car comes first in a name"
             )
@@ -81,6 +91,10 @@ def check_split_cars(split_cars):
         return "`ab` takes `abc` along, which only begins the same: compare whole ids"
     if counts == {1, 2}:
         return "2 cars were asked for, and at times 1 is held out: one was drawn twice"
+    if counts == {6}:
+        return (
+            "2 cars of 8 are trained on: first what to train on, then what is held out"
+        )
     if counts != {2}:
         return f"2 cars were asked for, and {max(counts)} are held out"
     return check_the_draw(split_cars, names, [set(held) for _, held in splits])
@@ -131,6 +145,8 @@ def check_to_labels(to_labels):
         return (
             f"a palette mask gives {labels.unique().tolist()}: its numbers are 0 and 1"
         )
+    if got["grey"].sum() == 0:
+        return "the grey mask holds 0 and 255, and no car is left: 255 is not 1"
     if got["grey"].max() == 255:
         return "the mask of 0 and 255 still holds 255, and there is no class 255"
     right = torch.from_numpy(values).long()
@@ -141,6 +157,9 @@ def check_to_labels(to_labels):
             return (
                 f"the labels are {labels.dtype}; cross-entropy takes int64: `.long()`"
             )
+    nothing = to_labels(Image.fromarray(0 * values))
+    if nothing.any():
+        return "a mask without any car must be 0 everywhere: 0 divided by 0 is no class"
     return None
 
 
@@ -217,6 +236,31 @@ TASKS = [
                 pairs = [(i, mask_of[i.stem]) for i in images if i.stem in mask_of]
                 return pairs, {i.stem for i in images} - mask_of.keys()
             """,
+            "`a_02` has no mask and belongs in `alone`; yours is a pair with None": """
+                mask_of = {mask.stem[:-5]: mask for mask in masks}
+                pairs = [(image, mask_of.get(image.stem)) for image in images]
+                return pairs, {image.stem for image in images} ^ mask_of.keys()
+            """,
+            "`alone` holds names, such as `a_02`, not paths": """
+                image_of = {image.stem: image for image in images}
+                mask_of = {mask.stem[:-5]: mask for mask in masks}
+                pairs = [(image_of[n], mask_of[n]) for n in image_of if n in mask_of]
+                both = image_of | mask_of
+                return pairs, {both[n] for n in image_of.keys() ^ mask_of.keys()}
+            """,
+            "the pairs are to be a list of (image, mask), not a dict": """
+                image_of = {image.stem: image for image in images}
+                mask_of = {mask.stem[:-5]: mask for mask in masks}
+                pairs = {image_of[n]: mask_of[n] for n in image_of if n in mask_of}
+                return pairs, image_of.keys() ^ mask_of.keys()
+            """,
+            "the pairs are right, but not in the order of the images": """
+                image_of = {image.stem: image for image in images}
+                mask_of = {mask.stem[:-5]: mask for mask in masks}
+                names = sorted(image_of.keys() & mask_of.keys())
+                pairs = [(image_of[name], mask_of[name]) for name in names]
+                return pairs, image_of.keys() ^ mask_of.keys()
+            """,
             "`alone` holds names without `_mask`, so that all of them look the same": """
                 image_of = {image.stem: image for image in images}
                 mask_of = {mask.stem: mask for mask in masks}
@@ -243,7 +287,7 @@ TASKS = [
         ask="""
             Hold out `count` cars, drawn at random. `names` holds names such as
             `"2516ac85e2eb_01.jpg"`: the car, then the view. The same seed must give the same cars,
-            also if the files are listed in another order, and another seed other ones.
+            even if the files are listed in another order; another seed must give other cars.
         """,
         code='''
             def split_cars(names, count, seed):
@@ -275,6 +319,22 @@ TASKS = [
                 cars = len({name.split("_")[0] for name in names})
                 size = len(names) * count // cars
                 return mixed[size:], mixed[:size]
+            """,
+            "these are cars; the names of their pictures are asked for": """
+                cars = sorted({name.split("_")[0] for name in names})
+                out = np.random.default_rng(seed).choice(cars, count, replace=False)
+                return [car for car in cars if car not in out], out.tolist()
+            """,
+            "2 cars of 8 are trained on: first what to train on, then what is held out": """
+                cars = sorted({name.split("_")[0] for name in names})
+                out = np.random.default_rng(seed).choice(cars, count, replace=False)
+                held = [name for name in names if name.split("_")[0] in out]
+                return held, [name for name in names if name not in held]
+            """,
+            "some pictures are on both sides": """
+                cars = sorted({name.split("_")[0] for name in names})
+                out = np.random.default_rng(seed).choice(cars, count, replace=False)
+                return names, [name for name in names if name.split("_")[0] in out]
             """,
             "every seed holds out the same cars": """
                 out = sorted({name.split("_")[0] for name in names})[:count]
@@ -354,6 +414,12 @@ TASKS = [
             """,
             "all is car: you took the palette's colours, and its 0 is a dark grey": """
                 return torch.from_numpy(np.array(picture.convert("L")) > 0).long()
+            """,
+            "the grey mask holds 0 and 255, and no car is left: 255 is not 1": """
+                return torch.from_numpy(np.array(picture) == 1).long()
+            """,
+            "the labels are torch.float32; cross-entropy takes int64: `.long()`": """
+                return torch.from_numpy(np.array(picture) > 0).float()
             """,
             "the mask of 0 and 255 still holds 255, and there is no class 255": """
                 return torch.from_numpy(np.array(picture)).long()

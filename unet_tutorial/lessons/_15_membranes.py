@@ -17,6 +17,8 @@ def check_hold_out(hold_out):
     }
     if len(checked) in sizes and sorted(checked) == list(range(12, 12 + len(checked))):
         return sizes[len(checked)]
+    if sorted(learned) == list(range(12, 18)):
+        return "the two lists are swapped: first the slices to learn from"
     if sorted(checked) != list(range(12, 18)):
         return f"slices 12 to 17 are to be held out, not {sorted(checked)}"
     unused = whole - set(learned) - set(checked)
@@ -60,6 +62,7 @@ def check_fair_error(fair_error):
     known = {
         (0.6, 0.20): "0.6 is the best threshold of the slices that you measure on",
         (0.4, 0.10): "0.10 is the error of the training slices; measure on the others",
+        (0.22, 0.4): "the two numbers are swapped: first the threshold, then the error",
         (0.4, 0.20): "you choose on both parts: one threshold is used for both",
         (0.8, 0.50): "0.8 has the largest error of the training slices: take the least",
         (
@@ -117,8 +120,8 @@ TASKS = [
         title="A block, and the slices beside it",
         ask="""
             Write the split of the five blocks: hold out the slices `first` to `last - 1` of a stack,
-            learn from the others, and use for nothing what is 50 nm away from a slice that is held
-            out. Where the stack ends there is no such neighbour. Return two lists of numbers.
+            learn from the others, and leave unused each slice directly beside the block. Where the
+            stack ends there is none. Return two lists of numbers: to learn from, and held out.
         """,
         code='''
             def hold_out(slices, first, last):
@@ -156,6 +159,19 @@ TASKS = [
             "you hold out 12 to 18; `last` is not held out itself": """
                 checked = list(range(first, last + 1))
                 return [*range(first - 1), *range(last + 2, slices)], checked
+            """,
+            "the two lists are swapped: first the slices to learn from": """
+                held = list(range(first, last))
+                return held, [*range(first - 1), *range(last + 1, slices)]
+            """,
+            "unused are [11, 18, 19]; 11 and 18 are enough": """
+                checked = list(range(first, last))
+                far = [n for n in range(slices) if n < first - 1 or n > last + 1]
+                return far, checked
+            """,
+            "hold_out(30, 0, 6): there is no slice 30 in a stack of 30": """
+                checked = list(range(first, last))
+                return [*range(first - 1), *range(last + 1, slices + 1)], checked
             """,
             "hold_out(30, 0, 6): slice 0 is in both lists": """
                 learned = list(range(slices))
@@ -224,6 +240,11 @@ TASKS = [
                 threshold = thresholds[int(np.argmax(errors))]
                 return threshold, error_of(*unseen, threshold)
             """,
+            "the two numbers are swapped: first the threshold, then the error": """
+                errors = [error_of(*seen, t) for t in thresholds]
+                threshold = thresholds[int(np.argmin(errors))]
+                return error_of(*unseen, threshold), threshold
+            """,
             "1 is the place of the threshold in the list, and the threshold is 0.4": """
                 at = int(np.argmin([error_of(*seen, t) for t in thresholds]))
                 return at, error_of(*unseen, thresholds[at])
@@ -239,8 +260,8 @@ TASKS = [
         title="Thicker walls",
         ask="""
             A thick wall has no gap. Dilate the membranes of a stack: in each round, a pixel becomes
-            membrane if one of its four direct neighbours in the *same slice* is. As many rounds as
-            `pixels` says, none at 0. What does it do to the two errors of Table 1?
+            membrane if one of its four direct neighbours in the *same slice* is. Do as many rounds as
+            `pixels` says, none at 0. What does that do to the pixel error and to the Rand error?
         """,
         code='''
             def thicker(masks, pixels=1):

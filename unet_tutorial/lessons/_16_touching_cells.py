@@ -25,8 +25,16 @@ def check_seg(seg):
     known = {
         1.0: "a cell that was not found counts with 0; you leave it out of the mean",
     }
-    if seg(lost, truth) in known:
-        return known[seg(lost, truth)]
+    known[0.8] = "a cell that was lost has no match: 0 in `pred` is background, no part"
+    if round(float(seg(lost, truth)), 4) in known:
+        return known[round(float(seg(lost, truth)), 4)]
+    gap, touch = frame("1111110055555500"), frame("1111112222220000")
+    if seg(gap, gap) != 1:
+        return "the numbers of true cells may have gaps: take those that occur"
+    if seg(touch, touch) != 1:
+        return (
+            "cells that touch are told apart by their numbers: do not label them anew"
+        )
     invented = frame("1111113322222244")
     if seg(invented, truth) != 1:
         return "an invented cell costs nothing: the mean is over the *true* cells"
@@ -39,6 +47,7 @@ def check_seg(seg):
     large = frame("1111111122222200")
     ratios = {
         1.0: "you divide by the true cell; the union is larger",
+        0.9286: "that is Dice: the IoU divides what both share by their union",
         0.5: "more than half of the *true* cell must be covered, and all of it is",
     }
     if round(float(seg(large, truth)), 4) in ratios:
@@ -96,6 +105,26 @@ def check_grow(grow):
     own = [len(np.unique(cells[cores == n])) for n in range(1, count + 1)]
     if set(own) - {1}:
         return "a core of a drawn frame is parted while it grows"
+    return check_nearest(grow)
+
+
+def check_nearest(grow):
+    "A frame with two cores in a wide mask: how far is each pixel from its own core?"
+    p = np.full((24, 30), 0.1)
+    p[2:22, 2:28] = 0.7
+    p[2:12, 14] = 0.1  # a wall, to be looked across
+    p[4:7, 5:12] = p[14:20, 18:21] = 0.9
+    cells = np.asarray(grow(p.copy(), 0.8))
+    if (cells[p > 0.5] == 0).any():
+        return (
+            "far from its core, a pixel of the mask belongs to no cell: grow to the end"
+        )
+    cores, _ = ndimage.label(p > 0.8)
+    far = [ndimage.distance_transform_edt(cores != n) for n in (1, 2)]
+    names = [cells[5, 8], cells[16, 19]]
+    own = np.where(cells == names[0], *far)
+    if (own > np.minimum(*far) + 1e-9)[p > 0.5].any():
+        return "the nearest core is meant in a straight line, not by steps in the mask"
     return None
 
 
@@ -201,6 +230,48 @@ TASKS = [
                 ious += [0] * (len(np.unique(truth[truth > 0])) - len(ious))
                 return np.mean(ious)
             """,
+            "a cell that was lost has no match: 0 in `pred` is background, no part": """
+                ious = []
+                for cell in np.unique(truth[truth > 0]):
+                    inside = truth == cell
+                    part = np.bincount(pred[inside]).argmax()
+                    both = (inside & (pred == part)).sum()
+                    found = both > inside.sum() / 2
+                    ious.append(both / (inside | (pred == part)).sum() if found else 0)
+                return np.mean(ious)
+            """,
+            "the numbers of true cells may have gaps: take those that occur": """
+                ious = []
+                for cell in range(1, truth.max() + 1):
+                    inside = truth == cell
+                    counts = np.bincount(pred[inside], minlength=2)
+                    part = counts.argmax()
+                    found = part > 0 and counts[part] > inside.sum() / 2
+                    union = (inside | (pred == part)).sum()
+                    ious.append(counts[part] / union if found else 0)
+                return np.mean(ious)
+            """,
+            "cells that touch are told apart by their numbers: do not label them anew": """
+                pred, ious = ndimage.label(pred > 0)[0], []
+                for cell in np.unique(truth[truth > 0]):
+                    inside = truth == cell
+                    part = np.bincount(pred[inside]).argmax()
+                    both = (inside & (pred == part)).sum()
+                    found = part > 0 and both > inside.sum() / 2
+                    ious.append(both / (inside | (pred == part)).sum() if found else 0)
+                return np.mean(ious)
+            """,
+            "that is Dice: the IoU divides what both share by their union": """
+                dices = []
+                for cell in np.unique(truth[truth > 0]):
+                    inside = truth == cell
+                    part = np.bincount(pred[inside]).argmax()
+                    both = (inside & (pred == part)).sum()
+                    found = part > 0 and both > inside.sum() / 2
+                    total = inside.sum() + (pred == part).sum()
+                    dices.append(2 * both / total if found else 0)
+                return np.mean(dices)
+            """,
             "half of a cell is no match: *more* than half of it must be covered": """
                 ious = []
                 for cell in np.unique(truth[truth > 0]):
@@ -300,15 +371,15 @@ TASKS = [
         },
         why="""
             With the border term on the background only, $w_0$ is about 10 and $w_1$ about 1. So the mask of
-            that net at 0.5 is the mask of an unweighted one at 0.9: at the seams. Elsewhere the
-            weights are equal and the threshold is still 0.5, which no single threshold can be.
+            that net at 0.5 is, at the seams, the mask of an unweighted one at 0.9. Elsewhere the
+            weights are nearly equal, and the threshold is still about 0.5. No single threshold does both.
         """,
     ),
     Task(
         number="16.3",
         title="Cells from cores",
         ask="""
-            Below, cells are found in a second way. The *cores* are the connected parts above a high
+            The real cells above were found in a second way, too. The *cores* are the connected parts above a high
             threshold. Every pixel of the mask at 0.5 then gets the number of the core that is nearest
             to it. Write it for one frame; a mask without a core has no cell.
         """,
@@ -359,6 +430,18 @@ TASKS = [
                 cores = ndimage.label(p > threshold)[0]
                 _, nearest = ndimage.distance_transform_edt(cores, return_indices=True)
                 return np.where((p > 0.5) & (cores == 0), cores[tuple(nearest)], 0)
+            """,
+            "the nearest core is meant in a straight line, not by steps in the mask": """
+                cells = ndimage.label(p > threshold)[0]
+                cross = ndimage.generate_binary_structure(2, 1)
+                for _ in range(sum(p.shape)):
+                    grown = ndimage.grey_dilation(cells, footprint=cross)
+                    cells = np.where((cells == 0) & (p > 0.5), grown, cells)
+                return cells
+            """,
+            "far from its core, a pixel of the mask belongs to no cell: grow to the end": """
+                cores = ndimage.label(p > threshold)[0]
+                return np.where(p > 0.5, ndimage.grey_dilation(cores, size=5), 0)
             """,
             "a mask without a core has no cell, and you find one": """
                 cores = ndimage.label(p > threshold)[0]

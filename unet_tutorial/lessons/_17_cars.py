@@ -21,6 +21,8 @@ def check_run_lengths(run_lengths):
         "3 1 5 2 8 1": "columns come first; pixels are numbered row by row",
         "2 3 7 8": "the second number of a pair is a length, and yours is where it ends",
         "2 4 7 9": "the second number of a pair is a length, and yours is where it ends",
+        "2 2": "the last run is lost: it ends where the mask ends",
+        "2 2 2 7": "of each pair, the start comes first and then the length",
         "2 2 3 2": "in the second row you begin at 1 again; numbers go on",
         "2 2 7 1": "the first and the last pixel are lost: put a 0 before and after the row",
         "1 1 2 2 3 3 2": "the zeros are not sent: pairs of start and length of the ones",
@@ -104,6 +106,12 @@ def check_full_size(full_size):
             return "enlarge probabilities, not logits: between 9 and -1 the middle is 4"
         if torch.equal(got, torch.sigmoid(raw[1]) > 0.5):
             return "two logits belong together: softmax over the classes, no sigmoid"
+        if torch.equal(got, raw[1] > 0.5):
+            return "a logit above 0.5 is no probability above 0.5: softmax comes first"
+        flat = logits.softmax(1)[None, 1:]
+        rows = F.interpolate(flat, (60, 90), mode="bilinear")[0, 0] > 0.5
+        if torch.equal(got, rows):
+            return "the softmax runs along the rows of pixels; the classes are axis 0"
         return f"{(got != (far > 0.5)).sum()} of 5,400 pixels are not as they should be"
     return None
 
@@ -177,6 +185,22 @@ TASKS = [
                         runs += [y * len(line) + start, end - start]
                 return " ".join(map(str, runs))
             """,
+            "the last run is lost: it ends where the mask ends": """
+                runs, length = [], 0
+                for place, value in enumerate(np.ravel(mask), 1):
+                    if value:
+                        length += 1
+                    elif length:
+                        runs += [place - length, length]
+                        length = 0
+                return " ".join(map(str, runs))
+            """,
+            "of each pair, the start comes first and then the length": """
+                row = np.concatenate([[0], np.ravel(mask), [0]]).astype(int)
+                changes = np.flatnonzero(np.diff(row)) + 1
+                pairs = [f"{e - s} {s}" for s, e in zip(changes[::2], changes[1::2])]
+                return " ".join(pairs)
+            """,
             "the competition reads text, not list": """
                 row = np.concatenate([[0], np.ravel(mask), [0]]).astype(int)
                 changes = np.flatnonzero(np.diff(row)) + 1
@@ -195,8 +219,8 @@ TASKS = [
         title="The mask of the whole photograph",
         ask="""
             A net answers with logits of two classes, (2, h, w), at the size of its training. Make the
-            mask of the photograph: as large as `shape` says, (H, W), and boolean. The outline should be
-            as smooth as the net's doubt allows.
+            mask of the photograph: as large as `shape` says, (H, W), and boolean. Its outline must not
+            have steps as large as the small pixels: the probabilities say where between them it is.
         """,
         code='''
             def full_size(logits, shape):
@@ -245,6 +269,18 @@ TASKS = [
             "car and background are swapped: class 1 is car": """
                 p = logits.softmax(dim=0)[None, :1]
                 return F.interpolate(p, shape, mode="bilinear")[0, 0] > 0.5
+            """,
+            "a logit above 0.5 is no probability above 0.5: softmax comes first": """
+                large = F.interpolate(logits[None], shape, mode="bilinear")[0]
+                return large[1] > 0.5
+            """,
+            "the softmax runs along the rows of pixels; the classes are axis 0": """
+                p = logits.softmax(dim=1)[None, 1:]
+                return F.interpolate(p, shape, mode="bilinear")[0, 0] > 0.5
+            """,
+            "two logits belong together: softmax over the classes, no sigmoid": """
+                large = F.interpolate(logits[None], shape, mode="bilinear")[0]
+                return large[1].sigmoid() > 0.5
             """,
             "a mask is boolean: p > 0.5, not torch.float32": """
                 p = logits.softmax(dim=0)[None, 1:]

@@ -36,6 +36,18 @@ def check_known_dice(known_dice):
         "that is the IoU: Dice divides by the sum of both masks, not by their union": (
             both.sum() / either.sum()
         ),
+        "unknown pixels count as if the net were right there: leave them out": (
+            halves(pred, np.where(known, true == 1, pred))
+        ),
+        "that is how much of the object was found; what was invented counts, too": (
+            both.sum() / (true == 1).sum()
+        ),
+        "that is how much of the prediction is right; what was missed counts, too": (
+            both.sum() / (pred & known).sum()
+        ),
+        "the background is known, too: it is 0, and only -100 is unknown": (
+            halves(pred[true == 1], true[true == 1] == 1)
+        ),
         "that is half of it: the common pixels count twice": right / 2,
         "the unknown pixels are kept and the others thrown away": (
             halves(pred[~known], true[~known] != 0)
@@ -67,6 +79,17 @@ def answers_of_a_net(seed):
     return found
 
 
+def even_answers():
+    "Probabilities of six images that are nearly the same at each pixel."
+    pixels = [(0.5, 0.49, 0.01), (0.54, 0.24, 0.22), (0.94, 0.04, 0.02)]
+    pixels += [(0.9, 0.06, 0.04), (0.3, 0.3, 0.4), (0.98, 0.005, 0.015)]
+    rng, found = np.random.default_rng(0), []
+    for p in pixels:
+        p = np.reshape(p, (3, 1, 1)) * np.exp(rng.normal(0, 0.03, (3, 4, 5)))
+        found.append(p / p.sum(0))
+    return found
+
+
 def largest(score, probabilities, few=3):
     "Return the places of the largest scores, the largest first."
     return np.argsort([-score(p) for p in probabilities]).tolist()[:few]
@@ -76,7 +99,18 @@ def doubt(p):
     return (1 - p.max(0)).mean()
 
 
+REST = (
+    "the doubt is 1 less the likeliest class; yours asks how the rest is divided, too"
+)
 SCORES = {
+    REST: lambda p: (p * (1 - p)).mean(),
+    f"{REST} (entropy)": lambda p: -(p * np.log(p)).sum(0).mean(),
+    "1 - p is largest for the *least* likely class: take 1 - p.max(0)": (
+        lambda p: (1 - p).max(0).mean()
+    ),
+    "the classes are axis 0, and you take the maximum along the columns": (
+        lambda p: (1 - p.max(-1)).mean()
+    ),
     "the surest images come first; turn the order round": lambda p: -doubt(p),
     "large images win because doubt is added up: take the mean over the pixels": (
         lambda p: (1 - p.max(0)).sum()
@@ -97,8 +131,11 @@ SCORES = {
 
 
 def check_correct_first(correct_first):
-    cases = [answers_of_a_net(seed) for seed in range(8)]
-    got = [np.asarray(correct_first(case, 3)) for case in cases]
+    cases = [*(answers_of_a_net(seed) for seed in range(8)), even_answers()]
+    got = [correct_first(case, 3) for case in cases]
+    if any(np.ndim(place) > 0 for place in got[0]):
+        return "these are the images; their *places* in the list are asked for"
+    got = [np.asarray(one) for one in got]
     if all(one.shape == (6,) for one in got):
         return "three places are asked for, and there are six: use `few`"
     if not all(one.shape == (3,) for one in got):
@@ -169,6 +206,22 @@ TASKS = [
                 pred, true = pred[known], true[known] == 1
                 return (pred & true).sum() / (pred | true).sum()
             """,
+            "unknown pixels count as if the net were right there: leave them out": """
+                true = np.where(true == -100, pred, true) == 1
+                return 2 * (pred & true).sum() / (pred.sum() + true.sum())
+            """,
+            "that is how much of the object was found; what was invented counts, too": """
+                return (pred & (true == 1)).sum() / (true == 1).sum()
+            """,
+            "that is how much of the prediction is right; what was missed counts, too": """
+                known = true != -100
+                return (pred & (true == 1)).sum() / pred[known].sum()
+            """,
+            "the background is known, too: it is 0, and only -100 is unknown": """
+                known = true > 0
+                pred, true = pred[known], true[known] == 1
+                return 2 * (pred & true).sum() / (pred.sum() + true.sum())
+            """,
             "that is half of it: the common pixels count twice": """
                 known = true != -100
                 pred, true = pred[known], true[known] == 1
@@ -224,6 +277,28 @@ TASKS = [
             "one doubtful pixel decides there, and each outline has some: take the mean": """
                 doubts = [(1 - p.max(axis=0)).max() for p in probabilities]
                 return np.argsort(doubts)[::-1][:few].tolist()
+            """,
+            "the doubt is 1 less the likeliest class; yours asks how the rest is divided, "
+            "too": """
+                doubts = [(p * (1 - p)).mean() for p in probabilities]
+                return np.argsort(doubts)[::-1][:few].tolist()
+            """,
+            "the doubt is 1 less the likeliest class; yours asks how the rest is divided, "
+            "too (entropy)": """
+                doubts = [-(p * np.log(p)).sum(axis=0).mean() for p in probabilities]
+                return np.argsort(doubts)[::-1][:few].tolist()
+            """,
+            "1 - p is largest for the *least* likely class: take 1 - p.max(0)": """
+                doubts = [(1 - p).max(axis=0).mean() for p in probabilities]
+                return np.argsort(doubts)[::-1][:few].tolist()
+            """,
+            "the classes are axis 0, and you take the maximum along the columns": """
+                doubts = [(1 - p.max(axis=-1)).mean() for p in probabilities]
+                return np.argsort(doubts)[::-1][:few].tolist()
+            """,
+            "these are the images; their *places* in the list are asked for": """
+                doubts = [(1 - p.max(axis=0)).mean() for p in probabilities]
+                return [probabilities[at] for at in np.argsort(doubts)[::-1][:few]]
             """,
             "p.max() is the surest pixel of the image; the likeliest class is p.max(0)": """
                 doubts = [1 - p.max() for p in probabilities]
