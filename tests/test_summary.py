@@ -151,7 +151,9 @@ def test_more_classes_have_no_threshold_and_deep_images_work(tmp_path):
     path = report_run(run, device="cpu")
     assert path == run / "report.html"
     text = path.with_name("report.md").read_text("utf-8")
-    assert "threshold of" not in text and "--threshold" not in text and "| Dice | " in text
+    assert (
+        "threshold of" not in text and "--threshold" not in text and "| Dice | " in text
+    )
     lines = text.partition("## Class by class")[2].split("\n")
     rows = [line.split(" | ") for line in lines if line.startswith("| ")]
     rows = {row[0].removeprefix("| "): row[1:] for row in rows[2:5]}
@@ -249,7 +251,9 @@ def test_a_held_out_image_that_is_gone_is_missed(tmp_path):
         evaluate_run(run, device="cpu")
     for part in ("images", "masks"):
         (home / part / min(record["held out"])).unlink()
-    with pytest.raises(ValueError, match=r"1 of 2 images that .* held out are not here"):
+    with pytest.raises(
+        ValueError, match=r"1 of 2 images that .* held out are not here"
+    ):
         evaluate_run(run, device="cpu")
     with pytest.raises(ValueError, match="held out are not here"):
         report_run(run, tmp_path / "to", device="cpu")
