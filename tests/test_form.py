@@ -600,7 +600,7 @@ def test_the_form_runs_from_top_to_bottom(tmp_path):
     told = "\n".join(texts)
     work = tmp_path / "your_data"
     for words in ("40 images with a mask", "\ntray.10.jpg  ", "unet results.zip"):
-        assert words in told
+        assert words in told, words
     assert len(list((work / "answers/1").glob("*_mask.png"))) == 4
     assert read_plan(work / "runs/2").start["run"]
     made = {path.name for path in tmp_path.iterdir()}  # nothing is written elsewhere

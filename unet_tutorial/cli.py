@@ -684,7 +684,7 @@ def _add_predict(parser):
     add("--overwrite", action="store_true", help="replace files that are there")
     _add_device(parser)
 
-
+# %% ../nbs/workshop/cli.ipynb #predict-run
 def _predict(args):
     from unet_tutorial.deploy.folder import SomeFailed, predict_files
     from unet_tutorial.gpu import pick_device

@@ -809,7 +809,8 @@ def results(
     run = _latest(work)
     page = report_run(run, overwrite=True)
     text = page.with_suffix(".md").read_text(encoding="utf-8")
-    print(_as_text(_section(text, "Held-out images")) + "\n")
+    for title in ("Held-out images", "Image by image"):
+        print(_as_text(_section(text, title)) + "\n")
     panels = []
     for image, true, found in _held_out(run):
         wrong = differences(image, (found > 0) & (true >= 0), true > 0)

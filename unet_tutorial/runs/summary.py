@@ -119,7 +119,7 @@ class _Row(NamedTuple):
     far: str  # in what it is unlike what was learned; empty: in nothing
     tuned: float  # Dice at the threshold; of more than two classes, as above
 
-
+# %% ../../nbs/workshop/runs/summary.ipynb #measure-each
 def _measure(predictor, part, classes, threshold):
     """Return a row per held-out image, and pictures of the worst ones."""
     rows, kept = [], []
@@ -373,7 +373,7 @@ _LEGEND = (
     "Orange-red: found, and not there. Blue: there, and missed. Right: light grey."
 )
 
-
+# %% ../../nbs/workshop/runs/summary.ipynb #scores-words
 def _interval_text(rows):
     text = "of the mean, by 2000 bootstrap samples with seed 0"
     return f"{len(rows)} images, each counted once; intervals {text}."
@@ -382,9 +382,10 @@ def _interval_text(rows):
 def _tuned_text(rows, threshold, count):
     dice = sum(row.tuned for row in rows) / len(rows)
     return (
-        "Measured are the masks that `unet-tutorial predict` writes: the likeliest class "
-        f"of each pixel. A threshold of {threshold:g} was best on {count} of the training "
-        f"images; with it (`--threshold {threshold:g}`) the mean Dice is {dice:.3f}."
+        "Measured are the masks that `unet-tutorial predict` writes: the likeliest "
+        f"class of each pixel. A threshold of {threshold:g} was best on {count} of the "
+        f"training images; with it (`--threshold {threshold:g}`) the mean Dice is "
+        f"{dice:.3f}."
     )
 
 # %% ../../nbs/workshop/runs/summary.ipynb #all-code

@@ -137,8 +137,7 @@ def as_it_was(
 
     Raises:
         ValueError: "... is damaged: ... are expected"
-        ValueError: "... of ... images that ... held out are not here, such as ...: a
-            folder that has them would work"
+        ValueError: "..., such as ...: a folder that has them would work"
 
     Example:
         >>> # in tuning, where its other names come from
@@ -157,7 +156,8 @@ def as_it_was(
     gone, held = sorted(known - {*names}), record[_HELD]
     if lost := [name for name in gone if name in held]:
         text = f"{len(lost)} of {len(held)} images that {run} held out are not here"
-        raise ValueError(f"{text}, such as {lost[0]}: a folder that has them would work")
+        text = f"{text}, such as {lost[0]}"
+        raise ValueError(f"{text}: a folder that has them would work")
     told = [f"{len(gone)} that it learned from are missing"] if gone else []
     if new := sorted({*names} - known):
         told.append(f"{len(new)} are new, such as {new[0]}, and left out")
