@@ -28,6 +28,7 @@ SHOWN = {  # the other way round
     "changelog": "CHANGELOG.md",
     "contributing": "CONTRIBUTING.md",
     "examples": "examples",
+    "net": "site/net/page.md",
     "results/index": "results",
 }
 
