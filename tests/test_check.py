@@ -17,6 +17,7 @@ from samples import (
     square,
 )
 
+import unet_tutorial.data.check as drawn_by
 from unet_tutorial.data.check import Report, check_pairs
 
 
@@ -387,3 +388,20 @@ def test_masks_of_one_bit_and_of_fractions(tmp_path):
     halves[0, :9] = 0.5
     save(tmp_path / "masks" / "2_mask.tif", halves)
     assert "0.5 in 9 pixels" in only(check(tmp_path), "more than two", "2_mask.tif")
+
+
+def test_a_picture_shows_classes_in_several_colours(tmp_path):
+    truth = np.zeros((40, 60), np.uint8)
+    truth[5:15, 5:15], truth[20:35, 20:50] = 1, 2
+    for name, pixels in (("images", truth * 0 + 100), ("masks", truth)):
+        (tmp_path / name).mkdir()
+        Image.fromarray(pixels).save(tmp_path / name / "a.png")
+    colours = {}
+    for classes in (3, 2):
+        if classes == 2:
+            Image.fromarray(1 * (truth > 0)).convert("L").save(tmp_path / "masks/a.png")
+        folders = tmp_path / "images", tmp_path / "masks"
+        report = check_pairs(*folders, num_classes=classes)
+        picture = drawn_by._picture(report, report.pairs[0], 40)
+        colours[classes] = {tuple(x) for x in picture.reshape(-1, 3).round(3)}
+    assert len(colours[3]) == 3 and len(colours[2]) == 2

@@ -591,7 +591,9 @@ def _picture(report, pair, height):
     known["channels"] = report.channels if report.channel is None else None
     image = read_image(pair.image, size, report.value_range, **known)
     picture = overlay(composite(image), unknown, OKABE_ITO["sky blue"], 0.6)
-    return overlay(picture, edge & ~unknown, alpha=1)
+    drawn = np.where(edge & ~unknown, labels, 0)
+    several = labels.max() > 1  # a colour per class
+    return overlay(picture, drawn.astype(int) if several else drawn > 0, alpha=1)
 
 # %% ../../nbs/workshop/data/check.ipynb #check-pairs
 def check_pairs(

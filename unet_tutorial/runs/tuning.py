@@ -142,9 +142,8 @@ def as_it_was(
     Example:
         >>> # in tuning, where its other names come from
         >>> from unet_tutorial.runs.tuning import as_it_was
-        >>> length = {"epochs": 1, "steps": None, "minutes": None, "options": None}
-        >>> of_folder = {"name": None, "kind": "folder", "data": None, "size": None, **length}
-        >>> plan = Plan(read_recipe("modern"), **of_folder, **length, held_out=2, seed=0, amp=False)
+        >>> asked = {"name": None, "kind": "folder", "data": None, "size": None, "options": None}
+        >>> plan = Plan(read_recipe("modern"), held_out=2, **asked)
         >>> assert as_it_was(first, plan, seven) == (plan, seven)
     """
     path = Path(run) / SPLIT
