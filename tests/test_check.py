@@ -399,7 +399,7 @@ def test_a_picture_shows_classes_in_several_colours(tmp_path):
     colours = {}
     for classes in (3, 2):
         if classes == 2:
-            Image.fromarray(1 * (truth > 0)).convert("L").save(tmp_path / "masks/a.png")
+            Image.fromarray((truth > 0).astype(np.uint8)).save(tmp_path / "masks/a.png")
         folders = tmp_path / "images", tmp_path / "masks"
         report = check_pairs(*folders, num_classes=classes)
         picture = drawn_by._picture(report, report.pairs[0], 40)
