@@ -605,3 +605,18 @@ def test_the_form_runs_from_top_to_bottom(tmp_path):
     assert read_plan(work / "runs/2").start["run"]
     made = {path.name for path in tmp_path.iterdir()}  # nothing is written elsewhere
     assert made == {"data", "filled in", "your_data", "your_data.ipynb"}
+
+
+def test_a_table_keeps_its_columns_where_cells_are_empty():
+    page = "| | Dice |\n|---|---|\n| a\\|1 | 0.5 |\n| b | |"
+    assert form._as_text(page).splitlines() == ["      Dice", "a\\|1  0.5", "b"]
+
+
+def test_two_numbers_are_no_colour(tmp_path):
+    with pytest.raises(form.Stop, match="one number, or three"):
+        form._told(2, "", "254,255", False, "")
+
+
+def test_a_number_that_is_none_is_a_sentence():
+    with pytest.raises(form.Stop, match="the loss is not a number"), form.plainly():
+        raise FloatingPointError("the loss is not a number")

@@ -201,7 +201,7 @@ def test_a_script_is_kept_once_it_is_here_and_refused_if_it_changed(
     assert vendor.script("tool-1.0", address, kept).read_bytes() == b"alert(1)"
     assert vendor.script("tool-1.0", "file:///nowhere", kept).exists()
     known["tool-1.0"] = ("another", ["tool.js"])
-    with pytest.raises(ValueError, match=r"tool-1.0.tgz is not what it was"):
+    with pytest.raises(OSError, match=r"tool-1.0.tgz is not what it was"):
         vendor.script("tool-1.0", address, tmp_path / "other")
     assert not (tmp_path / "other").exists()
 

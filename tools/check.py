@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 
 import docments
-import website
 from course import cores
 from notebooks import ROOT, reading_order, relative
 
@@ -150,6 +149,8 @@ def nbdev_export(
 
 def site():  # str, empty when all is well
     "The website, where what builds it is installed; tests/browser opens it."
+    import website  # it imports the library, which `make export` may have to mend
+
     reason = website.unready()
     if reason:
         print(f"   skipped: {reason}", flush=True)

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import http.client
 import io
 import tarfile
 import urllib.request
@@ -44,11 +45,14 @@ def files(
         return kept
     package, _, _ = name.rpartition("-")
     address = f"{registry}/{package}/-/{name}.tgz"
-    with urllib.request.urlopen(address, timeout=60) as answer:
-        content = answer.read()
+    try:
+        with urllib.request.urlopen(address, timeout=60) as answer:
+            content = answer.read()
+    except http.client.HTTPException as error:
+        raise OSError(f"{address} broke off: {error}") from error
     found = base64.b64encode(hashlib.sha512(content).digest()).decode()
     if found != sha512:
-        raise ValueError(f"{address} is not what it was: its sha512 is {found}")
+        raise OSError(f"{address} is not what it was: its sha512 is {found}")
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
         for file, path in zip(inside, kept, strict=True):
             path.parent.mkdir(parents=True, exist_ok=True)

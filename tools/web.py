@@ -42,6 +42,8 @@ def facts(
     model,  # UNet without padding
 ):  # dict, as worker.js reads it
     "What must be known to place tiles."
+    if model.in_channels != 1 or model.num_classes != 2 or model.padding:
+        raise ValueError("the page asks an unpadded net of one channel, two classes")
     rules = tile_rules(model)
 
     def tile(side):  # of the output; rounded up to one that the net has

@@ -41,6 +41,7 @@ from .runs.logbook import write_json
 from .runs.recipes import read_json, read_plan, split
 from .runs.run import resume_run, train_run
 from .runs.summary import report_run
+from .runs.tuning import as_it_was
 from .show import colour_labels, differences, show_images
 
 # %% ../nbs/workshop/form.ipynb #stop
@@ -102,6 +103,7 @@ def plainly() -> Iterator[None]:
 
     Raises:
         Stop: "You stopped it: ...."
+        Stop: "The memory is full: smaller or fewer images would fit."
 
     Example:
         >>> # in form, where its other names come from
@@ -121,8 +123,10 @@ def plainly() -> Iterator[None]:
     except KeyboardInterrupt as error:
         text = _in_words(error) or "stopped"
         raise Stop(f"You stopped it: {text}.") from None
-    except (OSError, ValueError, RuntimeError, ImportError) as error:
-        raise Stop(_in_words(error)) from error
+    except MemoryError:
+        raise Stop("The memory is full: smaller or fewer images would fit.") from None
+    except (OSError, ValueError, RuntimeError, ImportError, FloatingPointError) as e:
+        raise Stop(_in_words(e)) from e
 
 
 def _step(work):
@@ -237,7 +241,8 @@ def find_folder(
     place, shown = Path(root), shown or f'"{Path(root).name}"'
     for part in Path(_cleaned(name)).parts:
         found = place / part
-        if not found.is_dir() and not (found.is_file() and part.endswith(".zip")):
+        zipped = found.is_file() and part.lower().endswith(".zip")
+        if not found.is_dir() and not zipped:
             raise Stop(_missing(place, part, shown))
         place = found
         shown = f'"{part}"'
@@ -455,24 +460,27 @@ def _refresh(work):
     """Copy what is new in the folders that were named."""
     top, older = _top_again(work), _next(Path(work, "older"))
     parts = _recall(work)["parts"]
-    without = tuple(Path(name) for name in parts.values() if name)
     places = {}
     for field, name in parts.items():
         if name or field == "images":
             places[field] = find_folder(top, name)
     _set_others_aside(places, older, work)
     for field, place in places.items():
-        here = Path(work, field)
-        files = copy_folder(place, here, older, () if parts[field] else without)
+        inside = (other for other in places.values() if place in other.parents)
+        without = tuple(other.relative_to(place) for other in inside)
+        files = copy_folder(place, Path(work, field), older, without)
         if field != "outlines":
             _check_images(place, files, field)
     if "outlines" in places:
-        _from_outlines(work)
+        _from_outlines(work, older)
 
 # %% ../nbs/workshop/form.ipynb #outlines
-def _from_outlines(work):
-    """Make masks of outlines."""
+def _from_outlines(work, older):
+    """Make masks of outlines; those of an earlier time make room."""
     to = Path(work, "masks", MADE)
+    if to.is_dir():
+        older.mkdir(parents=True, exist_ok=True)
+        to.rename(_free_name(older, MADE))
     masks, bare = write_masks(
         Path(work, "images"), to, Path(work, "outlines"), overwrite=True
     )
@@ -492,7 +500,8 @@ def _take_back(saved, work):
             continue
         _copy_new({file: run / file for file in list_files(run)}, to)
         print(f"run {run.name} is back")
-    _remember(work, **(read_json(place / "form.json") | _recall(work)))
+    here = {name: x for name, x in _recall(work).items() if x is not None}
+    _remember(work, **(read_json(place / "form.json") | here))
 
 # %% ../nbs/workshop/form.ipynb #new-folder
 def _copy_new(files, to):
@@ -553,7 +562,9 @@ def bring(
     parts = {field: _cleaned(name) for field, name in parts.items()}
     if parts["masks"] == parts["images"]:
         parts["masks"] = ""
-    _remember(work, top=str(top), parts=parts)
+    now, before = {"top": str(top), "parts": parts}, _recall(work)
+    same = all(before.get(name) == value for name, value in now.items())
+    _remember(work, **now, **({} if same else {"options": None}))  # look anew
     _refresh(work)
     if saved.strip():
         _take_back(saved, work)
@@ -568,6 +579,8 @@ def _told(classes, masks_end_with, unknown_value, inverted, threshold):
     except ValueError:
         text = "The fields unknown_value and threshold want a number, such as 255, or "
         raise Stop(text + "nothing.") from None
+    if len(numbers) not in (0, 1, 3):
+        raise Stop("The field unknown_value wants one number, or three: red,green,blue")
     options["ignore"] = tuple(numbers) if len(numbers) == 3 else None
     if len(numbers) == 1:
         options["ignore"] = numbers[0]
@@ -639,6 +652,7 @@ def look(
         Stop: "There are no images here yet: run cell 2 first."
         Stop: "The fields unknown_value and threshold want a number, such as 255, or
             nothing."
+        Stop: "The field unknown_value wants one number, or three: red,green,blue"
         Stop: "Mend what is listed above where the files come from, then run cells 2 and
             3 again. Nothing was changed there."
         Stop: "...: two are the least, one to learn from and one to measure on. Ten are
@@ -662,7 +676,7 @@ def look(
 def _options(work):
     """Return what the reader of the folder must be told."""
     known = _recall(work)
-    if "options" not in known:
+    if known.get("options") is None:
         raise Stop("Nobody has looked at the images yet: run cell 3 first.")
     options, masks = dict(known["options"]), Path(work, "masks")
     if isinstance(options.get("ignore"), list):
@@ -766,11 +780,10 @@ def _as_text(page):
 
 
 def _columns(lines):
-    rows = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in lines]
+    parts = [re.split(r"(?<!\\)\|", line.strip()[1:-1]) for line in lines]
+    rows = [[cell.strip() for cell in cells] for cells in parts]
     rows = [row for row in rows if set("".join(row)) != {"-"}]
-    width = max(len(row) for row in rows)
-    rows = [[""] * (width - len(row)) + row for row in rows]  # the first may be empty
-    wide = [max(len(row[at]) for row in rows) for at in range(width)]
+    wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(n) for cell, n in zip(row, wide, strict=True)).rstrip()
         for row in rows
@@ -781,7 +794,9 @@ def _held_out(run, count=4):
     """Yield image, truth and answer of some held-out images."""
     plan = read_plan(run)
     source = open_source(plan.kind, plan.data, **(plan.options or {}))
-    check = split(plan, source)[1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the report has said what is new
+        check = split(*as_it_was(run, plan, source))[1]
     predictor = silent(Predictor.load(run, value_range=None))
     for index in range(min(count, len(check))):
         image, true = read_example(check, index)
@@ -1010,7 +1025,12 @@ def train_on(
     )
     run = _next(Path(work, "runs"))
     asked = {"start": start, "minutes": minutes, "device": device}
-    _carry_out(lambda **report: train_run(None, None, run, **asked, **report), run)
+    asked |= {"options": _options(work)}  # as they have just been told
+
+    def begin(**report):
+        train_run("folder", Path(work, "images"), run, **asked, **report)
+
+    _carry_out(begin, run)
 
 # %% ../nbs/workshop/form.ipynb #machine
 def machine() -> str:

@@ -7,11 +7,12 @@
   const pen = canvas.getContext("2d");
   const folder = new URL(root.dataset.folder, document.baseURI);
   const MOST = 2048; // pixels of a side
-  const ORANGE = [230, 159, 0]; // what the course paints predictions with
+  const ORANGE = [230, 159, 0]; // what the course paints masks with
 
   const worker = new Worker(new URL("worker.js", folder));
   const waiting = new Map(); // number of a question: what to do with its answer
   let questions = 0;
+  let chosen = 0; // images so far: only the newest is shown
   let shown = null; // { name, grey, height, width, p }
 
   function say(text) {
@@ -102,22 +103,25 @@
 
   // Show an image and its mask; `blob` may also be the promise of one.
   async function take(blob, name) {
-    const number = questions;
+    const mine = ++chosen;
     root.dataset.state = "busy";
     part("save").disabled = true;
     try {
       say(`Reading ${name}`);
       const image = await read(await blob, name);
+      if (mine !== chosen) return; // another one has been chosen meanwhile
       shown = image;
       draw();
-      say(number ? "Asking the net" : "Fetching the net, once: 13 MB");
+      say(questions ? "Asking the net" : "Fetching the net, once: 13 MB");
       const logits = await ask(image.grey, image.height, image.width);
-      if (shown !== image) return; // another one has been chosen meanwhile
+      if (mine !== chosen) return;
       image.p = probabilities(logits, image.grey.length);
       draw();
       part("save").disabled = false;
       root.dataset.state = "ready";
     } catch (error) {
+      if (mine !== chosen) return;
+      part("save").disabled = !shown?.p; // of the image that is still shown
       say(error.message);
       root.dataset.state = "failed";
     }

@@ -3,7 +3,7 @@
 importScripts("ort.wasm.min.js");
 
 let session = null;
-let facts = null; // net.json: channels, classes, margin, step, sides of the tile
+let facts = null; // net.json: classes, margin, step, and the sides of tiles
 
 async function open() {
   ort.env.logLevel = "error";

@@ -1,9 +1,7 @@
 """Fixtures of a real browser; where there is none, tests say why they are skipped."""
 
-import os
-import shutil
-
 import pytest
+from browser import chromium
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 FLAGS += ["--disable-background-networking", "--disable-component-update"]
@@ -13,9 +11,7 @@ FLAGS += ["--disable-background-networking", "--disable-component-update"]
 def browser():  # playwright Browser
     "Chromium without a window."
     sync_api = pytest.importorskip("playwright.sync_api")
-    names = "chromium", "chromium-browser", "google-chrome"
-    places = [os.environ.get("CHROMIUM", ""), *map(shutil.which, names)]
-    place = next(filter(None, places), None)
+    place = chromium()
     if place is None:
         pytest.skip("no Chromium: apt-get install chromium, or CHROMIUM=/path/to/it")
     with sync_api.sync_playwright() as playwright:

@@ -8,7 +8,6 @@ from a key to the new picture; UNET_SHOTS=folder keeps screenshots.
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from browser import chromium
 from PIL import Image
 from samples import noise
 
@@ -26,7 +26,7 @@ nbformat = pytest.importorskip("nbformat")
 pytest.importorskip("jupyterlab")
 pytest.importorskip("ipywidgets")
 NBS = Path(__file__).parents[2] / "nbs"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+CHROMIUM = chromium()
 if not CHROMIUM:
     pytest.skip("no chromium here", allow_module_level=True)
 

@@ -1086,5 +1086,5 @@ def evaluate_run(
         each = recipes.DicePerImage(len(source.classes))
         more, model = {"dice per image": each}, wrap(model) if wrap else model
         found = _measure(model, loader, plan, source, device, amp, more)
-        values = itertools.chain(*distributed.gather(each.values))
-        return found | {"dice per image": fmean(values)}
+        values = [*itertools.chain(*distributed.gather(each.values))]
+        return found | {"dice per image": fmean(values) if values else math.nan}
