@@ -13,7 +13,7 @@ def browser():  # playwright Browser
     sync_api = pytest.importorskip("playwright.sync_api")
     place = chromium()
     if place is None:
-        pytest.skip("no Chromium: apt-get install chromium, or CHROMIUM=/path/to/it")
+        pytest.skip("no Chromium here: make browser installs it, or names what to do")
     with sync_api.sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=place, args=FLAGS)
         yield started

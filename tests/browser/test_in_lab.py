@@ -17,18 +17,15 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from browser import chromium
 from PIL import Image
 from samples import noise
 
-sync_api = pytest.importorskip("playwright.sync_api")
+pytest.importorskip("playwright.sync_api")
 nbformat = pytest.importorskip("nbformat")
 pytest.importorskip("jupyterlab")
 pytest.importorskip("ipywidgets")
 NBS = Path(__file__).parents[2] / "nbs"
-CHROMIUM = chromium()
-if not CHROMIUM:
-    pytest.skip("no chromium here", allow_module_level=True)
+pytest_plugins = ["pages"]
 
 SLIDERS = {  # notebook: what each function draws, and its sliders
     "02_sizes": {"draw_tile": ["tile", "depth"]},
@@ -136,16 +133,6 @@ def lab(tmp_path_factory):
     finally:
         server.terminate()
         server.wait(30)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    options = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium
-        browser = chromium.launch(executable_path=CHROMIUM, args=options)
-        yield browser
-        browser.close()
 
 
 def screenshot(page, name):

@@ -10,7 +10,6 @@ from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urljoin, urlsplit
 
-import browser
 import notebooks
 import pytest
 import vendor
@@ -36,6 +35,7 @@ BASE = notebooks.settings()["doc_baseurl"]
 BUILT = SITE / "llms.txt"  # which is written last
 EDITED = max(path.stat().st_mtime for path in notebooks.reading_order())
 
+pytest_plugins = ["pages"]
 pytestmark = pytest.mark.skipif(
     not BUILT.exists() or BUILT.stat().st_mtime < EDITED,
     reason="there is no website here that is newer than the notebooks: make site",
@@ -71,28 +71,13 @@ def address():
         server.shutdown()
 
 
-@pytest.fixture(scope="session")
-def chromium():
-    "A browser without a window."
-    reason = "make browser gets what opens a page as a reader does"
-    playwright = pytest.importorskip("playwright.sync_api", reason=reason)
-    program = browser.chromium()
-    if program is None:
-        pytest.skip(f"there is no Chromium here; {reason}")
-    options = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-    with playwright.sync_playwright() as player:
-        opened = player.chromium.launch(executable_path=program, args=options)
-        yield opened
-        opened.close()
-
-
 @pytest.fixture
-def tab(chromium, address):
+def tab(browser, address):
     "Opens contexts, and fails for what the console says or is asked of other machines."
     complaints, contexts = [], []
 
     def opens(viewport=DESK, **options):
-        context = chromium.new_context(viewport=viewport, **options)
+        context = browser.new_context(viewport=viewport, **options)
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(30_000)

@@ -114,6 +114,7 @@ def layers(inputs, outputs):
         norm.running_var.copy_(torch.logspace(-5, 0.5, inputs))
         values = [rng.uniform(-1, 1) for _ in range(inputs * outputs)]
         linear.weight.copy_(torch.tensor(values).view(outputs, inputs))
+        linear.bias.copy_(torch.tensor([rng.uniform(20, 40) for _ in range(outputs)]))
     return norm, linear
 
 

@@ -1078,8 +1078,8 @@ def evaluate_run(
     device, run = own_device(pick_device(device)), Path(run)
     with joined(device):
         plan, source = _reopen(run, data, {"masks": str(masks)} if masks else None)
-        plan, source = tuning.as_it_was(run, plan, source)
         model, learned = of_first(lambda: _net_of(run, weights, plan, source))
+        plan, source = tuning.as_it_was(run, plan, source)
         of_first(lambda: _say_far(learned, plan, source))
         amp = of_first(lambda: _format_here(run, plan, device))
         loader = recipes.valid_loader(plan, source, device=device)
