@@ -263,7 +263,7 @@ def test_next_leads_along_the_road():
     assert walked == [path.stem for path in road]
 
 
-def test_a_page_that_is_not_there_looks_like_the_site(chromium, address):
+def test_a_page_that_is_not_there_looks_like_the_site(browser, address):
     page = chromium.new_page()
     answer = page.goto(f"{address}/workshop/no/such/page.html")
     assert answer.status == 404
