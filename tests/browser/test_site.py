@@ -264,7 +264,7 @@ def test_next_leads_along_the_road():
 
 
 def test_a_page_that_is_not_there_looks_like_the_site(browser, address):
-    page = chromium.new_page()
+    page = browser.new_page()
     answer = page.goto(f"{address}/workshop/no/such/page.html")
     assert answer.status == 404
     assert "no such page" in page.locator("article h1").inner_text()
