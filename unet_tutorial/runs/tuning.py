@@ -98,9 +98,8 @@ def check_same_images(
     path = Path(run) / SPLIT
     if not path.is_file():
         return  # of an older version, or drawn
-    record, names = _read_split(path), [name for name, _ in _names(source)]
-    before, now = {name for part in SHARES for name in record[part]}, {*names}
-    changes = (now - before, "new"), (before - now, "missing")
+    _, before, names = _split_and_names(path, source)
+    changes = ({*names} - before, "new"), (before - {*names}, "missing")
     told = [
         f"{len(some)} {what}, such as {min(some)}" for some, what in changes if some
     ]
@@ -118,6 +117,12 @@ def _read_split(path):
     if not all(isinstance(record.get(name), dict) for name in SHARES):
         raise ValueError(f"{path} is damaged: {', '.join(SHARES)} are expected")
     return record
+
+
+def _split_and_names(path, source):  # what a run noted, and the images as they are now
+    record = _read_split(path)
+    known = {name for part in SHARES for name in record[part]}
+    return record, known, [name for name, _ in _names(source)]
 
 # %% ../../nbs/workshop/runs/tuning.ipynb #as-it-was
 def as_it_was(
@@ -147,9 +152,9 @@ def as_it_was(
         >>> assert as_it_was(first, plan, seven) == (plan, seven)
     """
     path = Path(run) / SPLIT
-    record = _read_split(path) if path.is_file() else None
-    names = [name for name, _ in _names(source)] if record else []
-    known = {name for part in SHARES for name in record[part]} if record else set()
+    if not path.is_file():
+        return plan, source  # of an older version, or drawn
+    record, known, names = _split_and_names(path, source)
     if known == {*names}:
         return plan, source
     gone, held = sorted(known - {*names}), record[_HELD]
