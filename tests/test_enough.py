@@ -25,6 +25,7 @@ from unet_tutorial.runs.enough import (
     what_to_do,
 )
 from unet_tutorial.runs.logbook import Stopped
+from unet_tutorial.show import ROLES
 
 
 def rows_of(error, sizes=(2, 4, 8, 16), spread=0.0, seeds=3, learned=0.97):
@@ -199,6 +200,8 @@ def test_the_picture_has_its_sizes_and_labels():
     assert ticks == ["2", "4", "8", "16", "32"]  # the last is the guess
     assert "images" in axis.get_xlabel() and axis.get_ylabel() == "Dice"
     assert axis.get_title() and len(figure.legends[0].get_texts()) == 3
+    bars = [bar.lines[0].get_color() for bar in axis.containers]
+    assert bars == [ROLES[name] for name in ("training", "held out", "held out")]
     assert len(draw_curve(FLAT, "mean dice").axes[0].get_xticks()) == 4
 
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from matplotlib.colors import same_color
 from PIL import Image
 from samples import noise, says
 
@@ -20,6 +21,7 @@ from unet_tutorial.data.outputs import (
     write_polygons,
     write_probabilities,
 )
+from unet_tutorial.show import ROLES
 
 
 def test_a_mask_can_be_seen_and_read_back(tmp_path):
@@ -157,7 +159,8 @@ def test_paint_lies_where_the_labels_are(kind, shape):
     changed = (plain != paint).any(-1)
     assert paint.shape == (12, 15, 3) and paint.dtype == np.uint8
     assert np.array_equal(changed, labels == 1)
-    assert len(np.unique(paint[labels == 1], axis=0)) == 1  # one colour
+    (paint_of_object,) = np.unique(paint[labels == 1], axis=0)  # one colour
+    assert same_color(paint_of_object / 255, ROLES["prediction"])
     assert plain.std() > 5  # the image can be seen
 
 

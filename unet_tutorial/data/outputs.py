@@ -20,7 +20,7 @@ from scipy import ndimage
 
 from .images import composite, mask_values
 from ..runs.files import new_file
-from ..show import overlay
+from ..show import ROLES, overlay
 
 # %% ../../nbs/workshop/data/outputs.ipynb #9aa3738c
 def _checked(path, labels, most, suffixes, cure=""):
@@ -240,8 +240,8 @@ def painted(
     if (num_classes or 0) > 22:  # more than overlay has colours
         return _painted_many(image, labels, opacity)
     two = labels.max() <= 1 if num_classes is None else num_classes <= 2
-    kind = bool if two else np.int32  # orange; a colour for each label
-    picture = overlay(image, labels.astype(kind), alpha=opacity)  # (H, W, 3), 0 to 1
+    kind, hue = (bool, ROLES["prediction"]) if two else (np.int32, None)
+    picture = overlay(image, labels.astype(kind), hue, opacity)  # (H, W, 3), 0 to 1
     return np.round(255 * picture).astype(np.uint8)
 
 # %% ../../nbs/workshop/data/outputs.ipynb #write-overlay

@@ -36,7 +36,7 @@ from .owner import LOCK, locked
 from .results import mean_interval
 from .run import begin_or_resume
 from .weights import load_net
-from ..show import OKABE_ITO
+from ..show import ROLES
 from ..train import evaluate
 
 # %% ../../nbs/workshop/runs/enough.ipynb #sizes-code
@@ -343,9 +343,9 @@ def answer(
     return "\n".join(lines)
 
 # %% ../../nbs/workshop/runs/enough.ipynb #draw-code
-def _draw_scores(axis, rows, name, hue, label, aside):
+def _draw_scores(axis, rows, name, role, label, aside):
     """Draw one curve: a dot per seed, the mean of each size and its interval."""
-    colour, by_size = OKABE_ITO[hue], _scores(rows, name)
+    colour, by_size = ROLES[role], _scores(rows, name)
     for n, values in by_size.items():
         places = [n * aside] * len(values)
         axis.plot(places, values, "o", color=colour, alpha=0.4, markersize=4)
@@ -360,7 +360,7 @@ def _draw_next(axis, rows):
     if found is None or _verdict(rows) != "rises" or abs(found[0]) <= found[1]:
         return []
     most, last = [(n, statistics.fmean(x)) for n, x in by_size.items()][-1]
-    ends, colour = (last, last + found[0]), OKABE_ITO["vermillion"]
+    ends, colour = (last, last + found[0]), ROLES["held out"]
     axis.plot((most, 2 * most), ends, ":", color=colour)
     look = {"color": colour, "capsize": 4, "mfc": "white", "label": "by a power law"}
     axis.errorbar(2 * most, ends[1], found[1], fmt="o", **look)
@@ -387,8 +387,8 @@ def draw_curve(
     """
     figure = plt.Figure(figsize=(6, 3.6), dpi=90, layout="constrained")
     axis = figure.subplots()
-    _draw_scores(axis, rows, "learned", "blue", "images it learned from", 0.97)
-    _draw_scores(axis, rows, "held_out", "vermillion", "held-out images", 1.03)
+    _draw_scores(axis, rows, "learned", "training", "images it learned from", 0.97)
+    _draw_scores(axis, rows, "held_out", "held out", "held-out images", 1.03)
     sizes = sorted({row.images for row in rows}) + _draw_next(axis, rows)
     axis.set_xscale("log", base=2)
     axis.set_xticks(sizes, sizes)

@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 from ..data.source import some_of
 from .engine import Training
 from .files import new_file
-from ..show import OKABE_ITO, differences
+from ..show import ROLES, differences
 from ..tiles import eval_mode
 from ..train import to_device
 
@@ -60,11 +60,11 @@ def sample_answers(
     return found
 
 # %% ../../nbs/workshop/runs/report.ipynb #curve
-def _curve(axis, name, history, hue):
-    """Draw one column of a history."""
+def _curve(axis, name, history, role):
+    """Draw one column of a history in the colour of its role."""
     values = history.get(name, [])
     epochs = range(1, len(values) + 1)
-    axis.plot(epochs, values, "o-", color=OKABE_ITO[hue], markersize=3, label=name)
+    axis.plot(epochs, values, "o-", color=ROLES[role], markersize=3, label=role)
     axis.xaxis.get_major_locator().set_params(integer=True)
 
 
@@ -92,12 +92,14 @@ def draw_progress(
     figure = plt.Figure(figsize=(7, 2.4 * rows), dpi=75, layout="constrained")
     top, *below = figure.subfigures(rows, 1, squeeze=False)[:, 0]
     left, right = top.subplots(1, 2)
-    _curve(left, "train_loss", history, "blue")
-    _curve(left, "valid_loss", history, "vermillion")
-    _curve(right, watch, history, "green")
+    _curve(left, "train_loss", history, "training")
+    _curve(left, "valid_loss", history, "held out")
+    _curve(right, watch, history, "held out")
     left.set(title="loss", xlabel="epoch", ylabel="loss")
     left.legend()
     right.set(title=f"{watch}, held out", xlabel="epoch", ylabel=watch, ylim=(0, None))
+    for part in below:
+        part.suptitle("orange-red: invented, blue: missed", fontsize=9)
     axes = np.ravel([part.subplots(1, len(samples)) for part in below])
     for number, (image, truth, pred) in enumerate(samples):
         axes[number].imshow(np.round(differences(image, pred, truth) * 31) / 31)
