@@ -275,7 +275,7 @@ def test_an_output_that_does_not_fit(out):
 
 def test_an_output_that_is_the_image_or_too_small():
     image = bytes_of(9, 9)
-    with pytest.raises(ValueError, match="lies in the image"):
+    with pytest.raises(ValueError, match="is a part of the image"):
         predict_slide(thin(), image, image, 20)
     with pytest.raises(ValueError, match="int8, 200 classes"):
         out = np.zeros((9, 9), np.int8)

@@ -707,7 +707,7 @@ def test_metrics_of_torchmetrics(squares):
     assert row["right"] == pytest.approx(1 - row["error"])
     bad = {
         "per class": (kinds.MulticlassAccuracy(2, average=None), "not one number"),
-        "of probabilities": (kinds.MulticlassAUROC(2), "Does it want probabilities?"),
+        "of probabilities": (kinds.MulticlassAUROC(2), "Does it expect probabilities?"),
     }
     for name, (metric, words) in bad.items():
         with pytest.raises((TypeError, ValueError), match=says(name, words)):
