@@ -126,7 +126,7 @@ def answer_to(
     question: dict,
     number: float,
 ) -> dict:
-    """Return the answer that a number hits.
+    """Return the answer that fits a number.
 
     Args:
         question: of the type numeric

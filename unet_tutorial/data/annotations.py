@@ -1025,7 +1025,7 @@ def _tiff_pixel(tiff):
 def pixel_size(
     path: str | Path,
 ) -> tuple[float, float] | None:
-    """Return how large a pixel is in the world, if the file of an image knows it.
+    """Return the physical size of a pixel, if the file of an image states it.
 
     Args:
         path: of an image

@@ -77,7 +77,7 @@ def _all_unknown(labels, corner, inner):
 
 
 def _corner(labels, side, margin, rng, value=None):
-    """Return a random corner of a window whose middle lies in the image."""
+    """Return a random corner of a window whose middle is in the image."""
     inner, corner = side - 2 * margin, None
     if value is not None:
         corner = _around(labels == value, inner, rng)
@@ -89,7 +89,7 @@ def _corner(labels, side, margin, rng, value=None):
 
 
 def _cut(parts, side, margin, rng, value=None):
-    """Cut a random window, whose middle lies in the image, out of all parts."""
+    """Cut a random window, whose middle is in the image, out of all parts."""
     top, left = _corner(parts[1], side, margin, rng, value)
     return [read_window(part, top, left, side, side) for part in parts]
 
@@ -300,7 +300,7 @@ def random_windows(
 
 # %% ../../nbs/workshop/data/crops.ipynb #1e2f6ac5
 def _own(place, shape, inner, step):
-    """Return which pixels of an output tile lie in the image and in no earlier tile."""
+    """Return which pixels of an output tile are in the image and in no earlier tile."""
     at, own = torch.arange(inner), []
     for start, size in zip(place, shape, strict=True):
         own.append((at < size - start) & (at >= (inner - step if start else 0)))

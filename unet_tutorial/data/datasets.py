@@ -351,7 +351,7 @@ def open_pets(folder: str | Path) -> Source:
     items = []
     for part in ("trainval", "test"):
         file = find_files(folder, f"{part}.txt", _PETS)[f"{part}.txt"]
-        folder = file.parent  # the second list lies beside the first
+        folder = file.parent  # the second list is beside the first
         for name in re.findall(r"(?m)^[^#\s]\S*", file.read_text(encoding="utf-8")):
             files = folder.parent / f"images/{name}.jpg", folder / f"trimaps/{name}.png"
             items.append(Item(*files, name, test=part == "test"))

@@ -606,7 +606,7 @@ def _from_torchvision(entry, folder):
 
 # %% ../../nbs/workshop/data/download.ipynb #81689049
 def _from_zip(entry, folder):
-    """Download a zip and unpack it; one that lies there already is used and kept."""
+    """Download a zip and unpack it; one that is there already is used and kept."""
     archive = Path(f"{folder}.zip")
     ours = not archive.exists()
     try:

@@ -482,7 +482,7 @@ _COLUMNS = ["image", "kind", "what", "numbers"]
 def kinds_of(
     said: list[Remark],
 ) -> str:
-    """Name what is far of an image, each kind once.
+    """Name the kinds of signs in which an image is far, each once.
 
     Args:
         said: of remarks

@@ -105,7 +105,7 @@ _FIRST = {  # how files begin that are no images for us: pattern, name, remedy
 def what_it_is(
     path: str | Path,
 ) -> tuple[str, str]:
-    """Say what a file is that is no image for us, by its first bytes.
+    """Say what a file is that we cannot read as an image, by its first bytes.
 
     Args:
         path: a file that no reader knows

@@ -96,7 +96,7 @@ def for_a_net(
     error: Exception,
     channels: int,
 ) -> Exception:
-    """Return what an error says where the channels cannot be chosen, being a net's.
+    """Return what an error says to someone whose net decides the channels.
 
     Args:
         error: of as_images, which tells what `channels` would work

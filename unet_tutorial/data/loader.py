@@ -199,7 +199,7 @@ def _explained(failure, dataset):
     if not names:
         return failure
     text = f"{failure}; the last that it began to read: {name_some(names)}"
-    remedy = "Killed for want of memory? Take fewer workers or smaller batches"
+    remedy = "Killed because memory ran out? Take fewer workers or smaller batches"
     return RuntimeError(f"{text}. {remedy}")
 
 # %% ../../nbs/workshop/data/loader.ipynb #a3bccea2

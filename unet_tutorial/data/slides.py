@@ -235,7 +235,7 @@ def _check_out(out, image, classes):
     if kind.kind in "iu" and np.iinfo(kind).max < classes - 1:
         raise ValueError(f"out is {kind}, {classes} classes need a larger type")
     if np.may_share_memory(out, image):
-        raise ValueError("out lies in the image; another array would work")
+        raise ValueError("out is a part of the image; another array would work")
     if not out.flags.writeable:
         raise ValueError("out is read-only; an array of your own would work")
 

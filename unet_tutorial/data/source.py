@@ -234,7 +234,7 @@ def split_by_car(
 
 # %% ../../nbs/workshop/data/source.ipynb #d493264e
 def _block(count, held_out, seed, gap):
-    """Return what lies before and behind a block and its gap, and the block."""
+    """Return what is before and behind a block and its gap, and the block."""
     held_out = -(-count // 5) if held_out is None else held_out  # a fifth
     last = count - held_out  # where the block can start at most
     starts = [n for n in range(last + 1) if n > gap or last - n > gap]

@@ -459,7 +459,7 @@ def exchange(
 def average_buffers(
     model: nn.Module,
 ) -> None:
-    """Make the running averages of a net those of all processes.
+    """Average the running averages of a net over all processes.
 
     Args:
         model: whose running averages differ from process to process
@@ -522,7 +522,7 @@ def _shared_moments(x, counts):  # (B, C, H, W) -> mean and variance (C,), their
 
 # %% ../../nbs/workshop/runs/distributed.ipynb #norm
 class SharedBatchNorm(nn.BatchNorm2d):
-    """Batch normalisation over the batch of all processes, not of each its own part."""
+    """Batch normalisation over the batch of all processes, not over each part alone."""
 
     counts = 1.0  # 0: the images only keep others company
 

@@ -127,7 +127,7 @@ def steps_for(
 
 # %% ../../nbs/workshop/runs/enough.ipynb #row-code
 class Trained(NamedTuple):
-    """What one training came to: a row of the table.
+    """What one training achieved: a row of the table.
 
     Args:
         images: it learned from

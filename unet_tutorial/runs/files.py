@@ -31,7 +31,7 @@ _PART = re.compile(r"\.unet-[0-9a-f]{16}\.part")
 def is_part(
     path: str | Path,
 ) -> bool:
-    """Tell by its name whether a file is one that is not written to its end.
+    """Tell by its name whether a file is the unfinished part of another.
 
     Args:
         path: of any file

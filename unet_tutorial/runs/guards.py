@@ -357,7 +357,8 @@ def update_metrics(
 
     Raises:
         ValueError: "metrics[...] does not take label maps (B, h, w) of classes, -100
-            where unknown: ... Has it ignore_index=-100? Does it want probabilities?"
+            where unknown: ... Does it have ignore_index=-100? Does it expect
+            probabilities?"
 
     Example:
         >>> # in guards, where its other names come from
@@ -370,7 +371,7 @@ def update_metrics(
             metric.update(predicted, labels)
         except (RuntimeError, TypeError, ValueError) as error:
             text = "does not take label maps (B, h, w) of classes, -100 where unknown"
-            cure = "Has it ignore_index=-100? Does it want probabilities?"
+            cure = "Does it have ignore_index=-100? Does it expect probabilities?"
             raise ValueError(f"metrics[{name!r}] {text}: {error} {cure}") from error
 
 # %% ../../nbs/workshop/runs/guards.ipynb #split-metrics

@@ -24,7 +24,7 @@ def set_epoch(
     loader: DataLoader,
     epoch: int,
 ) -> None:
-    """Tell a loader which epoch begins, so that order and changes are those of it.
+    """Tell a loader which epoch begins, because order and changes depend on it.
 
     Args:
         loader: whose data set or sampler may have a set_epoch

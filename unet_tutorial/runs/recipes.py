@@ -157,7 +157,7 @@ class Net:
 
 @dataclass(frozen=True)
 class Optimizer:
-    """How a step is taken; an option that is None is as torch has it.
+    """How a step is taken; None leaves an option to torch.
 
     Args:
         name: of torch.optim

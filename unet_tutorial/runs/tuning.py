@@ -130,7 +130,7 @@ def as_it_was(
     plan: Plan,
     source: Source,
 ) -> tuple[Plan, Source]:
-    """Return plan and images so that what was held out is held out, whatever is new.
+    """Return plan and images with the old split, whatever was added since.
 
     Args:
         run: the folder of a run
@@ -510,7 +510,7 @@ def normalisation_of(
     old: Old,
     channels: int,
 ) -> tuple | None:
-    """Return how the images of a net were normalised, if new ones can be likewise.
+    """Return how a net's images were normalised, if new ones can be, too.
 
     Args:
         old: the net to begin from
