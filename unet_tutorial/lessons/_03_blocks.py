@@ -53,7 +53,7 @@ def check_convolve(convolve):
     for case in ((x, weight, bias), (whole(5, 3, 4), whole(5, 3, 3), -1.0)):
         if not torch.allclose(convolve(*case), conv(*case)):
             channels, rows, columns = case[0].shape
-            return f"{channels} channels of {rows} x {columns}: the numbers are others"
+            return f"{channels} channels of {rows} x {columns}: the numbers differ"
     return None
 
 
