@@ -278,7 +278,7 @@ def overlay(
     Args:
         image: array or tensor, see as_picture
         mask: (H, W) mask or label map
-        color: None: a mask orange, a label map many-coloured
+        color: None: a mask as truth, orange; labels many-coloured
         alpha: 0 = the image alone, 1 = the colour alone
 
     Raises:

@@ -37,7 +37,10 @@ def check_touching(touching):
 def check_mistakes(mistakes):
     pred = np.array([[1, 1, 1, 1, 1], [0, 0, 0, 0, 0]])
     true = np.array([[1, 1, 0, 0, 0], [1, 0, 0, 0, 0]])
-    wrong, missed = mistakes(pred > 0, true > 0)
+    found = mistakes(pred > 0, true > 0)
+    if np.size(found) != 2:
+        return "two numbers are asked for: wrong foreground, and missed foreground"
+    wrong, missed = found
     known = {
         (1, 3): "these are swapped: wrong foreground is in `pred` and not in `true`",
         (
@@ -206,6 +209,9 @@ TASKS = [
             "4 are both kinds together; `!=` does not say which of the two masks is 0": """
                 wrong = (pred != 0) != (true != 0)
                 return wrong.sum(), wrong.sum()
+            """,
+            "two numbers are asked for: wrong foreground, and missed foreground": """
+                return ((pred != 0) != (true != 0)).sum()
             """,
             "5 and 3 are the sizes of the masks: pixels that are right count too": """
                 return (pred != 0).sum(), (true != 0).sum()

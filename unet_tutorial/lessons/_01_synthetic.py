@@ -60,6 +60,11 @@ def check_draw_disc(draw_disc):
         image, mask = draw_disc(96, seed)
         if abs(mask.sum() - np.pi * 24**2) > 60:
             return "the mask is not the disc, of about 1810 pixels: make it before the noise"
+        rows, columns = mask.nonzero()
+        if np.hypot(rows - np.median(rows), columns - np.median(columns)).max() > 28:
+            return (
+                "pixels far from the disc are in the mask: no threshold finds the truth"
+            )
         inside, outside = image[mask].astype(int), image[~mask].astype(int)
         bright, dark = np.median(inside), np.median(outside)
         if bright < dark:
@@ -211,6 +216,15 @@ TASKS = [
                 mask = np.hypot(rows - row, columns - column) < size / 4
                 noise = rng.normal(0, 30, mask.shape).astype(int)
                 return (np.where(mask, 200, 60) + noise).astype(np.uint8), mask
+            """,
+            "pixels far from the disc are in the mask: no threshold finds the truth": """
+                rng = np.random.default_rng(seed)
+                row, column = rng.uniform(size / 4, 3 * size / 4, 2)
+                rows, columns = np.mgrid[:size, :size]
+                inside = np.hypot(rows - row, columns - column) <= size / 4
+                noise = rng.normal(0, 30, inside.shape)
+                image = np.clip(np.where(inside, 200, 60) + noise, 0, 255)
+                return image.astype(np.uint8), image > 130
             """,
             "the mask is not the disc, of about 1810 pixels: make it before the noise": """
                 rng = np.random.default_rng(seed)

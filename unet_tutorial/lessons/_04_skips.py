@@ -30,6 +30,8 @@ def check_crop_like(crop_like):
         return "the whole difference goes on each side; half of it must go"
     if cut.shape[1] != 2:
         return f"the skip has 2 channels and keeps them; yours has {cut.shape[1]}"
+    if cut.shape[2:] in ((6, 10), (4, 8)):
+        return "one margin for both axes: rows and columns each have their own"
     if cut.shape != (1, 2, 6, 8):
         return f"10 x 14 pixels cropped to 6 x 8 give {cut.shape[2]} x {cut.shape[3]}"
     if is_resized(cut, skip):

@@ -1,5 +1,7 @@
 """The tasks of 06_tiles: what a tile needs, where the last begins, one scale for all."""
 
+import weakref
+
 import numpy as np
 
 from unet_tutorial.tasks import Task
@@ -87,6 +89,25 @@ def check_starts_inside(starts_inside):
     return None
 
 
+def most_kept(one_scale, parts):
+    "How many tiles that have come one by one are in use at the same time."
+    alive, counts = weakref.WeakSet(), []
+
+    class Tile(np.ndarray):
+        __hash__ = object.__hash__
+
+    def one_by_one():
+        for part in parts:
+            tile = part.copy().view(Tile)
+            alive.add(tile)
+            yield tile
+            del tile
+            counts.append(len(alive))
+
+    one_scale(one_by_one())
+    return max(counts)
+
+
 def check_one_scale(one_scale):
     parts = [np.full((4, 9), 10.0), np.full((4, 3), 30.0), np.full((4, 3), 50.0)]
     parts[0][:, :3] = 16.0
@@ -127,6 +148,8 @@ def check_one_scale(one_scale):
     mean, std = one_scale(part for part in parts)
     if not np.allclose([mean, std], [every.mean(), every.std()]):
         return "tiles that come one by one are gone after the first walk over them"
+    if most_kept(one_scale, parts) == len(parts):
+        return "all tiles are in memory at once: keep three numbers, and no tile"
     return None
 
 
@@ -317,6 +340,10 @@ TASKS = [
             "that is the root of the mean square; take the square of the mean off": """
                 every = np.concatenate([np.ravel(tile) for tile in tiles])
                 return every.mean(), np.mean(every**2) ** 0.5
+            """,
+            "all tiles are in memory at once: keep three numbers, and no tile": """
+                every = np.concatenate([np.ravel(tile) for tile in tiles])
+                return every.mean(), every.std()
             """,
             "bytes overflow when they are squared: make them float first": """
                 count, total, squares = 0, 0.0, 0.0

@@ -39,7 +39,7 @@ def check_part(part):
     lost = (pair > 0) & (found == 0)
     if not lost.any():
         return "two cells side by side still touch"
-    if lost[2:6, 2].all() and lost[2:6, 9].all():
+    if lost[:, [2, 9]].any():
         return "outer borders are lost, too: background is no second cell"
     if lost[2:6, 5:7].all():
         return "both cells give up a pixel; a line of one is enough"
@@ -94,7 +94,8 @@ def check_widest_gap(widest_gap):
             best = max(g for g in range(1, 40) if weight_of(g, w0, sigma) >= weight)
             if found != best:
                 text = f"widest_gap({weight}, {w0}, {sigma}) is {found}"
-                return f"{text}, and the map says {best}"
+                why = ": round down, not to the nearest" if found == best + 1 else ""
+                return f"{text}, and the map says {best}{why}"
     return None
 
 
@@ -254,6 +255,9 @@ TASKS = [
             """,
             "a gap is a whole number of pixels, and 20.15 is none": """
                 return sigma * math.sqrt(2 * math.log(w0 / weight)) - 1
+            """,
+            "widest_gap(1.0, 50.0, 6.0) is 16, and the map says 15: round down, not to the nearest": """
+                return round(sigma * math.sqrt(2 * math.log(w0 / weight))) - 1
             """,
             "`w0` is not used: it need not be 10": """
                 return math.floor(sigma * math.sqrt(2 * math.log(10 / weight))) - 1
