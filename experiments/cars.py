@@ -32,8 +32,9 @@ from queue import Empty
 import numpy as np
 import torch
 from learn import curve_of, learn
+from matplotlib.font_manager import findfont
 from options import parser_of, read
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 from rows import Rows, about, peak_memory
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
@@ -96,7 +97,7 @@ def truth_dice(source, size):  # float
 
 
 VIEWS = 1, 20, 39, 58  # of the held-out views: one of each car
-TITLES = "photograph", "truth", "answer", "differences", "differences, 4 x larger"
+TITLES = "photograph", "truth", "answer", "differences", "enlarged 4 times"
 PANEL = 128, 192  # pixels of a panel
 
 
@@ -116,6 +117,16 @@ def panel(image):  # (H, W) or (H, W, 3), 0 to 255 -> (128, 192, 3)
     return np.asarray(small.convert("RGB").resize(PANEL[::-1], Image.Resampling.BOX))
 
 
+def heading():  # (24, W, 3)
+    "The titles above the panels, readable where the picture is shown at half its size."
+    head = Image.new("RGB", (len(TITLES) * PANEL[1], 24), "white")
+    font = ImageFont.truetype(findfont("DejaVu Sans"), 19)
+    for number, title in enumerate(TITLES):
+        place = number * PANEL[1] + PANEL[1] // 2, 12
+        ImageDraw.Draw(head).text(place, title, "black", font, anchor="mm")
+    return np.asarray(head)
+
+
 def save_picture(path, net, source, size):
     "Four held-out cars, one per row: see TITLES; all of them at full size."
     predictor, rows = Predictor(net.eval(), size=size), []
@@ -126,10 +137,7 @@ def save_picture(path, net, source, size):
         part = wrong[worst_part(mask != true)]
         panels = [image, 255 * true, 255 * mask, wrong, part]
         rows.append(np.concatenate([panel(x) for x in panels], axis=1))
-    head = Image.new("RGB", (len(TITLES) * PANEL[1], 16), "white")
-    for number, title in enumerate(TITLES):
-        ImageDraw.Draw(head).text((number * PANEL[1] + 4, 2), title, fill="black")
-    strip = Image.fromarray(np.concatenate([np.asarray(head), *rows]))
+    strip = Image.fromarray(np.concatenate([heading(), *rows]))
     strip.save(path, quality=70, subsampling=0, optimize=True)
 
 

@@ -221,7 +221,7 @@ def trainings(rows):
 def test_what_the_prose_says_of_the_rows(rows):
     """Each number in the sentences below the gains bounds rows of all trainings."""
     little, much = sentence("gains less than N of SEG in every .*? gains more than N")
-    low, high = sentence("over the first three weights it is between N and N,")
+    low, high = sentence("for the first three weights it is between N and N.")
     asked, moved = sentence("at a threshold of N or more, gains more than N of SEG")
     lowest, highest = sentence("`background` is between N and N in all four trainings")
     for (sequence, _), values in trainings(rows).items():

@@ -145,7 +145,7 @@ def test_what_is_said_of_residual_blocks_and_averaged_weights():
     assert "Worse with each seed, by less than 0.1 points" in text
     steps = steps_of(table)  # see `_follow` in runs/engine
     least = 1 - (1 + steps) / (10 + steps)
-    assert f"in our {steps} steps never less than {100 * least:.0f} %" in text
+    assert f"in our {steps} steps it never falls below {100 * least:.0f} %" in text
 
 
 def test_what_is_said_of_tiles():

@@ -35,7 +35,14 @@ def check_seg(seg):
         return (
             "cells that touch are told apart by their numbers: do not label them anew"
         )
+    spread = frame("1111111122222222")
+    if np.isclose(seg(spread, truth), 0.375):
+        return (
+            "where no pixel is 0, `[1:]` drops a part: leave out the 0, not the first"
+        )
     invented = frame("1111113322222244")
+    if np.isclose(seg(invented, truth), 2 / 3):
+        return "0 is the background and no cell: leave it out of the truth"
     if seg(invented, truth) != 1:
         return "an invented cell costs nothing: the mean is over the *true* cells"
     small = frame("1100000022222200")
@@ -217,6 +224,28 @@ TASKS = [
                     both = (inside & (pred == part)).sum()
                     if part > 0 and both > inside.sum() / 2:
                         ious.append(both / (inside | (pred == part)).sum())
+                return np.mean(ious)
+            """,
+            "where no pixel is 0, `[1:]` drops a part: leave out the 0, not the first": """
+                ious = []
+                for cell in np.unique(truth)[1:]:
+                    inside, iou = truth == cell, 0
+                    for number in np.unique(pred)[1:]:
+                        part = pred == number
+                        if (inside & part).sum() > inside.sum() / 2:
+                            iou = (inside & part).sum() / (inside | part).sum()
+                    ious.append(iou)
+                return np.mean(ious)
+            """,
+            "0 is the background and no cell: leave it out of the truth": """
+                ious = []
+                for cell in np.unique(truth):
+                    inside, iou = truth == cell, 0
+                    for number in np.unique(pred):
+                        part = pred == number
+                        if (inside & part).sum() > inside.sum() / 2:
+                            iou = (inside & part).sum() / (inside | part).sum()
+                    ious.append(iou)
                 return np.mean(ious)
             """,
             "an invented cell costs nothing: the mean is over the *true* cells": """

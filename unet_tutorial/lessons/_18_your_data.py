@@ -27,6 +27,7 @@ def check_known_dice(known_dice):
         "unknown pixels count as objects; only those with a 1 are": (
             halves(pred, true != 0)
         ),
+        "the background counts as object; only a 1 is object": halves(pred, known),
         "each -100 is added up as if it were a number of pixels": (
             2 * (pred * true).sum() / (pred.sum() + true.sum())
         ),
@@ -118,6 +119,9 @@ SCORES = {
     "p[1] says how much of one class there is, not how much doubt": (
         lambda p: p[1].mean()
     ),
+    "1 - p[1] says how little of one class there is, not how much doubt": (
+        lambda p: 1 - p[1].mean()
+    ),
     "1 - p[0] says how much foreground there is, and the net may be sure of it": (
         lambda p: 1 - p[0].mean()
     ),
@@ -145,6 +149,8 @@ def check_correct_first(correct_first):
     got, right = [one.tolist() for one in got], [largest(doubt, c) for c in cases]
     if got == right:
         return None
+    if got == [[place + 1 for place in one] for one in right]:
+        return "places in a list count from 0, and yours from 1"
     for says, score in SCORES.items():
         if got == [largest(score, case) for case in cases]:
             return says
@@ -186,6 +192,10 @@ TASKS = [
             """,
         ),
         wrong={
+            "the background counts as object; only a 1 is object": """
+                true = true != -100
+                return 2 * (pred & true).sum() / (pred.sum() + true.sum())
+            """,
             "what the net says about unknown pixels counts as invented: leave them out": """
                 true = true == 1
                 return 2 * (pred & true).sum() / (pred.sum() + true.sum())
@@ -237,7 +247,8 @@ TASKS = [
             A thousand masks are waiting to be corrected, and you have an hour. Choose the images about
             which the net is most in doubt. The doubt about a pixel is 1 less the probability of its
             likeliest class; that about an image is the mean of its pixels. `probabilities` is a list
-            of arrays (K, H, W), of several sizes and any number of classes.
+            of arrays (K, H, W), of several sizes and any number of classes. Return where in this list
+            the `few` most doubtful images are, counted from 0, the most doubtful first.
         """,
         code='''
             def correct_first(probabilities, few):
@@ -299,6 +310,14 @@ TASKS = [
             "these are the images; their *places* in the list are asked for": """
                 doubts = [(1 - p.max(axis=0)).mean() for p in probabilities]
                 return [probabilities[at] for at in np.argsort(doubts)[::-1][:few]]
+            """,
+            "1 - p[1] says how little of one class there is, not how much doubt": """
+                doubts = [(1 - p[1]).mean() for p in probabilities]
+                return np.argsort(doubts)[::-1][:few].tolist()
+            """,
+            "places in a list count from 0, and yours from 1": """
+                doubts = [(1 - p.max(axis=0)).mean() for p in probabilities]
+                return (1 + np.argsort(doubts)[::-1][:few]).tolist()
             """,
             "p.max() is the surest pixel of the image; the likeliest class is p.max(0)": """
                 doubts = [1 - p.max() for p in probabilities]

@@ -87,6 +87,8 @@ def check_by_luck(by_luck):
         return "0 or 1 leaves differences out; a sign is -1 or 1"
     if share == 0.75 and mixed != 1 - luck([1.0, -2.0, 4.0]):
         return "a sum is compared with a mean: divide both, or none"
+    if share == 0 and mixed != 0.5:
+        return "turn several signs at once, too: three differences have eight ways"
     if share in known:
         return known[share]
     if not math.isclose(share, 0.25):
@@ -137,7 +139,9 @@ def check_seeds_needed(seeds_needed):
         needed(values, root=1): "the half width falls with the root of the number",
         needed(values, ddof=0): "the spread of a few values: divide by n - 1, `ddof=1`",
     }
-    right = needed(values)
+    right, few = needed(values), [1.0, -0.2, 2.0]
+    if number == right - 4 and seeds_needed(few, dict(STUDENT)) == needed(few) - 3:
+        return "so many more than there are: all of them together are asked for"
     if number != right and number in formulas:
         return formulas[number]
     if number == right - 1:
@@ -300,6 +304,11 @@ TASKS = [
                 sums = np.abs(np.dot(differences, signs))
                 return np.mean(sums > abs(sum(differences)) + 1e-9)
             """,
+            "turn several signs at once, too: three differences have eight ways": """
+                values, ways = np.array(differences), 1 - 2 * np.eye(len(differences))
+                means = np.abs(ways @ values) / len(values)
+                return np.mean(means >= abs(values.mean()) - 1e-9)
+            """,
             "only one side is counted; three seeds below zero would surprise as much": """
                 n = len(differences)
                 signs = 2 * np.indices((2,) * n).reshape(n, -1) - 1
@@ -376,6 +385,11 @@ TASKS = [
             """,
         ),
         wrong={
+            "so many more than there are: all of them together are asked for": """
+                mean, spread = abs(np.mean(differences)), np.std(differences, ddof=1)
+                every = (n for n in student if student[n] * spread / n**0.5 < mean)
+                return next(every) - len(differences)
+            """,
             "the spread of a few values: divide by n - 1, `ddof=1`": """
                 mean, spread = abs(np.mean(differences)), np.std(differences)
                 return next(n for n in student if student[n] * spread / n**0.5 < mean)

@@ -100,7 +100,7 @@ def check_as_rare(as_rare):
         0.12: "p is scaled, and 1 - p is not: the two no longer add up to 1",
         0.9048: "rarer than in training, and p goes up: `trained` and `here` are swapped",
         0.2368: "these are odds; a probability is odds / (1 + odds)",
-        0.2308: "shares are not odds: 1 in 4 is 1 to 3",
+        0.2308: "1 - p changes, too: multiply it by (1 - here) / (1 - trained)",
         0.0732: "you count `here` in, and do not take `trained` out",
         0.2754: "there is more background here than in training: its chance must grow",
         0.6: "both classes get the same factor, and dividing by the sum removes it",
@@ -305,7 +305,7 @@ TASKS = [
                 odds = p / (1 - p)
                 return odds * (here / (1 - here)) / (trained / (1 - trained))
             """,
-            "shares are not odds: 1 in 4 is 1 to 3": """
+            "1 - p changes, too: multiply it by (1 - here) / (1 - trained)": """
                 odds = p / (1 - p) * here / trained
                 return odds / (1 + odds)
             """,

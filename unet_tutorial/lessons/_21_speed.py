@@ -376,8 +376,8 @@ TASKS = [
         title="A norm that comes before",
         ask=r"""
             Above, the batch norm comes after the convolution. Now it comes *before* a linear layer, as in
-            `linear(norm(x))`, and has settled: it is in evaluation. Fold it into the layer. Return the weight
-            (out, in) and the bias (out,) of the one layer that does both. Write the formula down first.
+            `linear(norm(x))`, and is in evaluation mode: its mean and variance are fixed numbers. Fold it
+            into the layer. Return the weight (out, in) and the bias (out,) of the one layer that does both. Write the formula down first.
         """,
         code='''
             def fold_before(norm, linear):

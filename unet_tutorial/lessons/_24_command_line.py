@@ -105,7 +105,7 @@ def check_until_done(until_done):
     if calls_of(until_done, [130, 0])[0] != "T":
         return "130 is Ctrl-C: somebody at the keyboard wants it to end"
     if calls != "TRR":
-        return "it was stopped twice, and is done after the third call"
+        return "143, then 129: it was stopped twice, and is done after the third call"
     if calls_of(until_done, [137, 0])[0] != "TR":
         return "137 is 128 + 9, killed from outside like 143: go on"
     calls = calls_of(until_done, [137])[0]
@@ -143,6 +143,8 @@ def check_best_epoch(best_epoch):
         return f"that is the value, {best}; the number of the epoch is asked for"
     if isinstance(best, str) and best.isdigit():
         return f"'{best}' is a text; make it a number"
+    if best_epoch(plain.replace("0.25\n2", "0.9\n2"), "valid_loss") != best:
+        return "you read the last column; the first line says where `column` is"
     known = {
         1: "as texts '12.25' comes before '9.5'; as numbers it does not",
         2: "Python counts from 0; the number of the epoch is in its line",
@@ -274,9 +276,10 @@ TASKS = [
         ask="""
             A training in a queue is stopped now and then: the machine is needed, the time is up, the
             kernel kills it. Write what a script does about that. `run(words)` carries out a command
-            and returns its exit status; `train` are the words that begin the run, `resume` those that
-            go on with it. Call `run` at most `tries` times in all, go on only where that makes
-            sense, and return the last exit status.
+            and returns its exit status as the table above has it; a kill from outside is 128 plus the
+            signal. `train` are the words that begin the run, `resume` those that go on with it. Call
+            `run` at most `tries` times in all, and return the last exit status. Go on with what was
+            stopped from outside, and with nothing else: after Ctrl-C somebody wants it to end.
         """,
         code=NIGHT,
         checker=check_until_done,
@@ -307,6 +310,9 @@ TASKS = [
             ),
             "130 is Ctrl-C: somebody at the keyboard wants it to end": instead(
                 NIGHT, (" or status == 130", "")
+            ),
+            "143, then 129: it was stopped twice, and is done after the third call": instead(
+                NIGHT, ("status <= 128 or status == 130", "status != 143")
             ),
             "137 is 128 + 9, killed from outside like 143: go on": instead(
                 NIGHT, ("status <= 128 or status == 130", "status not in (129, 143)")
@@ -390,6 +396,9 @@ TASKS = [
                 known = [row for row in rows if row[names.index(column)] != "nan"]
                 return min(known, key=lambda row: float(row[names.index(column)]))
             """,
+            "you read the last column; the first line says where `column` is": instead(
+                BEST, ("names.index(column)", "-1")
+            ),
             "epochs 3 and 4 are equally good: name the first": instead(
                 BEST, ("min(known,", "min(reversed(known),")
             ),
