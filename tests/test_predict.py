@@ -7,7 +7,7 @@ from PIL import Image
 from samples import says
 
 from unet_tutorial import predict as module
-from unet_tutorial.data import slides
+from unet_tutorial.data import prepared, slides
 from unet_tutorial.data.photos import to_tensor
 from unet_tutorial.model import UNet
 from unet_tutorial.predict import (
@@ -341,7 +341,7 @@ def test_a_stack_is_asked_at_once_and_answers_as_one_by_one(monkeypatch, options
 
 def test_a_batch_is_limited_by_its_pixels(monkeypatch):
     ask = Predictor(thin(padding=1, depth=1))
-    monkeypatch.setattr(module, "_NUMBERS", 3 * 2 * 20 * 30)
+    monkeypatch.setattr(prepared, "_NUMBERS", 3 * 2 * 20 * 30)
     shapes = calls(monkeypatch)
     ask(picture(8, 20, 30))
     assert [shape[0] for shape in shapes] == [3, 3, 2]
@@ -352,7 +352,7 @@ def test_a_batch_is_limited_by_its_pixels(monkeypatch):
 
 def test_enlarged_answers_are_limited_too(monkeypatch):
     ask = Predictor(thin(padding=1, depth=1), size=(8, 8))
-    monkeypatch.setattr(module, "_ENLARGED", 2 * 80 * 90)
+    monkeypatch.setattr(prepared, "_ENLARGED", 2 * 80 * 90)
     shapes = calls(monkeypatch)
     assert ask(picture(5, 80, 90)).shape == (5, 80, 90)
     assert [shape[0] for shape in shapes] == [2, 2, 1]

@@ -14,13 +14,13 @@ LAYERS = {
     "paper": "show synthetic sizes blocks skips runs.transfer model data.asking tiles "
     "weight_map losses augment",
     # Writing a file whole and reading a net are needed by data and by learning.
-    "files": "runs.files runs.memory runs.guards runs.history runs.weights",
+    "files": "runs.files runs.memory runs.guards runs.devices runs.history "
+    "runs.weights",
     "data": "data.images data.pairs data.check data.source data.datasets "
     "data.pipelines data.transforms data.tissue data.photo_changes data.photos "
-    "data.loader data.crops data.far data.adapter data.slides data.inputs data.outputs "
-    "data.annotations "
-    "data.download",
-    "learning": "metrics train runs.peak gpu predict",
+    "data.loader data.crops data.far data.adapter data.slides data.inputs "
+    "data.prepared data.outputs data.annotations data.download",
+    "learning": "metrics train runs.peak gpu runs.notes predict",
     "runs": "runs.distributed runs.engine runs.checkpoint runs.owner runs.recipes "
     "runs.planner runs.tuning runs.report runs.results runs.summary runs.logbook "
     "runs.run runs.enough",
@@ -57,9 +57,12 @@ SERVES = {  # which notebook of the road leads to a wing, or to a single room
     "data.adapter": "14_predict",
     "data.far": "14_predict",
     "data.inputs": "14_predict",
+    "data.prepared": "14_predict",
+    "runs.notes": "14_predict",
     "data.drawing": "01_synthetic",
     "data.asking": "06_tiles",
     "runs.distributed": "22_scale",
+    "runs.devices": "13_gpu",
     "runs.peak": "13_gpu",
     "runs.memory": "21_speed",
     "runs.transfer": "05_model",

@@ -7,7 +7,6 @@ __all__ = ['pick_device', 'wait_for', 'median_seconds', 'amp_type', 'layout_rule
 
 # %% ../nbs/13_gpu.ipynb #imports
 from collections.abc import Callable
-from contextlib import contextmanager, nullcontext
 from functools import partial
 from statistics import median
 from time import perf_counter
@@ -15,23 +14,15 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 
 from .model import UNet
-from .runs.peak import peak_memory, predict_memory
-
-# %% ../nbs/13_gpu.ipynb #check-there
-def _check_there(device, best):
-    """Raise a ValueError unless this machine has a device."""
-    module = getattr(torch, device.type, None)
-    count = module.device_count() if hasattr(module, "device_count") else 0
-    if count == 0:
-        raise ValueError(f"there is no {device.type} device here; {best} would work")
-    if device.index is not None and device.index >= count:
-        names = f"{device.type}:0"
-        if count > 1:
-            names = f"{names} to {device.type}:{count - 1}"
-        raise ValueError(f"there is no {device} here; {names} would work")
+from unet_tutorial.runs.devices import (
+    check_format,
+    check_there,
+    faster_in_16_bits,
+    has_bfloat16,
+)
+from .runs.peak import forget_inside, peak_memory, predict_memory
 
 # %% ../nbs/13_gpu.ipynb #bfea5103
 def pick_device(
@@ -47,7 +38,6 @@ def pick_device(
 
     Raises:
         ValueError: "... is no device; auto or cuda would work"
-        ValueError: unless this machine has a device
 
     Example:
         >>> # in 13_gpu, where its other names come from
@@ -67,7 +57,7 @@ def pick_device(
         text = f"{wanted!r} is no device; auto or {best} would work"
         raise ValueError(text) from None
     if device.type != "cpu":
-        _check_there(device, best)
+        check_there(device, best)
     return device
 
 # %% ../nbs/13_gpu.ipynb #wait-for
@@ -126,47 +116,8 @@ def median_seconds(
         times.append(perf_counter() - start)
     return median(times)
 
-# %% ../nbs/13_gpu.ipynb #formats
-def _has_bfloat16(device):
-    """Tell whether a device computes with bfloat16 itself."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    if device.type == "mps":
-        return torch.backends.mps.is_macos_or_newer(14, 0)
-    return True
-
-
-def _check_format(amp, device):
-    """Raise a ValueError unless a net can be trained in a format on a device."""
-    if device.type == "mps":
-        version = torch.__version__
-        number = tuple(int(part) for part in version.split(".")[:2])
-        if number < (2, 6):
-            text = "computes in 32 bits on an Apple chip; torch 2.6 or amp=False"
-            raise ValueError(f"torch {version} {text} would work")
-        if amp == "fp16" and number < (2, 8):
-            text = "has no gradient scaler for an Apple chip; torch 2.8 or amp='bf16'"
-            raise ValueError(f"torch {version} {text} would work")
-    if amp == "bf16" and not _has_bfloat16(device):
-        text = "bfloat16 needs macOS 14"
-        if device.type == "cuda":
-            level = torch.cuda.get_device_capability(device)
-            text = f"this {torch.cuda.get_device_name(device)} has no units for"
-            text += f" bfloat16: compute capability {level[0]}.{level[1]}, not 8.0"
-        raise ValueError(f"{text}; amp='fp16' would work")
-
 # %% ../nbs/13_gpu.ipynb #de4cfe5e
 _FORMATS = {"bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-def _is_faster(device):
-    """Tell whether 16 bits are known to be faster than 32."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (7, 0)
-    known = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # no public name
-    level = torch.backends.cpu.get_cpu_capability()  # of torch, "AVX2" if held to that
-    allowed = device.type == "cpu" and level.startswith("AVX512")
-    return allowed and known is not None and known()
 
 
 def amp_type(
@@ -184,7 +135,6 @@ def amp_type(
 
     Raises:
         ValueError: "amp is ...; True, False, "auto", "bf16" or "fp16" would work"
-        ValueError: unless a net can be trained in a format on a device
 
     Example:
         >>> # in 13_gpu, where its other names come from
@@ -193,15 +143,15 @@ def amp_type(
         >>> assert amp_type(True, cpu) == torch.bfloat16
     """
     if amp == "auto":
-        amp = _is_faster(device)
+        amp = faster_in_16_bits(device)
     if amp is None or amp is False:
         return None
     if amp is True:
-        amp = "bf16" if _has_bfloat16(device) else "fp16"
+        amp = "bf16" if has_bfloat16(device) else "fp16"
     if amp not in _FORMATS:
         text = 'True, False, "auto", "bf16" or "fp16" would work'
         raise ValueError(f"amp is {amp!r}; {text}")
-    _check_format(amp, device)
+    check_format(amp, device)
     return _FORMATS[amp]
 
 # %% ../nbs/13_gpu.ipynb #layout-rule
@@ -318,32 +268,6 @@ def largest_batch(
             too_large = middle
     return fitting
 
-# %% ../nbs/13_gpu.ipynb #recompute-parts
-@contextmanager
-def _same_statistics(part):
-    """Let batch norm compute without learning anything from it."""
-    norms = [layer for layer in part.modules() if isinstance(layer, nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.0
-    try:
-        yield  # checkpoint leaves by an error as soon as it has what it needs
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-            norm.num_batches_tracked.sub_(1)
-
-
-def _forget_inside(part, *maps):
-    """Compute a part of a net, and keep only what went in if it is to learn."""
-    compute = partial(type(part).forward, part)
-    if not part.training:
-        return compute(*maps)
-    options = {"use_reentrant": False, "preserve_rng_state": False}
-    if not torch.compiler.is_compiling():  # there nothing is updated twice
-        options["context_fn"] = lambda: (nullcontext(), _same_statistics(part))
-    return checkpoint(compute, *maps, **options)
-
 # %% ../nbs/13_gpu.ipynb #recompute-net
 def recompute(
     model: UNet,
@@ -374,5 +298,5 @@ def recompute(
     for part in (contracting.first, *contracting.steps, *expansive.steps):
         vars(part).pop("forward", None)
         if on:
-            part.forward = partial(_forget_inside, part)
+            part.forward = partial(forget_inside, part)
     return model

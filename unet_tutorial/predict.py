@@ -4,13 +4,11 @@
 
 # %% auto #0
 __all__ = ['labels_at', 'turn', 'turn_back', 'rotate', 'average_views', 'class_probabilities', 'Averaged', 'label_map',
-           'fold_batch_norm', 'Notes', 'Predictor', 'look_at', 'silent']
+           'fold_batch_norm', 'Predictor']
 
 # %% ../nbs/14_predict.ipynb #imports
-import warnings
 from collections.abc import Callable
-from copy import copy, deepcopy
-from dataclasses import dataclass, replace
+from copy import deepcopy
 from math import ceil, cos, radians, sin
 from pathlib import Path
 from typing import Any
@@ -18,36 +16,21 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from .blocks import DoubleConv
-from .data.adapter import Adapter, known_net, unwrapped, whole_steps
-from .data.asking import check_finite, first_weight
-from .data.images import to_bytes
+from .data import prepared
+from .data.adapter import Adapter, known_net, whole_steps
+from .data.asking import first_weight
 from .data.inputs import Images, channels_first, check_units, take_images
 from .data.slides import likeliest, predict_blended, predict_slide
 from .gpu import amp_type, pick_device, pick_layout
 from .model import UNet
+from .runs import notes as noted
 from .runs.memory import keep_a_little
-from .runs.weights import check_notes, find_net, load_net
-from .tiles import ask_net, eval_mode, mean_and_std, predict_tiled
-
-# %% ../nbs/14_predict.ipynb #imports-far
-from .data.far import FarImage, Remark, remarks, summarise
-
-# %% ../nbs/14_predict.ipynb #19ab3550
-def _standard(x, normalisation):
-    """Return mean and deviation to remove from (C, H, W), in its own units."""
-    if isinstance(normalisation, str):  # "image"
-        return mean_and_std(x)
-    scale = np.iinfo(x.dtype).max / 255 if x.dtype.kind == "u" else 1
-    mean, std = (np.reshape(value, (-1, 1, 1)) * scale for value in normalisation)
-    if mean.size > 1 and len(mean) != len(x):
-        text = f"of {len(mean)} channels, the image has {len(x)}"
-        raise ValueError(f"normalisation is {text}; one number for each would work")
-    return (mean, std) if mean.size > 1 else (mean.item(), std.item())
+from .runs.notes import Notes, look_at, silent
+from .tiles import ask_net, eval_mode, predict_tiled
 
 # %% ../nbs/14_predict.ipynb #logits
 _WHOLE = 2**20  # pixels that a padded net is given at once
@@ -65,7 +48,7 @@ def _logits(model, x, tile):
         with eval_mode(model):
             return ask_net(model, list(x))
     if model.padding:
-        side, overlap = whole_steps(model, 512), whole_steps(model, 64)
+        side, overlap = whole_steps(model, 512), whole_steps(model, 64)  # rounded up
         parts = [predict_blended(model, one, side, overlap) for one in x]
     else:
         batch = _tiles_at_once(model)
@@ -86,19 +69,13 @@ def labels_at(
     Returns:
         np.ndarray: (H, W) or (N, H, W), of one byte each where that is enough
 
-    Raises:
-        TypeError: "p is a ...; an array would work: p.cpu().numpy()"
-        ValueError: "p has shape ...; (K, H, W) or (N, K, H, W) with K of 2 or more
-            would work"
-        ValueError: "threshold=...; a number from 0 to 1 would work"
-
     Example:
         >>> # in 14_predict, where its other names come from
         >>> from unet_tutorial.predict import labels_at
         >>> several = [0.1, 0.5, 0.9]
         >>> found = [labels_at(p.numpy(), threshold) == 1 for threshold in several]
     """
-    _check_probabilities(p, threshold)
+    noted.check_probabilities(p, threshold)
     background, others = p[..., 0, :, :], p[..., 1:, :, :]
     labels = np.where(1 - background > threshold, others.argmax(-3) + 1, 0)
     return labels.astype(_label_type(p.shape[-3]))
@@ -106,18 +83,6 @@ def labels_at(
 
 def _label_type(classes):
     return np.uint8 if classes <= 256 else np.int32
-
-
-def _check_probabilities(p, threshold):
-    """Raise an error unless these are probabilities of two classes or more."""
-    if not isinstance(p, np.ndarray):
-        text = "an array would work: p.cpu().numpy()"
-        raise TypeError(f"p is a {type(p).__name__}; {text}")
-    if p.ndim < 3 or p.shape[-3] < 2:
-        text = "(K, H, W) or (N, K, H, W) with K of 2 or more would work"
-        raise ValueError(f"p has shape {p.shape}; {text}")
-    if isinstance(threshold, str) or not 0 <= threshold <= 1:
-        raise ValueError(f"threshold={threshold!r}; a number from 0 to 1 would work")
 
 # %% ../nbs/14_predict.ipynb #52543666
 def turn(
@@ -225,15 +190,6 @@ def rotate(
     return x.reshape(*lead, *size)
 
 # %% ../nbs/14_predict.ipynb #fadca62e
-def _check_views(views):
-    """Raise a ValueError unless an average over so many views is known."""
-    if views not in (1, 2, 4, 7, 8):
-        raise ValueError(
-            f"views={views!r}; 1, 2 (and its mirror image), 4 (quarter turns), 8 (and "
-            "their mirror images) or 7 (by sevenths of a turn) would work"
-        )
-
-
 def average_views(
     ask: Callable[[Tensor], Tensor],
     x: Tensor,
@@ -249,61 +205,25 @@ def average_views(
     Returns:
         Tensor: (K, H, W) or (B, K, H, W), where `ask` answers
 
-    Raises:
-        ValueError: unless an average over so many views is known
-
     Example:
         >>> # in 14_predict, where its other names come from
         >>> from unet_tutorial.predict import average_views
         >>> odd = x[:, :131, :93]
         >>> average = average_views(answer, odd, 8)
     """
-    _check_views(views)
+    noted.check_views(views)
     total = 0
     for view in range(views):
         p = ask(turn(x, view, views))
         total = total + turn_back(p, view, views, x.shape[-2:])
     return total / views
 
-# %% ../nbs/14_predict.ipynb #8bc7c1a5
-def _resize(x, size):
-    """Shrink or enlarge (C, H, W); 8 bits are rounded to 8 bits, as in training."""
-    kind = np.uint8 if x.dtype == np.uint8 else np.float32
-    parts = [Image.fromarray(np.ascontiguousarray(part, kind)) for part in x]
-    parts = [part.resize(size[::-1], Image.Resampling.BILINEAR) for part in parts]
-    return np.stack([np.asarray(part) for part in parts])
-
-
-def _prepared(model, image, size, normalisation):
-    """Return an image as the net takes it: (C, h, w), standardised, on its device."""
-    x = channels_first(image, model.in_channels)  # (C, H, W)
-    check_finite(x)
-    x = _resize(x, size) if size else x  # (C, h, w)
-    mean, std = _standard(x, normalisation)
-    device = first_weight(model).device
-    if x.dtype == np.uint8:  # a quarter of the bytes travel; exact in 32 bits
-        x = torch.from_numpy(np.array(x, order="C")).to(device)
-        if not isinstance(mean, float):  # one per channel
-            mean, std = (torch.tensor(n).float().to(device) for n in (mean, std))
-        return x.float().sub_(mean).div_(std)
-    x = x.astype(np.float32) if x.dtype == np.float16 else x  # which would overflow
-    return torch.from_numpy(((x - mean) / std).astype(np.float32)).to(device)
-
-# %% ../nbs/14_predict.ipynb #single
-def _single(image, model, axes):
-    """Return the one image (H, W) or (H, W, C) that a net is to be asked about."""
-    images, _ = take_images(image, model.in_channels, axes)
-    if len(images) != 1:
-        text = "one image would work, and Predictor(net) takes all of them"
-        raise ValueError(f"these are {len(images)} images; {text}")
-    return images[0]
-
 # %% ../nbs/14_predict.ipynb #probabilities
 @torch.no_grad()
 def _probabilities(model, images, size, views, tile, normalisation):
     """Ask about images of one size at once: (B, K, H, W), on the net's device."""
-    x = [_prepared(model, image, size, normalisation) for image in images]
-    x = torch.stack(x)  # (B, C, h, w)
+    how = size, normalisation
+    x = torch.stack([prepared.prepare_image(model, image, *how) for image in images])
     p = average_views(lambda x: _logits(model, x, tile).softmax(1), x, views)
     full = images[0].shape[:2]
     return F.interpolate(p, full, mode="bilinear") if size else p
@@ -332,12 +252,6 @@ def class_probabilities(
     Returns:
         Tensor: (K, H, W) float32 on the net's device, 0 to 1; over K their sum is 1
 
-    Raises:
-        ValueError: "these are ... images; one image would work, and Predictor(net)
-            takes all of them"
-        ValueError: "normalisation is of ... channels, the image has ...; one number for
-            each would work"
-
     Example:
         >>> # in 14_predict, where its other names come from
         >>> from unet_tutorial.predict import class_probabilities
@@ -350,7 +264,7 @@ def class_probabilities(
     """
     check_units(size, normalisation)
     model = known_net(model)
-    image = _single(image, model, axes)
+    image = prepared.only_image(image, model, axes)
     return _probabilities(model, [image], size, views, tile, normalisation)[0]
 
 # %% ../nbs/14_predict.ipynb #79f51e0b
@@ -360,9 +274,6 @@ class Averaged(nn.Module):
     Args:
         net: gives logits (B, K, h, w)
         views: see average_views; 7 is for padded nets
-
-    Raises:
-        ValueError: unless an average over so many views is known
 
     Example:
         >>> # in 14_predict, where its other names come from
@@ -376,7 +287,7 @@ class Averaged(nn.Module):
         views: int = 8,
     ):
         super().__init__()
-        _check_views(views)
+        noted.check_views(views)
         self.net, self.views = net, views
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, K, h, w)
@@ -395,20 +306,11 @@ class Averaged(nn.Module):
 _LARGE = 2**24  # pixels: above that, tile by tile
 
 
-def _check_fits(out, size, classes):
-    """Raise a ValueError unless an array can take the labels of an image."""
-    kind, shape = np.asarray(out).dtype, np.shape(out)
-    fits = isinstance(out, np.ndarray) and shape == size and kind.kind in "iu"
-    if not fits or np.iinfo(kind).max < classes - 1 or not out.flags.writeable:
-        text = f"an array of integers {size} that takes {classes - 1} would work"
-        raise ValueError(f"out is a {type(out).__name__} of {kind} {shape}; {text}")
-
-
 def _fill(model, image, out, size, views, tile, normalisation):
     """Write the label of each pixel of one image (H, W) or (H, W, C) into an array."""
     if out.size > _LARGE and not size and views == 1:
         x = channels_first(image, model.in_channels)  # (C, H, W)
-        rule = None if normalisation == "image" else _standard(x, normalisation)
+        rule = None if normalisation == "image" else prepared.units_of(x, normalisation)
         side = None if model.padding else tile
         return predict_slide(model, x, out, side, _tiles_at_once(model), rule)
     p = _probabilities(model, [image], size, views, tile, normalisation)[0]
@@ -441,13 +343,6 @@ def label_map(
     Returns:
         np.ndarray: (H, W), the likeliest class of each pixel: out, or new uint8
 
-    Raises:
-        ValueError: "these are ... images; one image would work, and Predictor(net)
-            takes all of them"
-        ValueError: unless an array can take the labels of an image
-        ValueError: "normalisation is of ... channels, the image has ...; one number for
-            each would work"
-
     Example:
         >>> # in 14_predict, where its other names come from
         >>> from unet_tutorial.predict import label_map
@@ -455,10 +350,10 @@ def label_map(
     """
     check_units(size, normalisation)
     model = known_net(model)
-    image = _single(image, model, axes)
+    image = prepared.only_image(image, model, axes)
     if out is None:
         out = np.empty(image.shape[:2], _label_type(model.num_classes))
-    _check_fits(out, image.shape[:2], model.num_classes)
+    prepared.check_fits(out, image.shape[:2], model.num_classes)
     return _fill(model, image, out, size, views, tile, normalisation)
 
 # %% ../nbs/14_predict.ipynb #fold
@@ -500,81 +395,10 @@ def _ready(model, device, amp):
         return fold_batch_norm(model).to(device, dtype, memory_format=order)
     return deepcopy(model).eval().requires_grad_(False).to(device, dtype)
 
-# %% ../nbs/14_predict.ipynb #notes
-@dataclass(frozen=True)
-class Notes:
-    """What must be known to ask a net; all but the last three come with its file.
-
-    Args:
-        size: (h, w) that it was trained at; None: any
-        normalisation: or (mean, deviation) of bytes, or lists
-        classes: their names, the background first
-        tile: side of the output tile of an unpadded net
-        value_range: black and white; None: all values
-        channel: of files with several: the one learned from
-        axes: of files, a letter per axis
-        learned: the range of the training images, see data.far
-        masks: how those of the training are read: ignore, invert...
-        views: averaged, see average_views
-        num_classes: a net with another number of them is refused
-        threshold: of labels_at; None: the likeliest class
-
-    Example:
-        >>> # in 14_predict, where its other names come from
-        >>> from unet_tutorial.predict import Notes
-        >>> camera = Notes(value_range=(0, 4095))  # of 12 bits
-    """
-
-    size: tuple[int, int] | None = None
-    normalisation: str | tuple = "image"
-    classes: list[str] | None = None
-    tile: int = 388
-    value_range: tuple[float, float] | None = None
-    channel: int | None = None
-    axes: str | None = None
-    learned: dict | None = None
-    masks: dict | None = None
-    views: int = 1
-    num_classes: int | None = None
-    threshold: float | None = None
-
-    def __post_init__(self):
-        if self.threshold is not None:
-            _check_probabilities(np.zeros((2, 1, 1)), self.threshold)
-
-# %% ../nbs/14_predict.ipynb #c8d65a96
-def _cut(image, value_range):
-    """Bring an image to 8 bits as training did; NaN stays, and is refused later."""
-    if value_range is None:
-        return image
-    (low, high), least, most = value_range, image.min(), image.max()
-    if not np.isfinite([least, most]).all():
-        return image
-    if most < low or least > high or (image.dtype == np.uint8 and high > 255):
-        text = f"the image is {image.dtype} from {least:g} to {most:g}, the net learned"
-        raise ValueError(f"{text} from {low:g} to {high:g}; value_range=None takes all")
-    return to_bytes(image, value_range)
-
 # %% ../nbs/14_predict.ipynb #together
-_NUMBERS = 80_000 * 32  # of the first feature map of one call, on a CPU
-_ENLARGED = 2**24  # pixels of the answers of one call, where images are shrunk
-
-
-def _at_once(model, notes, shape):
-    """Return about how many images (H, W) or (H, W, C) a net is asked in one call."""
-    size = notes.size or shape[:2]
-    pixels = size[0] * size[1]
-    if model.padding == 0 or pixels > _WHOLE:
-        return 1  # tile by tile
-    most = _WHOLE
-    if first_weight(model).device.type == "cpu":
-        most = _NUMBERS // getattr(model, "base_channels", 64)
-    return max(1, min(most // pixels, _ENLARGED // (shape[0] * shape[1])))
-
-
 def _answers(model, notes, images, as_labels):
     """Return label maps, or probabilities, of images of one size asked in one call."""
-    images = [_cut(image, notes.value_range) for image in images]
+    images = [prepared.cut_values(image, notes.value_range) for image in images]
     names = "size", "views", "tile", "normalisation"
     options = {name: getattr(notes, name) for name in names}
     if as_labels and notes.threshold is not None:
@@ -589,84 +413,18 @@ def _answers(model, notes, images, as_labels):
     return list(p.cpu().numpy())
 
 # %% ../nbs/14_predict.ipynb #each
-def _groups(images, model, notes):
-    """Yield lists of neighbours of one shape, as many as are asked about at once."""
-    group, most = [], 1
-    for image in images:
-        if group and (image.shape != group[0].shape or len(group) == most):
-            yield group
-            group = []
-        most = _at_once(model, notes, image.shape)
-        group.append(image)
-    if group:
-        yield group
-
-
-def _each(model, notes, image, axes, as_labels):
+def _each(predictor, image, axes, as_labels):
     """Ask about one image or several; return images, answers, and the result."""
+    model, notes = predictor.model, predictor.notes
     if axes is None and isinstance(image, str | Path):
         axes = notes.axes
     images, kind = take_images(image, model.in_channels, axes, notes.channel)
     answers = []
-    for group in _groups(images, model, notes):
+    for group in prepared.groups_of(images, model, notes.size, _WHOLE):
         answers += _answers(model, notes, group, as_labels)
     if kind == "list":
         return images, answers, answers
     return images, answers, np.stack(answers) if kind == "stack" else answers[0]
-
-# %% ../nbs/14_predict.ipynb #notes-check
-def _checked(notes, model):
-    """Return notes; raise an error where they and the net do not fit together."""
-    for given in (len(notes.classes) if notes.classes else None, notes.num_classes):
-        if given is not None and given != model.num_classes:
-            raise ValueError(
-                f"the net has {model.num_classes} classes, {given} were asked for; "
-                f"UNet(num_classes={given}) would have to be trained"
-            )
-    return notes
-
-
-def _noted(notes):
-    """Return Notes of what was given; refuse a name or a value that cannot be one."""
-    names = list(Notes.__dataclass_fields__)
-    if unknown := [name for name in notes if name not in names]:
-        text = f"{', '.join(unknown)} is no option of Predictor"
-        raise TypeError(f"{text}; device, amp, {', '.join(names)} would work")
-    notes = Notes(**notes)
-    check_units(notes.size, notes.normalisation, notes.value_range)
-    names_ = "channel", "axes", "learned", "masks"
-    check_notes({name: getattr(notes, name) for name in names_})
-    _check_views(notes.views)
-    for name in ("tile", "num_classes"):
-        value = getattr(notes, name)
-        if isinstance(value, str | bool | float) or (value is not None and value < 1):
-            raise ValueError(f"{name}={value!r}; a positive integer would work")
-    if not isinstance(notes.classes, list | tuple | None):
-        raise ValueError(f"classes={notes.classes!r}; a list of names would work")
-    return notes
-
-# %% ../nbs/14_predict.ipynb #read-notes
-_IN_FILE = "size normalisation classes tile value_range channel axes learned masks"
-_IN_FILE = _IN_FILE.split()
-
-
-def _asked(model):
-    """Return the net that a predictor copies; refuse what is none, or is unknown."""
-    if not isinstance(model, nn.Module):
-        text = "Predictor.load opens a file"
-        raise TypeError(f"a {type(model).__name__} is no UNet; {text}")
-    return unwrapped(known_net(model))
-
-
-def _read(path, options):
-    """Return a net from its file, and its notes with the options before them."""
-    _noted({name: value for name, value in options.items() if name != "amp"})
-    if not isinstance(path, str | Path):
-        text = "a file or a folder would work; of a net itself, Predictor(net)"
-        raise TypeError(f"the path is a {type(path).__name__}; {text}")
-    model, found = load_net(find_net(path))
-    found = {name: found[name] for name in _IN_FILE if name in found}
-    return model, {**found, **options}
 
 # %% ../nbs/14_predict.ipynb #6f740e10
 class Predictor:
@@ -677,15 +435,6 @@ class Predictor:
         device: of the copy; None: the net's own
         amp: 16 bits: True, "auto" (where faster), "bf16", "fp16"
         notes: see Notes; normalisation=(0, 255): trained on image / 255
-
-    Raises:
-        TypeError: "a ... is no UNet; Predictor.load opens a file"
-        ValueError: "the net has ... classes, ... were asked for; UNet(num_classes=...)
-            would have to be trained"
-        TypeError: "... is no option of Predictor; device, amp, ... would work"
-        ValueError: unless an average over so many views is known
-        ValueError: "...=...; a positive integer would work"
-        ValueError: "classes=...; a list of names would work"
 
     Example:
         >>> # in 14_predict, where its other names come from
@@ -700,8 +449,8 @@ class Predictor:
         amp: bool | str = False,
         **notes: Any,
     ):
-        net = _asked(model)
-        self.notes = _checked(_noted(notes), net)
+        net = noted.asked_net(model)
+        self.notes: Notes = noted.make_notes(notes, net)
         self.classes, self.value_range = self.notes.classes, self.notes.value_range
         self.model, self.told = _ready(net, device, amp), set()
 
@@ -718,120 +467,14 @@ class Predictor:
             path: a file that save_net wrote, or a run's folder
             device: None: the fastest at hand
             options: amp, and the notes: they come before those in the file
-
-        Raises:
-            TypeError: "... is no option of Predictor; device, amp, ... would work"
-            ValueError: unless an average over so many views is known
-            ValueError: "...=...; a positive integer would work"
-            ValueError: "classes=...; a list of names would work"
-            TypeError: "the path is a ...; a file or a folder would work; of a net
-                itself, Predictor(net)"
         """
-        model, options = _read(path, options)
+        model, options = noted.read_noted(path, options)
         return cls(model, pick_device(device), **options)
 
     def probabilities(self, image: Images, axes: str | None = None) -> Any:
-        """Return how likely each class is: (K, H, W), of a stack (N, K, H, W).
-
-        Raises:
-            ValueError: "the image is ... from ... to ..., the net learned from ... to
-                ...; value_range=None takes all"
-            ValueError: "normalisation is of ... channels, the image has ...; one number
-                for each would work"
-        """
-        return _told(self, *_each(self.model, self.notes, image, axes, as_labels=False))
+        """Return how likely each class is: (K, H, W), of a stack (N, K, H, W)."""
+        return noted.told(self, *_each(self, image, axes, as_labels=False))
 
     def __call__(self, image: Images, axes: str | None = None) -> Any:
-        """Return the label of each pixel: (H, W) uint8, of a stack (N, H, W).
-
-        Raises:
-            ValueError: "the image is ... from ... to ..., the net learned from ... to
-                ...; value_range=None takes all"
-            ValueError: "normalisation is of ... channels, the image has ...; one number
-                for each would work"
-        """
-        return _told(self, *_each(self.model, self.notes, image, axes, as_labels=True))
-
-# %% ../nbs/14_predict.ipynb #far-code
-def look_at(
-    predictor: "Predictor",
-    image: np.ndarray,
-    labels: np.ndarray,
-) -> list[Remark]:
-    """Say what of an image is far from what the net has learned.
-
-    Args:
-        predictor: which knows what was learned, or not
-        image: (H, W) or (H, W, C)
-        labels: (H, W): its answer
-
-    Returns:
-        list[Remark]: empty: nothing
-
-    Raises:
-        ValueError: "the image is ... from ... to ..., the net learned from ... to ...;
-            value_range=None takes all"
-
-    Example:
-        >>> # in 14_predict, where its other names come from
-        >>> from unet_tutorial.predict import look_at
-        >>> items = [Item(Path("-"), Path("-"), str(n), n) for n in range(len(images))]
-        >>> read = {"read_pixels": lambda item, size: images[item.page], "channels": 1}
-        >>> tissue = Source("drawn", items, ("inside", "membrane"), **read)
-        >>> aware = Predictor(net, "cpu", tile=180, learned=measure_learned(tissue))
-        >>> large = np.asarray(Image.fromarray(pixels[:90, :120]).resize((240, 180)))
-        >>> assert look_at(aware, large, aware(large)) and not look_at(aware, pixels, aware(pixels))
-    """
-    notes, channels = predictor.notes, predictor.model.in_channels
-    if not notes.learned:
-        return []
-    x = channels_first(_cut(image, notes.value_range), channels)
-    x = _resize(x, notes.size) if notes.size else x
-    fixed = not isinstance(notes.normalisation, str)
-    x = np.moveaxis(x, 0, -1)  # (h, w, C)
-    return remarks(notes.learned, x, labels, notes.size, fixed)
-
-
-def _told(predictor, images, answers, result):
-    """Return the result; warn of images that are far, once per kind."""
-    if predictor.notes.learned:
-        found = {}
-        for number, (image, answer) in enumerate(zip(images, answers, strict=True)):
-            labels = answer if answer.ndim == 2 else answer.argmax(0)
-            said = look_at(predictor, image, labels)
-            new = [remark for remark in said if remark.kind not in predictor.told]
-            found[f"image {number}" if len(images) > 1 else "the image"] = new
-        for sentence in summarise(found, len(images)):
-            warnings.warn(sentence, FarImage, stacklevel=3)
-        predictor.told |= {one.kind for said in found.values() for one in said}
-    return result
-
-# %% ../nbs/14_predict.ipynb #silent-code
-def silent(
-    predictor: "Predictor",
-) -> "Predictor":
-    """Return a predictor with the same net that warns of nothing.
-
-    Args:
-        predictor: which may warn
-
-    Returns:
-        'Predictor': which does not
-
-    Example:
-        >>> # in 14_predict, where its other names come from
-        >>> from unet_tutorial.predict import silent
-        >>> items = [Item(Path("-"), Path("-"), str(n), n) for n in range(len(images))]
-        >>> read = {"read_pixels": lambda item, size: images[item.page], "channels": 1}
-        >>> tissue = Source("drawn", items, ("inside", "membrane"), **read)
-        >>> aware = Predictor(net, "cpu", tile=180, learned=measure_learned(tissue))
-        >>> large = np.asarray(Image.fromarray(pixels[:90, :120]).resize((240, 180)))
-        >>> with warnings.catch_warnings(record=True) as said:
-        ...     warnings.simplefilter("always")
-        ...     aware(pixels)
-        ...     assert not said
-        ...     aware(255 - pixels), aware(large), aware(large), silent(aware)(large)
-    """
-    other = copy(predictor)
-    other.notes = replace(predictor.notes, learned=None)
-    return other
+        """Return the label of each pixel: (H, W) uint8, of a stack (N, H, W)."""
+        return noted.told(self, *_each(self, image, axes, as_labels=True))

@@ -6,23 +6,26 @@
 __all__ = ['to_device', 'check_labels', 'precision', 'Step', 'train_one_epoch', 'known_pixels', 'per_pixel', 'evaluate', 'fit']
 
 # %% ../nbs/12_train.ipynb #1c52b9a2
-import faulthandler
 import math
-import os
-import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
+from torch.amp import GradScaler
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
-from tqdm.auto import tqdm
 
 from .metrics import count_pixels
 from .runs import guards
-from .runs.history import Record, epochs_of, set_epoch, watched
+from unet_tutorial.runs.history import (
+    Record,
+    add_up,
+    batches_of,
+    epochs_of,
+    mean_over_pixels,
+)
 from .runs.memory import keep_memory
 from .tiles import eval_mode
 
@@ -50,14 +53,6 @@ def to_device(
     return [images, *(x if x.is_floating_point() else x.long() for x in maps)]
 
 # %% ../nbs/12_train.ipynb #1fdd7487
-def _remedy(labels, expected):
-    if labels.ndim == 4:
-        return "labels have no channels: labels[:, 0]"
-    if labels.shape[-2] < expected[-2] or labels.shape[-1] < expected[-1]:
-        return "were they cut for a net of another depth or padding?"
-    return "crop the labels to the middle (skips.center_crop)"
-
-
 def check_labels(
     labels: Tensor,
     logits: Tensor,
@@ -81,10 +76,8 @@ def check_labels(
         ...         print("-", error)
     """
     guards.check_logits(logits)
-    classes, expected = logits.shape[1], (logits.shape[0], *logits.shape[2:])
-    if labels.shape != expected:
-        got = f"the labels have shape {tuple(labels.shape)}, the net's output needs"
-        raise ValueError(f"{got} {expected}: {_remedy(labels, expected)}")
+    guards.check_label_shape(labels, (logits.shape[0], *logits.shape[2:]))
+    classes = logits.shape[1]
     if labels.is_floating_point() or labels.dtype == torch.bool:
         raise ValueError(f"the labels are {labels.dtype}; labels.long() would work")
     if labels.device.type == "cpu":
@@ -158,8 +151,7 @@ class Step:
         guards.check_step(model, optimizer, scheduler, clip)
         self.model, self.optimizer, self.scheduler = model, optimizer, scheduler
         self.clip, self.amp, self.device = clip, amp, next(model.parameters()).device
-        half = amp == torch.float16
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=half)
+        self.scaler = GradScaler(self.device.type, enabled=amp == torch.float16)
         optimizer.zero_grad()
 
     def precision(self) -> AbstractContextManager:
@@ -167,30 +159,15 @@ class Step:
 
     def __call__(self, loss: Tensor) -> None:
         guards.check_loss(loss)
-        _take_step(self, loss)
-
-# %% ../nbs/12_train.ipynb #take-step
-def _take_step(step, loss):
-    step.scaler.scale(loss).backward()
-    if step.clip is not None:
-        step.scaler.unscale_(step.optimizer)
-        nn.utils.clip_grad_norm_(step.model.parameters(), step.clip)
-    step.scaler.step(step.optimizer)
-    step.scaler.update()
-    if step.scheduler is not None:
-        step.scheduler.step()
-    step.optimizer.zero_grad()
-
-# %% ../nbs/12_train.ipynb #progress
-def _checked_batches(loader, what, model, criterion):
-    """Give the batches, the first after a look at it, and show the progress."""
-    batches = guards.first_checked(iter(loader), model, criterion)
-    if os.environ.get("RANK", "0") != "0":
-        return batches  # of several processes only the first shows a bar
-    total = None
-    with suppress(TypeError):  # not every loader has a length
-        total = len(loader)
-    return tqdm(batches, what, total=total, leave=False)
+        self.scaler.scale(loss).backward()
+        if self.clip is not None:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.scheduler is not None:
+            self.scheduler.step()
+        self.optimizer.zero_grad()
 
 # %% ../nbs/12_train.ipynb #892e8f23
 @keep_memory()
@@ -224,7 +201,7 @@ def train_one_epoch(
     guards.check_arguments(loader, criterion)
     model.train()
     losses, known = [], []
-    for batch in _checked_batches(loader, "train", model, criterion):
+    for batch in batches_of(loader, "train", model, criterion):
         images, labels, *weights = to_device(batch, device)
         with step.precision():
             logits = model(images)  # (B, K, h, w)
@@ -233,18 +210,9 @@ def train_one_epoch(
         step(loss)  # backward, clip, optimizer, scheduler, zero_grad
         losses.append(loss.detach())
         known.append(known_pixels(labels))
-    return _mean_over_pixels(losses, known)  # the one time the CPU waits for the GPU
+    return mean_over_pixels(losses, known)  # the one time the CPU waits for the GPU
 
 # %% ../nbs/12_train.ipynb #per-pixel
-def _to_host(losses, counts):  # (batches,), (batches, ...)
-    """Bring losses and counts to the CPU in one copy, so that it waits only once."""
-    bits = torch.stack(losses).float().view(torch.int32)  # the same four bytes
-    counts = torch.stack(counts)
-    packed = torch.cat([counts.flatten(), bits]).cpu()  # int64
-    losses = packed[counts.numel() :].to(torch.int32).view(torch.float32)
-    return losses.double(), packed[: counts.numel()].view(counts.shape)
-
-
 def known_pixels(
     labels: Tensor,
 ) -> Tensor:
@@ -261,18 +229,9 @@ def known_pixels(
         >>> from unet_tutorial.train import known_pixels
         >>> some = torch.tensor([[[0, 1, -100]]])  # (1, 1, 3): two pixels are known
         >>> small, large = torch.tensor(3.0), torch.tensor(1.0)
-        >>> assert _mean_over_pixels([small, large], [known_pixels(some), torch.tensor(6)]) == 1.5
+        >>> assert mean_over_pixels([small, large], [known_pixels(some), torch.tensor(6)]) == 1.5
     """
     return (labels.long() >= 0).sum()
-
-
-def _mean_over_pixels(losses, known):
-    """Weigh the loss of each batch by the number of its known pixels."""
-    if not losses:
-        raise ValueError(guards.NO_BATCH)
-    losses, known = (x.tolist() for x in _to_host(losses, known))
-    total = sum(loss * pixels for loss, pixels in zip(losses, known, strict=True))
-    return total / sum(known) if any(known) else math.nan
 
 # %% ../nbs/12_train.ipynb #eval-mode
 def per_pixel(
@@ -340,7 +299,7 @@ def evaluate(
     functions, objects = guards.split_metrics(metrics, device)
     losses, tables = [], []
     with eval_mode(model):
-        for batch in _checked_batches(loader, "evaluate", model, criterion):
+        for batch in batches_of(loader, "evaluate", model, criterion):
             images, labels, *weights = to_device(batch, device)
             with precision(device, amp):
                 logits = model(images)  # (B, K, h, w)
@@ -349,36 +308,9 @@ def evaluate(
             predicted = logits.max(1).indices  # on a CPU faster than argmax
             tables.append(count_pixels(predicted, labels, logits.shape[1]))
             guards.update_metrics(objects, predicted, labels)
-    return _row(losses, tables, functions, objects, add, device)
-
-# %% ../nbs/12_train.ipynb #eval-row
-def _sums(losses, tables, numbers):  # -> (loss times known pixels, (K, K) counts), ...
-    """Add up the batches; on the CPU, where the numbers are exact."""
-    for loss in losses:
-        guards.check_loss(loss, learns=False)
-    packed, tables = _to_host(losses + numbers, tables)
-    losses, numbers = packed[: len(tables)], packed[len(tables) :]
-    known = tables.sum((1, 2))  # (batches,)
-    losses = torch.where(known > 0, losses, 0)  # torch's own is NaN without pixels
-    return ((losses * known).sum().item(), tables.sum(0)), numbers.tolist()
-
-
-def _row(losses, tables, functions, objects, add, device):
-    """Compute what was measured from the batches; here the CPU waits for the GPU."""
-    sums, numbers = None, []  # of a process whose part is empty
-    if losses:
-        numbers = [
-            torch.as_tensor(metric.compute(), dtype=torch.float32, device=device)
-            for metric in objects.values()
-        ]
-        sums, numbers = _sums(losses, tables, numbers)
-    sums = add(sums) if add else sums
-    if sums is None:
-        raise ValueError(guards.NO_BATCH)
-    total, counts = sums
+    total, counts, numbers = add_up(losses, tables, objects, add)
     row = {"loss": per_pixel(total, counts.sum().item())}
-    row |= {name: of(counts) for name, of in functions.items()}
-    return row | dict(zip(objects, numbers, strict=False))
+    return row | {name: of(counts) for name, of in functions.items()} | numbers
 
 # %% ../nbs/12_train.ipynb #in-turns
 def _in_turns(step, epochs, valid_loader, criterion, metrics, record):
@@ -456,7 +388,7 @@ def fit(
         ... )
     """
     loaders = train_loader, valid_loader
-    valid_loader, watch = _begin(model, loaders, criterion, metrics, watch)
+    valid_loader, watch = guards.begin_fit(model, loaders, criterion, metrics, watch)
     guards.check_schedules(scheduler, epoch_scheduler, optimizer, epochs, train_loader)
     step = Step(guards.moved(model, device), optimizer, scheduler, clip, amp)
     batches = epochs_of(train_loader, epochs, minutes)
@@ -464,16 +396,3 @@ def fit(
     with record:
         _in_turns(step, batches, valid_loader, criterion, metrics, record)
     return record.history
-
-# %% ../nbs/12_train.ipynb #fit-begin
-def _begin(model, loaders, criterion, metrics, watch):
-    """Look at what fit is given; return the loader held out, and what is watched."""
-    train_loader, valid_loader = loaders
-    guards.check_fit(model, train_loader, valid_loader, criterion, metrics)
-    watch = guards.what_is_watched(watch, valid_loader, metrics)
-    if valid_loader is not None:
-        valid_loader = guards.held_out_checked(valid_loader, model, criterion)
-    with suppress(Exception):  # some notebooks have no such file
-        if not faulthandler.is_enabled():
-            faulthandler.enable(sys.__stderr__)
-    return valid_loader, watch

@@ -24,6 +24,8 @@ def check_zoom_field(zoom_field):
     if tuple(field.shape) != (1, 2, 5, 9):
         says = f"an image of (5, 9) needs (1, 2, 5, 9), not {(*field.shape,)}"
         return shapes.get(tuple(field.shape), says)
+    if not field.is_floating_point():
+        return "a displacement can be half a pixel, and yours are integers"
     off, places = from_centre(5, 9), from_centre(5, 9, centre=0)
     known = {
         "those are the places to fetch from; take the pixel's own place off": (
@@ -239,6 +241,12 @@ TASKS = [
                 right = torch.arange(width) - (width - 1) / 2
                 places = torch.stack(torch.meshgrid(down, right, indexing="ij"))
                 return (places / zoom - places)[None]
+            """,
+            "a displacement can be half a pixel, and yours are integers": """
+                down = torch.arange(size[0]) - (size[0] - 1) // 2
+                right = torch.arange(size[1]) - (size[1] - 1) // 2
+                places = torch.stack(torch.meshgrid(down, right, indexing="ij"))
+                return (places // zoom - places)[None]
             """,
             "the axis of the batch is missing: `warp` takes (1, 2, H, W)": """
                 down = torch.arange(size[0]) - (size[0] - 1) / 2

@@ -40,6 +40,9 @@ def check_both_sides(both_sides):
         "the mean is taken of logits, and the surer answer outvotes the other": (
             ((logits + back) / 2).softmax(1)
         ),
+        "that is the soft-max of a sum; make probabilities of each answer first": (
+            (logits + back).softmax(1)
+        ),
         "over the classes the sum must be 1: they are dim=1, dim=0 are the images": (
             (logits.softmax(0) + back.softmax(0)) / 2
         ),
@@ -183,6 +186,9 @@ TASKS = [
             """,
             "the mean is taken of logits, and the surer answer outvotes the other": """
                 return ((net(x) + net(x.flip(-1)).flip(-1)) / 2).softmax(1)
+            """,
+            "that is the soft-max of a sum; make probabilities of each answer first": """
+                return (net(x) + net(x.flip(-1)).flip(-1)).softmax(1)
             """,
             "over the classes the sum must be 1: they are dim=1, dim=0 are the images": """
                 return (net(x).softmax(0) + net(x.flip(-1)).flip(-1).softmax(0)) / 2
