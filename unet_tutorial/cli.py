@@ -44,6 +44,7 @@ _TYPED = {
     "only_annotated=True": "--only-annotated",
     "axes=": "--axes ",
     "overlap='": "--overlap '",
+    "outside='": "--outside '",
     "annotations=FILE": "name it after the folder of the images",
 }
 
@@ -402,6 +403,8 @@ def _add_masks(parser):
     what.add_argument("--objects", action="store_true", help="number the objects")
     wins, text = ("later", "smaller", "refuse"), "what wins where two overlap (later)"
     add("--overlap", choices=wins, default="later", help=text)
+    where, text = ("refuse", "skip", "clip"), "what is mostly outside its image (refuse)"
+    add("--outside", choices=where, default="refuse", help=text)
     text = "what marks the unknown in your masks, such as 255: no class gets it"
     add("--ignore", type=_value, metavar="VALUE", help=text)
     _add_only(parser, "leave out images about which nothing is drawn")
@@ -414,6 +417,7 @@ def _masks(args):
     known = {"classes": args.classes, "objects": args.objects, "overlap": args.overlap}
     known |= {"annotations": args.annotations, "overwrite": args.overwrite}
     known |= {"ignore": args.ignore, "only_annotated": bool(args.only_annotated)}
+    known |= {"outside": args.outside}
     masks, bare = write_masks(args.images, args.to, **known)
     for path in bare:
         print(f"no annotations: {path}")
