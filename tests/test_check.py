@@ -405,3 +405,38 @@ def test_a_picture_shows_classes_in_several_colours(tmp_path):
         picture = drawn_by._picture(report, report.pairs[0], 40)
         colours[classes] = {tuple(x) for x in picture.reshape(-1, 3).round(3)}
     assert len(colours[3]) == 3 and len(colours[2]) == 2
+
+
+def test_a_picture_shows_what_is_unknown_if_any_mask_has_it(tmp_path):
+    import matplotlib.pyplot as plt
+
+    plt.switch_backend("agg")
+    good(tmp_path, count=12)
+    for number, rows in ((7, 4), (10, 12)):  # neither is the first of a third
+        mask = square(48, 64)
+        mask[:rows] = 255
+        Image.fromarray(mask).save(tmp_path / "masks" / f"{number}_mask.png")
+    report = check(tmp_path, ignore=255)
+    assert [path.stem for path in report.marked] == ["10_mask", "7_mask"]
+    report.show(count=3)
+    titles = [axes.get_title() for axes in plt.gcf().axes if axes.images]
+    assert titles[-1] == "10.jpg" and len(titles) == 3
+    picture = drawn_by._picture(report, report.pairs[-1], 48)
+    plt.close("all")
+    report.marked = []
+    report.show(count=3)
+    titles = [axes.get_title() for axes in plt.gcf().axes if axes.images]
+    assert "10.jpg" not in titles and picture.shape == (48, 64, 3)
+    plt.close("all")
+
+
+def test_masks_of_several_pages_are_told_what_masks_need(tmp_path):
+    import tifffile
+
+    good(tmp_path)
+    for side, name in (("images", "s"), ("masks", "s_mask")):
+        pages = np.stack([square(48, 64)] * 5)
+        tifffile.imwrite(tmp_path / side / f"{name}.tif", pages)
+    told = [str(problem) for problem in check(tmp_path).problems]
+    assert "channels=5" in told[0] and "s.tif" in told[0]
+    assert "channels" not in told[1] and "named like that of its image" in told[1]

@@ -123,6 +123,7 @@ def _look_at(pairs, value_range, of_images=(None,) * 3, of_masks=(None, False, N
 
 # %% ../../nbs/workshop/data/check.ipynb #36be93c3
 _DEEP, _PAGES = "has more than 8 bits", "has several pages"  # causes in images
+_ONE_PAGE = "a mask has one: save each page as a file, named like that of its image"
 
 
 def _file_problems(looks):
@@ -130,7 +131,9 @@ def _file_problems(looks):
     for pair, (size, image), (other, mask) in looks:
         for path, found in ((pair.image, image), (pair.mask, mask)):
             if isinstance(found, BadFile):
-                yield found.cause, found.remedy, path, found.found
+                several = found.cause == _PAGES and path == pair.mask
+                remedy = _ONE_PAGE if several else found.remedy
+                yield found.cause, remedy, path, found.found
             elif isinstance(found, Exception):
                 yield "cannot be read", "mend link or permission", path, str(found)
         paged = isinstance(image, BadFile) and image.cause == _PAGES
@@ -509,7 +512,9 @@ def _judge(looks, num_classes, value_range=None, ignore=None):
     notes += _value_notes(seen, ignore, num_classes)
     notes += _instance_notes(counts) if num_classes is None else []
     mean = float(np.mean([*shares.values()])) if shares else None
+    marked = [path for path, share in unknown.items() if share > 0]
     more = {"share": mean, "unknown": [*unknown.values()]}
+    more["marked"] = sorted(marked, key=lambda path: -unknown[path])
     return _by_cause(found), _by_cause(notes), more
 
 # %% ../../nbs/workshop/data/check.ipynb #report-table
@@ -547,6 +552,7 @@ class Report:
         of_masks: threshold, invert, ignore
         channel: of the images, the one that is taken
         unknown: share of each mask
+        marked: masks with it, the most first
         suggested: options that all images need
     """
 
@@ -561,6 +567,7 @@ class Report:
     of_masks: tuple = (None, False, None)
     channel: int | None = None
     unknown: list[float] = field(default_factory=list)
+    marked: list[Path] = field(default_factory=list)
     suggested: dict = field(default_factory=dict)
 
     __str__ = _as_table
@@ -569,11 +576,21 @@ class Report:
         """Draw some of the pairs, the borders of masks on their images."""
         from unet_tutorial.show import show_images
 
-        some = self.pairs[:: max(1, len(self.pairs) // count)][:count]
+        some = _to_show(self, count)
         pictures = [_picture(self, pair, height) for pair in some]
         show_images(pictures, [pair.image.name for pair in some], columns=4)
 
 # %% ../../nbs/workshop/data/check.ipynb #report-picture
+def _to_show(report, count):
+    """Return some pairs; one of them has an unknown region, if any of all has."""
+    some = report.pairs[:: max(1, len(report.pairs) // count)][:count]
+    places = {pair.mask: pair for pair in report.pairs}
+    marked = [places[path] for path in report.marked if path in places]
+    if some and marked and not {*marked}.intersection(some):
+        some[-1] = marked[0]
+    return some
+
+
 def _picture(report, pair, height):
     """Return an image of this height with the borders of its mask."""
     from unet_tutorial.show import OKABE_ITO, border, overlay

@@ -117,11 +117,24 @@ def _ends(image, mask, common):
     return image[len(common) :], mask[len(common) :]
 
 
+def _stack(images, masks):
+    """Return the name of an image of which several masks have a number."""
+    names = [_WORD.sub("", name) for name in sorted(masks)[:400]]
+    for image in sorted(images)[:20]:
+        page = re.compile(rf"{re.escape(image)}[ _.-]?\d{{3,5}}")
+        if sum(bool(page.fullmatch(name)) for name in names) > 1:
+            return image
+    return ""
+
+
 def _guess(images, masks):
     """Say what might bring together the images and masks that are left over."""
     left, right = ({p.stem for p in side} for side in (images, masks))
     if {name.lower() for name in left} & {name.lower() for name in right}:
         return "; some differ only in upper and lower case: rename those"
+    if stack := _stack(left, right):
+        text = f"; is {stack} a stack, with a mask per page? Save each page as an image "
+        return f"{text}of its own, under the name of its mask"
     rests = Counter()
     for i, m in product(sorted(left)[:20], sorted(right)[:400]):
         same = takewhile(lambda two: two[0] == two[1], zip(i, m, strict=False))
@@ -155,6 +168,23 @@ def _further(pairs, lonely, idle, suffix):
         {path: "" for path in side if path not in several} for side in (lonely, idle)
     )
     return pairs, lonely, idle, several
+
+# %% ../../nbs/workshop/data/pairs.ipynb #overlays
+_OVERLAY = "is an overlay, no mask"  # a cause
+
+
+def _overlays(pairs, lonely, idle):
+    """Sort out overlays: return what else is left, those of pairs, and other ones."""
+    known = {pair.image.stem for pair in pairs}
+    of_pairs, others, rest = {}, {}, ({}, {})
+    for side, paths in enumerate((lonely, idle)):
+        for path in paths:
+            found = re.fullmatch("(.+)[ _.-]overlay", path.stem, re.IGNORECASE)
+            kind = rest[side]
+            if found:
+                kind = of_pairs if found[1] in known else others
+            kind[path] = ""
+    return *rest, of_pairs, others
 
 # %% ../../nbs/workshop/data/pairs.ipynb #9beda909
 class Problem(NamedTuple):
@@ -220,6 +250,7 @@ def match_names(
     if _are_swapped(keys, folders):
         swapped = dict(zip(folders, ("called masks", "called images"), strict=True))
         return [], [Problem("the folders are swapped", "exchange the two", swapped)], []
+    lonely, idle, overlays, odd = _overlays(pairs, lonely, idle)
     guess = _guess(lonely, idle)
     rest = f"or take check_pairs(...).pairs, without it{guess}"
     remedy = f"add it, or leave out images without one: only_annotated=True{guess}"
@@ -229,9 +260,11 @@ def match_names(
         Problem("no image of that name", f"add it, {rest}", idle),
         Problem("several of one name", f"keep one image and one mask, {rest}", double),
         Problem("several masks of one image", _MERGE, further),
+        Problem(_OVERLAY, "move it elsewhere; a mask has a value per class", odd),
     ]
     notes = [Problem("neither image nor mask", "left out", dict.fromkeys(others, ""))]
     notes += [Problem(NO_MASK, "left out, as asked for", left)]
+    notes += [Problem(_OVERLAY, "left out", overlays)]
     return pairs, [p for p in problems if p.files], [n for n in notes if n.files]
 
 # %% ../../nbs/workshop/data/pairs.ipynb #bec259ad
