@@ -447,6 +447,14 @@ def _pairs(folder, masks, suffix, only_annotated):
     return pairs, text if bare else ""
 
 
+def _items(pairs, names, folder):
+    """Return the items of pairs whose images are below a folder."""
+    below = [pair.image.parent.relative_to(folder).as_posix() for pair in pairs]
+    below = [{"folder": "" if place == "." else place} for place in below]
+    of = zip(pairs, names, below, strict=True)
+    return [Item(*pair[:2], name, **place) for pair, name, place in of]
+
+
 def _readers(read, pairs, value_range, channels, axes, channel, ignore):
     """Return what a Source must know to read images and truths."""
     channels = common_channels([p.image for p in pairs], channels, axes, channel)
@@ -515,7 +523,7 @@ def open_folder(
     names = [group(p.image) if group else p.group or p.image.name for p in pairs]
     return Source(
         name=Path(folder).resolve().name,
-        items=[Item(*p[:2], name) for p, name in zip(pairs, names, strict=True)],
+        items=_items(pairs, names, Path(folder)),
         classes=tuple(classes),
         instances=instances,
         unit="image" if len(set(names)) == len(names) else "group",
