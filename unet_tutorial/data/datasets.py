@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['find_carvana', 'open_carvana', 'load_isbi', 'open_isbi', 'open_ctc', 'open_pets', 'open_nuclei', 'open_folder',
-           'unknown_note', 'mask_notes', 'open_source', 'check_source']
+           'mask_notes', 'open_source', 'check_source']
 
 # %% ../../nbs/workshop/data/datasets.ipynb #6bff4bb4
 import functools
@@ -20,7 +20,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 # %% ../../nbs/workshop/data/datasets.ipynb #imports-data
-from .check import name_unknown, unknown_text
+from .check import name_unknown, odd_colours, unknown_text
 from unet_tutorial.data.images import (
     UNKNOWN,
     check_free,
@@ -520,6 +520,9 @@ def open_folder(
     """
     read = _reader(classes, values, instances, threshold, invert, ignore)
     pairs, note = _pairs(folder, masks, suffix, only_annotated)
+    odd = None if instances else odd_colours([pair.mask for pair in pairs])
+    if odd:
+        raise ValueError(str(odd))
     names = [group(p.image) if group else p.group or p.image.name for p in pairs]
     return Source(
         name=Path(folder).resolve().name,
@@ -610,33 +613,6 @@ def _unknown(source, found):
         return said + _perhaps_exchanged(source, values)
     text = f"no pixel has the {name_unknown(source.ignore)}; the masks hold"
     return f"{text} {name_some(values)}: is ignore={source.ignore} right?"
-
-
-def unknown_note(
-    source: Source,
-    limit: int = 500,
-) -> str:
-    """Say how much of the masks nobody annotated.
-
-    Args:
-        source: opened with ignore=
-        limit: so many masks are read
-
-    Returns:
-        str: a sentence; empty: no value is ignored
-
-    Raises:
-        ValueError: if one class alone is left of all the masks
-
-    Example:
-        >>> # in datasets, where its other names come from
-        >>> from unet_tutorial.data.datasets import unknown_note
-        >>> rims = Path("data/rims")
-        >>> known = {"ignore": 255, "only_annotated": True}
-        >>> some = open_folder(rims / "images", rims / "masks", **known)
-        >>> assert len(some) == 3 and mask_notes(some)[0] == unknown_note(some)
-    """
-    return "" if source.ignore is None else _unknown(source, _looks(source, limit))
 
 
 def mask_notes(
