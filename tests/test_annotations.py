@@ -853,7 +853,8 @@ def test_folders_of_windows_in_a_coco_file(tmp_path, annotated):
         {"id": 1, "file_name": "C:\\photos\\a.png", "height": 8, "width": 9},
         {"id": 2, "file_name": "/home/me/c.png", "height": 8, "width": 9},
     ]
-    content = coco(drawn([FLAT], image=1), drawn([FLAT], image=2, number=2), images=images)
+    both = drawn([FLAT], image=1), drawn([FLAT], image=2, number=2)
+    content = coco(*both, images=images)
     masks, bare = write_masks(annotated, tmp_path / "m", saved(tmp_path, content))
     assert [path.name for path in masks] == ["a_mask.png", "c_mask.png"]
     assert [path.name for path in bare] == ["b.1.png", "d.png"]

@@ -76,7 +76,8 @@ def test_overlays_of_pairs_are_left_out_and_noted(tmp_path):
     folders = tmp_path / "a", tmp_path / "b"
     pairs, (alone, problem), (note,) = match_names(*folders)
     assert [pair.image.name for pair in pairs] == ["1.png", "2.png"]
-    assert [path.name for path in alone.files] == ["3.png"] and "suffix" not in str(alone)
+    assert [path.name for path in alone.files] == ["3.png"]
+    assert "suffix" not in str(alone)
     assert [path.name for path in problem.files] == ["3_overlay.png"]
     assert problem.cause == note.cause == "is an overlay, no mask" and note.remedy
     assert len(note.files) == 3

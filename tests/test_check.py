@@ -464,7 +464,8 @@ def test_one_inverted_mask_where_objects_are_most_of_each(tmp_path):
         mask = np.full((48, 64), number != 3, np.uint8)
         mask[:10] = number == 3
         Image.fromarray(mask).save(tmp_path / "masks" / f"{number}_mask.png")
-    notes = [note for note in check(tmp_path).notes if "mostly background" in note.cause]
+    notes = check(tmp_path).notes
+    notes = [note for note in notes if "mostly background" in note.cause]
     assert [path.name for note in notes for path in note.files] == ["3_mask.png"]
     assert "255 - mask" in notes[0].remedy
 

@@ -13,7 +13,9 @@ from unet_tutorial.runs.recipes import Plan, read_recipe
 
 BLANK = dict.fromkeys("name data size epochs minutes options".split())
 SHORT = {"steps": 3, "amp": False}
-PLAN = Plan(read_recipe("modern"), kind="folder", held_out=(1, 3), seed=0, **BLANK, **SHORT)
+PLAN = Plan(
+    read_recipe("modern"), kind="folder", held_out=(1, 3), seed=0, **BLANK, **SHORT
+)
 
 
 def draw(folder, *names):

@@ -354,7 +354,7 @@ def _draw_pairs(report, path, overwrite):
         plt.savefig(part, format=path.rpartition(".")[2], bbox_inches="tight")
     plt.close()
 
-
+# %% ../nbs/workshop/cli.ipynb #typed-problem
 def _typed_problem(problem):
     """Return a problem in which options are what is typed, and names as they are."""
     files = {file: _typed(text) for file, text in problem.files.items()}
@@ -428,14 +428,14 @@ def _add_masks(parser):
     what.add_argument("--objects", action="store_true", help="number the objects")
     wins, text = ("later", "smaller", "refuse"), "what wins where two overlap (later)"
     add("--overlap", choices=wins, default="later", help=text)
-    where, text = ("refuse", "skip", "clip"), "what is mostly outside its image (refuse)"
-    add("--outside", choices=where, default="refuse", help=text)
+    ways, text = ("refuse", "skip", "clip"), "what is outside its image (refuse)"
+    add("--outside", choices=ways, default="refuse", help=text)
     text = "what marks the unknown in your masks, such as 255: no class gets it"
     add("--ignore", type=_value, metavar="VALUE", help=text)
     _add_only(parser, "leave out images about which nothing is drawn")
     add("--overwrite", action="store_true", help="replace files that are there")
 
-
+# %% ../nbs/workshop/cli.ipynb #masks-run
 def _masks(args):
     from unet_tutorial.data.annotations import write_masks
 

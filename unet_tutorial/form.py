@@ -85,7 +85,7 @@ _IN_PYTHON = {
     r"your_data/": "",
 }
 
-
+# %% ../nbs/workshop/form.ipynb #in-words
 def _in_words(error):
     """Return what the library says in the words of the form."""
     text = " ".join(str(error).split())

@@ -267,7 +267,8 @@ def _read_labelme(path, data):
         part = _labelme_part(path, place, shape)
         group = "" if group is None else f"{name} {group}"
         items.append(Annotation(name or "", place, [part], group=group))
-    size, image = None if None in size else size, _file_name(data.get("imagePath") or "")
+    image = _file_name(data.get("imagePath") or "")
+    size = None if None in size else size
     return Annotations(path, "labelme", size, items, image)
 
 # %% ../../nbs/workshop/data/annotations.ipynb #rle-text
@@ -763,7 +764,6 @@ def _within(every, outside):
         kept.append(drawn._replace(items=items))
     _say_outside(places, outside)
     return kept
-
 
 # %% ../../nbs/workshop/data/annotations.ipynb #outside-say
 def _say_outside(places, outside):
@@ -1289,7 +1289,7 @@ def _all_drawn(folder, annotations):
     _check_named(drawn, {path.name for path in images})
     return drawn, [p for p in images if p not in files]
 
-
+# %% ../../nbs/workshop/data/annotations.ipynb #check-named
 def _check_named(drawn, names):
     "Refuse files of labelme's that are named after one image and say another."
     others = [

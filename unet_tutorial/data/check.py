@@ -356,7 +356,8 @@ def odd_colours(
         for colour, number in colours.items():
             if number != usual[colour]:
                 odd[path] = f"{colour} is {number} here, {usual[colour]} elsewhere"
-    return Problem("numbers its colours unlike others", _ONE_NUMBER, odd) if odd else None
+    cause = "numbers its colours unlike others"
+    return Problem(cause, _ONE_NUMBER, odd) if odd else None
 
 # %% ../../nbs/workshop/data/check.ipynb #shares
 def _shares(masks):
@@ -374,7 +375,7 @@ def _outline_notes(pairs):
             remedy = "ImageJ's overlay or selection; as a mask, save it as one"
             yield "carries outlines, which nothing here reads", remedy, pair.image, ""
 
-
+# %% ../../nbs/workshop/data/check.ipynb #turned-notes
 def _turned_notes(looks):
     """Yield the images that EXIF turns, with a mask of one size that it does not."""
     remedy = "right, if it was drawn on the upright picture; else turn it, too"
@@ -384,7 +385,7 @@ def _turned_notes(looks):
             cause = "is turned by its EXIF orientation, and its mask is not"
             yield cause, remedy, pair.image, f"orientation {turn}"
 
-
+# %% ../../nbs/workshop/data/check.ipynb #share-notes
 def _share_notes(shares, num_classes):
     """Yield what hints at masks in which object and background are exchanged."""
     if num_classes != 2 or not shares:

@@ -435,18 +435,18 @@ def _reader(classes, values, instances, threshold, invert, ignore=None):
     return functools.partial(_read_classes, values=values, ignore=ignore)
 
 # %% ../../nbs/workshop/data/datasets.ipynb #folder-readers
-def _pairs(folder, masks, suffix, only_annotated):
+def _pairs(folder, masks, suffix, only_annotated, instances):
     """Return the pairs of a folder, and a sentence about images that are left out."""
-    if not only_annotated:
-        return find_pairs(folder, masks, suffix), ""
     pairs, problems, notes = match_names(folder, masks, suffix, only_annotated)
+    odd = None if instances else odd_colours([pair.mask for pair in pairs])
+    problems += [odd] if odd else []
     if problems:
         raise ValueError("\n".join(map(str, problems)))
     bare = [path.name for note in notes if note.cause == NO_MASK for path in note.files]
     text = f"{len(bare):,} images have no mask and are left out ({name_some(bare)})"
     return pairs, text if bare else ""
 
-
+# %% ../../nbs/workshop/data/datasets.ipynb #folder-items
 def _items(pairs, names, folder):
     """Return the items of pairs whose images are below a folder."""
     below = [pair.image.parent.relative_to(folder).as_posix() for pair in pairs]
@@ -519,10 +519,7 @@ def open_folder(
         >>> mine = open_folder(train_folder, masks_folder, "_mask", group=lambda p: p.stem[:-3])
     """
     read = _reader(classes, values, instances, threshold, invert, ignore)
-    pairs, note = _pairs(folder, masks, suffix, only_annotated)
-    odd = None if instances else odd_colours([pair.mask for pair in pairs])
-    if odd:
-        raise ValueError(str(odd))
+    pairs, note = _pairs(folder, masks, suffix, only_annotated, instances)
     names = [group(p.image) if group else p.group or p.image.name for p in pairs]
     return Source(
         name=Path(folder).resolve().name,

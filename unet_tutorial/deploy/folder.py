@@ -16,7 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from tqdm.auto import tqdm
 
@@ -48,6 +47,8 @@ from ..runs.memory import keep_memory
 
 # %% ../../nbs/workshop/deploy/folder.ipynb #imports-far
 from collections import Counter
+
+import numpy as np
 
 from unet_tutorial.data.far import (
     FarImage,
@@ -552,8 +553,7 @@ def predict_files(
     _say_channel(predictor.notes.channel, channel, announce)
     _say_values(predictor, write, announce)
     _make_room(to, old)
-    grey = {}
-    pages = _pages(files, failed, predictor, axes, channel, grey)
+    pages = _pages(files, failed, predictor, axes, channel, grey := {})
     written = _write_all(predictor, pages, to, write, failed, announce)
     _say_grey(grey, files)
     if failed:
