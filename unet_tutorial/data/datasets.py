@@ -43,7 +43,7 @@ from unet_tutorial.data.images import (
 )
 
 # %% ../../nbs/workshop/data/datasets.ipynb #imports-pairs
-from .pairs import NO_MASK, Pair, find_pairs, match_names
+from .pairs import NO_MASK, Pair, match_names
 from .source import Item, Source, some_of
 
 # %% ../../nbs/workshop/data/datasets.ipynb #14117643

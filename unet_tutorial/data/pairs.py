@@ -126,7 +126,7 @@ def _stack(images, masks):
             return image
     return ""
 
-
+# %% ../../nbs/workshop/data/pairs.ipynb #guess-code
 def _guess(images, masks):
     """Say what might bring together the images and masks that are left over."""
     left, right = ({p.stem for p in side} for side in (images, masks))
