@@ -15,6 +15,7 @@ import os
 import re
 import sys
 import tempfile
+import warnings
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -2200,19 +2201,35 @@ _WORDS = "|".join(end.partition(".")[0] for end in ENDINGS.values() if end[0] ==
 _ANSWER = re.compile(f"(.+?)(_[0-9]{{3,}})?({_WORDS})")
 
 
+def _asked(file):
+    """Return the stems of the images about which a file may be an answer."""
+    found = _ANSWER.fullmatch(file.stem)
+    return {found[1], found[1] + (found[2] or "")} if found else set()
+
+
 def _only_images(files):
     """Leave out hidden files, what is no image, and answers beside their image."""
     files = [f for f in files if f.is_file() and f.suffix.lower() in SUFFIXES]
     known, kept = {file.with_name(file.stem) for file in files}, []
     for file in files:
-        found = _ANSWER.fullmatch(file.stem)
-        stems = {found[1], found[1] + (found[2] or "")} if found else set()
-        asked = {file.with_name(stem) for stem in stems}
+        asked = {file.with_name(stem) for stem in _asked(file)}
         if not file.name.startswith(".") and known.isdisjoint(asked):
             kept.append(file)
     return kept
 
+# %% ../../nbs/workshop/data/images.ipynb #images-below
+def _below(folder):
+    """Return the folders in a folder that hold images, but not those of masks."""
+    found, known = {}, {path.stem for path in folder.iterdir()}
+    for place in sorted(folder.iterdir()):
+        of_masks = re.search("(?i)mask|label|truth|annotation", place.name)
+        if place.is_dir() and place.name[0] != "." and not of_masks:
+            images = _only_images(place.iterdir())
+            images = [path for path in images if known.isdisjoint(_asked(path))]
+            found |= {place.name: images} if images else {}
+    return found
 
+# %% ../../nbs/workshop/data/images.ipynb #find-images
 def find_images(
     images: str | Path | Iterable[str | Path],
 ) -> list[Path]:
@@ -2235,14 +2252,20 @@ def find_images(
     """
     found = []
     for name in [images] if isinstance(images, str | Path) else images:
-        files = [Path(name)]
+        files, below = [Path(name)], {}
         if not files[0].is_file():
             inside = files[0].iterdir() if files[0].is_dir() else glob(str(name))
+            below = _below(files[0]) if files[0].is_dir() else {}
             files = _only_images(sorted(Path(file) for file in inside))
+        text = f"folders in {name} hold images ({name_some(below)})" if below else ""
+        way = f"the pattern {Path(name, '*', '*')} takes them"
         if not files:
             raise FileNotFoundError(
                 f"no image at {name}: a file, a folder that holds images, or a pattern "
                 f"such as cars/*.jpg would work; images end in {' '.join(SUFFIXES)}"
+                + (f". But {text}: {way}" if below else "")
             )
+        if below:
+            warnings.warn(f"{text}, which are left out: {way}", stacklevel=2)
         found += files
     return list(dict.fromkeys(found))
