@@ -1016,6 +1016,14 @@ MASKS = [
     Kind("Mask of float64", "a.tif", tiff(np.float64(MASK)), "mask", MASK),
     Kind("Mask of int64", "a.tif", tiff(np.int64(MASK)), "mask", MASK),
     Kind("Mask, `.npy` of bool", "a.npy", numpy(MASK == 1), "mask", MASK),
+    Kind("Mask, `.npy` (1, H, W)", "a.npy", numpy(MASK[None]), "mask", MASK),
+    Kind(
+        "Mask, `.npy` (1, H, W, 1)",
+        "a.npy",
+        numpy(MASK[None, ..., None]),
+        "mask",
+        MASK,
+    ),
     Kind(
         "Mask saved in RGB", "a.png", pil(np.stack([255 * MASK] * 3, -1)), "mask", MASK
     ),

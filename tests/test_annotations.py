@@ -809,6 +809,57 @@ def test_what_is_unclear_in_a_folder_is_refused(tmp_path, annotated, name, words
         write_masks(annotated, tmp_path / "masks")
 
 
+def test_what_is_outside_is_named_at_once_and_there_is_a_way_on(tmp_path, annotated):
+    far, cut = [[20, 1], [30, 1], [30, 9]], [[5, 1], [14, 1], [14, 4], [5, 4]]
+    saved(annotated, qupath(feature("cell", far), feature("cell", cut)), "d.geojson")
+    saved(annotated, qupath(feature("cell", SQUARE), feature("cell", far)), "a.geojson")
+    (annotated / "a.json").unlink()
+    words = ["3 annotations", "a.geojson feature 2: x 20", "d.geojson feature 1: "]
+    words += ["d.geojson feature 2: ", "outside='skip'", "outside='clip'"]
+    with pytest.raises(BadFile, match=says(*words)):
+        write_masks(annotated, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+    for way, count in (("skip", 0), ("clip", 12)):
+        with pytest.warns(UserWarning, match="3 annotations are outside"):
+            masks, _ = write_masks(annotated, tmp_path / way, outside=way)
+        assert (read_mask(masks[0]) == IN_SQUARE).all()
+        mask = read_mask(masks[3])
+        assert mask.sum() == count == mask[1:4, 5:].sum()
+    with pytest.raises(ValueError, match=says("outside='crop'", "clip would work")):
+        write_masks(annotated, tmp_path / "none", outside="crop")
+
+
+def test_what_a_clip_leaves_without_a_pixel_is_left_out(tmp_path):
+    sliver = feature("c", [[8.6, 1], [20, 1], [20, 4], [8.6, 4]])
+    drawn_ = read_annotations(saved(tmp_path, qupath(sliver, feature("c", SQUARE))))
+    with pytest.warns(UserWarning, match="1 annotation is outside"):
+        labels = draw_annotations(drawn_, (8, 9), outside="clip")
+    assert ((labels > 0) == IN_SQUARE).all()
+
+
+def test_a_file_of_labelmes_that_names_another_image_is_refused(tmp_path, annotated):
+    content = labelme(shape("cell", SQUARE))
+    saved(annotated, content | {"imagePath": "..\\elsewhere\\a.png"}, "a.json")
+    assert len(write_masks(annotated, tmp_path / "masks")[0]) == 3
+    saved(annotated, content | {"imagePath": "gone.png"}, "a.json")
+    assert len(write_masks(annotated, tmp_path / "masks", overwrite=True)[0]) == 3
+    saved(annotated, content | {"imagePath": "../photos/d.png"}, "a.json")
+    with pytest.raises(BadFile, match=says("a.json says d.png", "Rename")):
+        write_masks(annotated, tmp_path / "none")
+
+
+def test_folders_of_windows_in_a_coco_file(tmp_path, annotated):
+    images = [
+        {"id": 1, "file_name": "C:\\photos\\a.png", "height": 8, "width": 9},
+        {"id": 2, "file_name": "/home/me/c.png", "height": 8, "width": 9},
+    ]
+    both = drawn([FLAT], image=1), drawn([FLAT], image=2, number=2)
+    content = coco(*both, images=images)
+    masks, bare = write_masks(annotated, tmp_path / "m", saved(tmp_path, content))
+    assert [path.name for path in masks] == ["a_mask.png", "c_mask.png"]
+    assert [path.name for path in bare] == ["b.1.png", "d.png"]
+
+
 def test_a_folder_without_annotations(tmp_path, annotated):
     for path in [*annotated.iterdir()]:
         if path.suffix != ".png":
@@ -828,5 +879,11 @@ def test_the_command(tmp_path, annotated, capsys):
     assert main(["masks", str(annotated), "--to", to, "--overwrite"]) == 1
     told = capsys.readouterr().err
     assert "--classes 'background' 'cell' 'debris'" in told
-    line = ["masks", str(annotated), "--to", to, "--overwrite", "--objects"]
+    far = feature("cell", [[20, 1], [30, 1], [30, 9]])
+    saved(annotated, qupath(feature("cell", SQUARE), far), "d.geojson")
+    assert main(["masks", str(annotated), "--to", to, "--overwrite"]) == 1
+    assert "--outside 'skip'" in capsys.readouterr().err
+    line = ["masks", str(annotated), "--to", to, "--overwrite", "--outside", "skip"]
+    assert main(line) == 0 and "1 annotation is outside" in capsys.readouterr().err
+    line = [*line, "--objects"]
     assert main(line) == 0 and Path(to, "a_labels.png").is_file()

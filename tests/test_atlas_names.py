@@ -67,3 +67,34 @@ def test_one_list_of_endings_for_training_and_prediction(tmp_path):
     pairs = find_pairs(tmp_path / "images", tmp_path / "masks")
     assert len(pairs) == len(SUFFIXES) == len(find_images(tmp_path / "images"))
     assert {".pgm", ".jfif", ".jp2"} <= set(SUFFIXES)
+
+
+def test_overlays_of_pairs_are_left_out_and_noted(tmp_path):
+    touch(tmp_path / "a", "1.png", "2.png", "3.png", "2-overlay.png")
+    touch(tmp_path / "b", "1_mask.png", "2_mask.png", "1_overlay.png", "2 Overlay.jpg")
+    touch(tmp_path / "b", "3_overlay.png")
+    folders = tmp_path / "a", tmp_path / "b"
+    pairs, (alone, problem), (note,) = match_names(*folders)
+    assert [pair.image.name for pair in pairs] == ["1.png", "2.png"]
+    assert [path.name for path in alone.files] == ["3.png"]
+    assert "suffix" not in str(alone)
+    assert [path.name for path in problem.files] == ["3_overlay.png"]
+    assert problem.cause == note.cause == "is an overlay, no mask" and note.remedy
+    assert len(note.files) == 3
+    touch(tmp_path / "b", "3.png")
+    assert len(find_pairs(*folders)) == 3
+    touch(tmp_path / "c", "1.png", "1_mask.png", "1_overlay.png")  # in one folder
+    assert len(find_pairs(tmp_path / "c")) == 1
+
+
+def test_an_image_called_overlay_stays_one(tmp_path):
+    touch(tmp_path / "a", "x.png", "x_overlay.png")
+    touch(tmp_path / "b", "x.png", "x_overlay.png")
+    assert len(find_pairs(tmp_path / "a", tmp_path / "b")) == 2
+
+
+def test_a_stack_with_a_mask_per_page_is_recognised(tmp_path):
+    touch(tmp_path / "a", "film.tif")
+    touch(tmp_path / "b", *(f"film_{n:03}_mask.png" for n in range(4)))
+    with pytest.raises(ValueError, match="is film a stack, with a mask per page"):
+        find_pairs(tmp_path / "a", tmp_path / "b")

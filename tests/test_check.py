@@ -19,6 +19,7 @@ from samples import (
 
 import unet_tutorial.data.check as drawn_by
 from unet_tutorial.data.check import Report, check_pairs
+from unet_tutorial.data.datasets import open_folder
 
 
 def good(folder, count=4, size=(48, 64), value=1):
@@ -405,3 +406,105 @@ def test_a_picture_shows_classes_in_several_colours(tmp_path):
         picture = drawn_by._picture(report, report.pairs[0], 40)
         colours[classes] = {tuple(x) for x in picture.reshape(-1, 3).round(3)}
     assert len(colours[3]) == 3 and len(colours[2]) == 2
+
+
+def test_a_picture_shows_what_is_unknown_if_any_mask_has_it(tmp_path):
+    import matplotlib.pyplot as plt
+
+    plt.switch_backend("agg")
+    good(tmp_path, count=12)
+    for number, rows in ((7, 4), (10, 12)):  # neither is the first of a third
+        mask = square(48, 64)
+        mask[:rows] = 255
+        Image.fromarray(mask).save(tmp_path / "masks" / f"{number}_mask.png")
+    report = check(tmp_path, ignore=255)
+    assert [path.stem for path in report.marked] == ["10_mask", "7_mask"]
+    report.show(count=3)
+    titles = [axes.get_title() for axes in plt.gcf().axes if axes.images]
+    assert titles[-1] == "10.jpg" and len(titles) == 3
+    picture = drawn_by._picture(report, report.pairs[-1], 48)
+    plt.close("all")
+    report.marked = []
+    report.show(count=3)
+    titles = [axes.get_title() for axes in plt.gcf().axes if axes.images]
+    assert "10.jpg" not in titles and picture.shape == (48, 64, 3)
+    plt.close("all")
+
+
+def test_masks_of_several_pages_are_told_what_masks_need(tmp_path):
+    import tifffile
+
+    good(tmp_path)
+    for side, name in (("images", "s"), ("masks", "s_mask")):
+        pages = np.stack([square(48, 64)] * 5)
+        tifffile.imwrite(tmp_path / side / f"{name}.tif", pages)
+    told = [str(problem) for problem in check(tmp_path).problems]
+    assert "channels=5" in told[0] and "s.tif" in told[0]
+    assert "channels" not in told[1] and "named like that of its image" in told[1]
+
+
+def test_a_turned_photograph_whose_size_tells_nothing(tmp_path):
+    good(tmp_path)
+    exif = Image.Exif()
+    exif[274] = 3
+    path = tmp_path / "images" / "1.jpg"
+    Image.open(path).save(path, exif=exif)
+    report = check(tmp_path)
+    cause = "is turned by its EXIF orientation, and its mask is not"
+    (note,) = [note for note in report.notes if note.cause == cause]
+    assert note.files == {path: "orientation 3"} and not report.problems
+    mask = tmp_path / "masks" / "1_mask.png"
+    Image.open(mask).save(mask, exif=exif)
+    assert cause not in {note.cause for note in check(tmp_path).notes}
+
+
+def test_one_inverted_mask_where_objects_are_most_of_each(tmp_path):
+    good(tmp_path, count=5)
+    for number in range(5):
+        mask = np.full((48, 64), number != 3, np.uint8)
+        mask[:10] = number == 3
+        Image.fromarray(mask).save(tmp_path / "masks" / f"{number}_mask.png")
+    notes = check(tmp_path).notes
+    notes = [note for note in notes if "mostly background" in note.cause]
+    assert [path.name for note in notes for path in note.files] == ["3_mask.png"]
+    assert "255 - mask" in notes[0].remedy
+
+
+def test_masks_of_two_values_without_a_0(tmp_path):
+    good(tmp_path)
+    for number in range(4):
+        mask = 5 + 3 * square(48, 64)
+        Image.fromarray(mask.astype(np.uint8)).save(
+            tmp_path / "masks" / f"{number}_mask.png"
+        )
+    (problem,) = check(tmp_path).problems
+    assert problem.cause == "holds no 0" and "threshold=6" in problem.remedy
+    report = check(tmp_path, threshold=6)
+    assert not report.problems
+    assert abs(report.share - square(48, 64).mean()) < 1e-6
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_palettes_that_number_their_colours_otherwise(tmp_path, classes):
+    colours = np.array([(0, 0, 0), (200, 0, 0), (0, 180, 0)])
+    good(tmp_path, count=5)
+    truth = square(48, 64).astype(np.uint8)
+    truth[-4:] = classes - 1
+    masks = [tmp_path / "masks" / f"{n}_mask.png" for n in range(5)]
+    for path in masks:
+        save_palette(path, truth, colours.ravel().tolist())
+    folders = tmp_path / "images", tmp_path / "masks"
+    names = ("background", "red", "green")[:classes]
+    assert not check(tmp_path, num_classes=classes).problems
+    save_palette(masks[1], truth, [*colours.ravel().tolist(), 9, 9, 9])  # alike
+    assert len(open_folder(*folders, classes=names)) == 5
+    order = np.array([1, 0, 2] if classes == 2 else [0, 2, 1])
+    numbers = order[truth].astype(np.uint8)
+    save_palette(masks[2], numbers, colours[order].ravel().tolist())
+    (problem,) = check(tmp_path, num_classes=classes).problems
+    assert [*problem.files] == [masks[2]] and "elsewhere" in problem.files[masks[2]]
+    with pytest.raises(ValueError, match=says("numbers its colours", "2_mask.png")):
+        open_folder(*folders, classes=names)
+    assert not check(tmp_path, num_classes=None).problems
+    Image.fromarray(np.array(Image.open(masks[2]))).save(masks[2])  # the remedy
+    assert not check(tmp_path, num_classes=classes).problems

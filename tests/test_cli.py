@@ -303,8 +303,20 @@ def test_check(monkeypatch, folders, capsys):
     assert main(["check", "a", "--instances"]) == 1
     assert asked.pop() == (("a", *[None] * 8, False, None, False), {})
     told = capsys.readouterr().out.splitlines()
+    assert told[0] == "problem: 2 files: no mask: a.jpg, b.jpg (3 bytes); add it"
+    assert told[1].startswith("note: ")
+    assert main(["check", "a", "--instances", "--list"]) == 1
+    told = capsys.readouterr().out.splitlines()
     assert told[0] == "problem: no mask: a.jpg; add it"
     assert told[1] == "problem: no mask: b.jpg (3 bytes); add it"
+    files = {Path(f"ignore={n}.jpg"): "channels=3" for n in range(300)}
+    report.problems = [Problem("is deep", "value_range=(0, 9) would do", files)]
+    assert main(["check", "a"]) == 1
+    told = capsys.readouterr().out.splitlines()
+    names = ", ".join(f"ignore={n}.jpg (--channels 3)" for n in range(3))
+    assert told[0] == (
+        f"problem: 300 files: is deep: {names} and 297 more; --range 0 9 would do"
+    )
 
 
 def test_check_of_deep_images_knows_what_is_black(tmp_path, capsys):
@@ -320,6 +332,15 @@ def test_check_of_deep_images_knows_what_is_black(tmp_path, capsys):
 def test_advice_can_be_typed():
     text = cli._typed("num_classes=4, num_classes=None or suffix='_m'")
     assert text == "--classes 4, --instances or --suffix '_m'"
+
+
+def test_advice_leaves_names_of_files_as_they_are(capsys):
+    name = "runs/1e5/suffix=_a/ignore=255 and others"
+    assert cli._typed(f"{name}: ignore=255") == f"{name}: --ignore 255"
+    cli._announce("C:\\1e5\\channels=3 is ready; 1e5 is a folder")
+    told = capsys.readouterr().out
+    assert told == "C:\\1e5\\channels=3 is ready; 1e5 is a folder\n"
+    assert cli._typed("classes=('a', 'b/c')") == "--classes 'a' 'b/c'"
 
 
 def test_check_draws_a_picture_once(monkeypatch, folders, capsys):

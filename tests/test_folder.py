@@ -121,6 +121,19 @@ def test_three_classes_are_written_in_colours(run):
     assert np.array_equal(np.asarray(Image.open(path)), due)
 
 
+def test_grey_images_among_colours_are_read_as_in_training(tmp_path):
+    net = thin_net(in_channels=3, padding=1)
+    predictor = Predictor(net, torch.device("cpu"))
+    grey = noise(16, 24)
+    save(tmp_path / "in" / "a.png", np.stack([grey] * 3, axis=-1))
+    save(tmp_path / "in" / "b.png", grey)
+    with pytest.warns(UserWarning, match="1 of 2 images are grey") as told:
+        predict_files(predictor, tmp_path / "in", tmp_path / "out")
+    assert "b.png" in str(told[0].message)
+    both = [read_mask(path) for path in sorted((tmp_path / "out").glob("*.png"))]
+    assert len(both) == 2 and np.array_equal(*both)
+
+
 def test_options_reach_the_predictor(run):
     one = predict_files(run / "run", run / "images", run / "1", write=["probabilities"])
     options = {"views": 8, "device": torch.device("cpu")}

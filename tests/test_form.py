@@ -147,6 +147,24 @@ def test_what_is_brought_stays_as_it_is_where_it_comes_from(here, capsys):
     assert not (here / "your_data/older").exists()
 
 
+def test_a_source_in_the_working_folder_is_refused(here):
+    form.bring(DRIVE, "cars")
+    before = everything(here / "your_data")
+    for folder, images in (("your_data", "images"), ("cars", "../your_data/images")):
+        with pytest.raises(Stop, match='is in the working folder "your_data"'):
+            form.bring(DRIVE, folder, images=images)
+    with pytest.raises(Stop, match='is in the working folder "your_data"'):
+        form.bring(DRIVE, "your_data", images="", masks="")
+    with pytest.raises(Stop, match="holds the working folder"):
+        form.bring(DRIVE, "cars/..", images="", masks="")
+    assert everything(here / "your_data") == before
+    (here / "linked").symlink_to(here / "your_data")
+    with pytest.raises(Stop, match="is in the working folder"):
+        form.bring(DRIVE, "linked")
+    form.bring(DRIVE, "cars")
+    form.look()
+
+
 def test_a_copy_that_would_be_replaced_is_set_aside(here):
     form.bring(DRIVE, "cars")
     mine, theirs = here / "your_data/masks/1.png", here / "cars/masks/1.png"
@@ -314,6 +332,7 @@ def test_what_is_filled_in_is_understood_or_explained(here):
             "no reason to act",
         ),
         ("held_out=1 of 1 images: hold out", "1 image is not enough"),
+        ("delete them; outside='skip' leaves, outside='clip' what is inside", "them"),
     ],
 )
 def test_sentences_have_the_names_of_the_fields(said, words):

@@ -16,7 +16,7 @@ from unet_tutorial.augment import elastic_deform
 from unet_tutorial.cli import main
 from unet_tutorial.data.check import check_pairs
 from unet_tutorial.data.crops import Whole, Windows, read_example
-from unet_tutorial.data.datasets import open_folder, unknown_note
+from unet_tutorial.data.datasets import mask_notes, open_folder
 from unet_tutorial.data.images import BadFile, read_labels, read_mask
 from unet_tutorial.data.pairs import Pair
 from unet_tutorial.data.photo_changes import PhotoChanges
@@ -493,11 +493,10 @@ def test_a_value_that_occurs_nowhere_and_one_that_is_the_object(folder, capsys):
     report = check_pairs(folder / "images", folder / "clean", ignore=1)
     (problem,) = report.problems
     assert "is the value 1 the object?" in problem.remedy
-    assert unknown_note(opened(folder, "clean", ignore=255)).startswith(
-        "no pixel has the value 255; the masks hold 0, 1"
-    )
+    note, *_ = mask_notes(opened(folder, "clean", ignore=255))
+    assert note.startswith("no pixel has the value 255; the masks hold 0, 1")
     with pytest.raises(ValueError, match="is it the object"):
-        unknown_note(opened(folder, "clean", ignore=1))
+        mask_notes(opened(folder, "clean", ignore=1))
 
 
 def test_a_mask_of_which_nothing_is_annotated(tmp_path):
@@ -705,4 +704,4 @@ def test_objects_written_as_what_is_left_out_are_noticed(tmp_path):
     assert [path.name for note in told for path in note.files] == ["2.png"]
     assert "write it as 1" in told[0].remedy
     source = open_folder(tmp_path / "images", tmp_path / "masks", ignore=255)
-    assert "1 of them (first 2.png)" in unknown_note(source)
+    assert "1 of them (first 2.png)" in mask_notes(source)[0]

@@ -13,7 +13,7 @@ from samples import save, says, thin_net
 from unet_tutorial.cli import main
 from unet_tutorial.data.annotations import write_masks
 from unet_tutorial.data.check import check_pairs
-from unet_tutorial.data.datasets import mask_notes, open_folder, unknown_note
+from unet_tutorial.data.datasets import mask_notes, open_folder
 from unet_tutorial.data.images import BadFile, check_free, mask_values, read_mask
 from unet_tutorial.data.outputs import write_mask
 from unet_tutorial.deploy.folder import predict_files
@@ -290,7 +290,7 @@ def test_a_value_that_is_the_object_is_named_with_what_would_work(tmp_path, caps
     images, masks = data(tmp_path, 1)
     folders = tmp_path / "images", tmp_path / "masks"
     with pytest.raises(ValueError) as error:
-        unknown_note(open_folder(*folders, ignore=1))
+        mask_notes(open_folder(*folders, ignore=1))
     words = "in 4 of 4 masks", "is it the object", "ignore=1 away", "hold 0, 1"
     assert says(*words).match(str(error.value))
     assert main(["check", images, masks, "--ignore", "1"]) == 1
@@ -302,7 +302,7 @@ def test_the_background_named_as_what_is_unknown(tmp_path):
     data(tmp_path, 255)
     folders = tmp_path / "images", tmp_path / "masks"
     with pytest.raises(ValueError, match="nothing but object is left"):
-        unknown_note(open_folder(*folders, ignore=0))
+        mask_notes(open_folder(*folders, ignore=0))
     (problem,) = check_pairs(*folders, ignore=0).problems
     assert problem.cause == "no mask holds background"
     assert "is the value 0 the background?" in problem.remedy
@@ -313,12 +313,12 @@ def test_object_and_unknown_exchanged(tmp_path, capsys):
     folders = tmp_path / "images", tmp_path / "masks"
     source = open_folder(*folders, ignore=1)
     assert says("other way round", "1 the object", "ignore=255").match(
-        unknown_note(source)
+        mask_notes(source)[0]
     )
     assert main(["check", images, masks, "--ignore", "1"]) == 0
     told = capsys.readouterr().out
     assert says("4 files: has 255 as its object", "--ignore 255").match(told)
-    assert "other way" not in unknown_note(open_folder(*folders, ignore=255))
+    assert "other way" not in str(mask_notes(open_folder(*folders, ignore=255)))
 
 
 # Images without masks
@@ -496,7 +496,8 @@ def test_one_range_for_all_files_and_not_one_per_file(tmp_path, capsys):
     both = deep(tmp_path, "last", (900, 4000, 19900), channels=1)
     assert main(["check", *both]) == 1
     told = capsys.readouterr().out
-    assert told.count("--range 0 32767 would hold all") == 3
+    assert told.count("--range 0 32767 would hold all") == 1
+    assert "problem: 3 files: has more than 8 bits" in told
     assert "1023" not in told and "4095" not in told and "(0 to 900)" in told
     assert main(["check", *both, "--channels", "1"]) == 1
     assert "--range 0 32767" in capsys.readouterr().out

@@ -164,8 +164,8 @@ def test_what_is_no_image_is_refused(what):
 def folder(tmp_path):
     for name in ["b.png", "a.JPG", "c.tif", ".hidden.png", "notes.txt"]:
         (tmp_path / name).write_bytes(b"")
-    (tmp_path / "inner.png").mkdir()
-    (tmp_path / "inner.png" / "d.png").write_bytes(b"")
+    (tmp_path / "masks.png").mkdir()
+    (tmp_path / "masks.png" / "d.png").write_bytes(b"")
     return tmp_path
 
 
@@ -204,9 +204,22 @@ def test_answers_beside_their_image_are_not_asked_about(folder):
     assert names(find_images(folder)) == ["a.JPG", "b.png", "c.tif", "d_mask.png"]
     (folder / "b_polygons.png").write_bytes(b"")  # polygons are no image
     assert "b_polygons.png" in names(find_images(folder))
-    (folder / "inner.png" / "b_mask.png").write_bytes(b"")  # beside no b
+    (folder / "masks.png" / "b_mask.png").write_bytes(b"")  # beside no b
     assert names(find_images(f"{folder}/*/*.png")) == ["b_mask.png", "d.png"]
     assert names(find_images(folder / "a_mask.gif")) == ["a_mask.gif"]
+
+
+def test_images_in_folders_of_a_folder_are_not_left_out_in_silence(folder):
+    for name in ("day 1/a.png", "day 2/x.png", "out/b_mask.png", ".git/z.png"):
+        (folder / name).parent.mkdir()
+        (folder / name).write_bytes(b"")
+    words = "(day 1, day 2)", "left out", str(folder / "*" / "*")
+    with pytest.warns(UserWarning, match=says(*words)):
+        assert names(find_images(folder)) == ["a.JPG", "b.png", "c.tif"]
+    for name in ("a.JPG", "b.png", "c.tif"):
+        (folder / name).unlink()
+    with pytest.raises(FileNotFoundError, match=says("But folders in", "day 1")):
+        find_images(folder)
 
 
 @pytest.mark.parametrize("name", ["none.png", "*.gif", "empty"])

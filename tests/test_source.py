@@ -211,3 +211,10 @@ def test_how_much_a_neighbour_knows(real_isbi):
 
 def test_the_size_of_an_image_that_is_drawn():
     assert source().size(0) == source().image(0).shape[:2]
+
+
+def test_a_name_tells_images_of_one_name_apart():
+    item = Item(Path("a/s1/1.png"), Path("b/1.png"), "1.png", folder="s1")
+    assert item.name == "s1/1.png"
+    assert item._replace(folder="").name == "1.png"
+    assert item._replace(group="car 3", page=2).name == "car 3/s1/1.png, page 2"

@@ -44,6 +44,7 @@ _TYPED = {
     "only_annotated=True": "--only-annotated",
     "axes=": "--axes ",
     "overlap='": "--overlap '",
+    "outside='": "--outside '",
     "annotations=FILE": "name it after the folder of the images",
 }
 
@@ -51,15 +52,22 @@ _TYPED = {
 _NAMES = re.compile(r"classes=\(([^)]*)\)")  # 'background', 'cell'
 _RANGE = re.compile(r"value_range=\((-?[0-9][0-9.e+-]*), (-?[0-9][0-9.e+-]*)\)")
 _COLOUR = re.compile(r"ignore=\((\d+), (\d+), (\d+)\)")
+_PATHS = re.compile(r"(\S*[/\\]\S*)")
 
 
 def _typed(text):
     """Return a text in which what is written in Python is what is typed."""
+    text = _NAMES.sub(lambda found: "--classes " + found[1].replace(",", ""), text)
+    parts = _PATHS.split(text)  # names of files stay as they are
+    parts[::2] = map(_options_typed, parts[::2])
+    return "".join(parts)
+
+
+def _options_typed(text):
     text = _COLOUR.sub(r"--ignore \1,\2,\3", text)
     text = _RANGE.sub(r"--range \1 \2", text)
     for python, words in _TYPED.items():
         text = text.replace(python, words)
-    text = _NAMES.sub(lambda found: "--classes " + found[1].replace(",", ""), text)
     return text
 
 # %% ../nbs/workshop/cli.ipynb #exits
@@ -317,6 +325,7 @@ def _add_check(parser):
     _add_channels(parser)
     _add_mask_rules(parser)
     add("--kind", choices=_KINDS[:-1], help="a known set")
+    add("--list", action="store_true", help="name every file of a problem")
     add("--picture", metavar="FILE", help="draw some pairs into a file")
     add("--overwrite", action="store_true", help="replace the picture")
 
@@ -345,9 +354,27 @@ def _draw_pairs(report, path, overwrite):
         plt.savefig(part, format=path.rpartition(".")[2], bbox_inches="tight")
     plt.close()
 
+# %% ../nbs/workshop/cli.ipynb #typed-problem
+def _typed_problem(problem):
+    """Return a problem in which options are what is typed, and names as they are."""
+    files = {file: _typed(text) for file, text in problem.files.items()}
+    return type(problem)(_typed(problem.cause), _typed(problem.remedy), files)
+
+
+def _problem_lines(problems, every):
+    """Yield a line per problem with the first files, or a line per file."""
+    for problem in map(_typed_problem, problems):
+        count = len(problem.files)
+        if not every:
+            yield f"{count:,} files: {problem}" if count > 1 else f"{problem}"
+            continue
+        for file, text in problem.files.items():
+            yield f"{problem._replace(files={file: text})}"
+
 
 def _grouped(note):
     """Return a note in a line, with the number of its files and the first."""
+    note = _typed_problem(note)
     count, first = len(note.files), dict([*note.files.items()][:1])
     if count == 1:
         return f"{note}"
@@ -370,11 +397,10 @@ def _check(args):
     which = args.channels, args.axes, args.channel
     of_masks = args.threshold, bool(args.invert), args.ignore
     report = check_pairs(*what, *which, *of_masks, bool(args.only_annotated))
-    for problem in report.problems:
-        for file, text in problem.files.items():
-            print(_typed(f"problem: {problem._replace(files={file: text})}"))
+    for line in _problem_lines(report.problems, args.list):
+        print(f"problem: {line}")
     for note in report.notes:
-        print(_typed(f"note: {_grouped(note)}"))
+        print(f"note: {_grouped(note)}")
     if report.suggested:
         print(_typed(suggestion_text(report.suggested)))
     if report.share is not None:
@@ -402,18 +428,21 @@ def _add_masks(parser):
     what.add_argument("--objects", action="store_true", help="number the objects")
     wins, text = ("later", "smaller", "refuse"), "what wins where two overlap (later)"
     add("--overlap", choices=wins, default="later", help=text)
+    ways, text = ("refuse", "skip", "clip"), "what is outside its image (refuse)"
+    add("--outside", choices=ways, default="refuse", help=text)
     text = "what marks the unknown in your masks, such as 255: no class gets it"
     add("--ignore", type=_value, metavar="VALUE", help=text)
     _add_only(parser, "leave out images about which nothing is drawn")
     add("--overwrite", action="store_true", help="replace files that are there")
 
-
+# %% ../nbs/workshop/cli.ipynb #masks-run
 def _masks(args):
     from unet_tutorial.data.annotations import write_masks
 
     known = {"classes": args.classes, "objects": args.objects, "overlap": args.overlap}
     known |= {"annotations": args.annotations, "overwrite": args.overwrite}
     known |= {"ignore": args.ignore, "only_annotated": bool(args.only_annotated)}
+    known |= {"outside": args.outside}
     masks, bare = write_masks(args.images, args.to, **known)
     for path in bare:
         print(f"no annotations: {path}")

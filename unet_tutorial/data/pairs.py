@@ -117,11 +117,24 @@ def _ends(image, mask, common):
     return image[len(common) :], mask[len(common) :]
 
 
+def _stack(images, masks):
+    """Return the name of an image of which several masks have a number."""
+    names = [_WORD.sub("", name) for name in sorted(masks)[:400]]
+    for image in sorted(images)[:20]:
+        page = re.compile(rf"{re.escape(image)}[ _.-]?\d{{3,5}}")
+        if sum(bool(page.fullmatch(name)) for name in names) > 1:
+            return image
+    return ""
+
+# %% ../../nbs/workshop/data/pairs.ipynb #guess-code
 def _guess(images, masks):
     """Say what might bring together the images and masks that are left over."""
     left, right = ({p.stem for p in side} for side in (images, masks))
     if {name.lower() for name in left} & {name.lower() for name in right}:
         return "; some differ only in upper and lower case: rename those"
+    if stack := _stack(left, right):
+        text = f"; is {stack} a stack, with a mask per page? Save each page as an "
+        return f"{text}image of its own, under the name of its mask"
     rests = Counter()
     for i, m in product(sorted(left)[:20], sorted(right)[:400]):
         same = takewhile(lambda two: two[0] == two[1], zip(i, m, strict=False))
@@ -156,6 +169,23 @@ def _further(pairs, lonely, idle, suffix):
     )
     return pairs, lonely, idle, several
 
+# %% ../../nbs/workshop/data/pairs.ipynb #overlays
+_OVERLAY = "is an overlay, no mask"  # a cause
+
+
+def _overlays(pairs, lonely, idle):
+    """Sort out overlays: return what else is left, those of pairs, and other ones."""
+    known = {pair.image.stem for pair in pairs}
+    of_pairs, others, rest = {}, {}, ({}, {})
+    for side, paths in enumerate((lonely, idle)):
+        for path in paths:
+            found = re.fullmatch("(.+)[ _.-]overlay", path.stem, re.IGNORECASE)
+            kind = rest[side]
+            if found:
+                kind = of_pairs if found[1] in known else others
+            kind[path] = ""
+    return *rest, of_pairs, others
+
 # %% ../../nbs/workshop/data/pairs.ipynb #9beda909
 class Problem(NamedTuple):
     """One thing that is wrong, or worth a note, with all files that it concerns.
@@ -182,6 +212,9 @@ class Problem(NamedTuple):
 
 # %% ../../nbs/workshop/data/pairs.ipynb #44632265
 NO_MASK = "no mask of that name"  # a cause
+_OR_LEAVE = "or leave out images without one: only_annotated=True"
+_OR_TAKE = "or take check_pairs(...).pairs, without it"
+_KEEP = "keep one image and one mask"
 
 
 def _are_swapped(keys, folders):
@@ -192,6 +225,11 @@ def _are_swapped(keys, folders):
         for side, folder in zip(keys, folders, strict=True)
     ]
     return marked == [True, False]
+
+
+def _swapped_folders(folders):
+    of = dict(zip(folders, ("called masks", "called images"), strict=True))
+    return Problem("the folders are swapped", "exchange the two", of)
 
 # %% ../../nbs/workshop/data/pairs.ipynb #match-names
 def match_names(
@@ -215,23 +253,25 @@ def match_names(
     """
     folders = [Path(images), Path(masks or images)]
     *keys, others = _sort(folders, suffix)
+    if _are_swapped(keys, folders):
+        return [], [_swapped_folders(folders)], []
     pairs, lonely, idle, double = _group(keys)
     pairs, lonely, idle, further = _further(pairs, lonely, idle, suffix)
-    if _are_swapped(keys, folders):
-        swapped = dict(zip(folders, ("called masks", "called images"), strict=True))
-        return [], [Problem("the folders are swapped", "exchange the two", swapped)], []
+    lonely, idle, overlays, odd = _overlays(pairs, lonely, idle)
     guess = _guess(lonely, idle)
-    rest = f"or take check_pairs(...).pairs, without it{guess}"
-    remedy = f"add it, or leave out images without one: only_annotated=True{guess}"
     bare, left = ({}, lonely) if only_annotated else (lonely, {})
-    problems = [
-        Problem(NO_MASK, remedy, bare),
-        Problem("no image of that name", f"add it, {rest}", idle),
-        Problem("several of one name", f"keep one image and one mask, {rest}", double),
+    problems = (
+        Problem(NO_MASK, f"add it, {_OR_LEAVE}{guess}", bare),
+        Problem("no image of that name", f"add it, {_OR_TAKE}{guess}", idle),
+        Problem("several of one name", f"{_KEEP}, {_OR_TAKE}{guess}", double),
         Problem("several masks of one image", _MERGE, further),
-    ]
-    notes = [Problem("neither image nor mask", "left out", dict.fromkeys(others, ""))]
-    notes += [Problem(NO_MASK, "left out, as asked for", left)]
+        Problem(_OVERLAY, "move it elsewhere; a mask has a value per class", odd),
+    )
+    notes = (
+        Problem("neither image nor mask", "left out", dict.fromkeys(others, "")),
+        Problem(NO_MASK, "left out, as asked for", left),
+        Problem(_OVERLAY, "left out", overlays),
+    )
     return pairs, [p for p in problems if p.files], [n for n in notes if n.files]
 
 # %% ../../nbs/workshop/data/pairs.ipynb #bec259ad
