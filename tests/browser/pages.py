@@ -3,6 +3,7 @@
 PYTEST_DONT_REWRITE: tests import this plugin by themselves, too.
 """
 
+import base64
 import threading
 from contextlib import contextmanager
 from functools import partial
@@ -16,6 +17,12 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 FLAGS += ["--disable-background-networking", "--disable-component-update"]
 PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1400, "height": 900}
+DROPPED = """files => {
+  const bytes = text => Uint8Array.from(atob(text), sign => sign.charCodeAt(0));
+  const all = new DataTransfer();
+  for (const [name, text] of files) all.items.add(new File([bytes(text)], name));
+  return all;
+}"""
 LEVELS = ("error", "warning")  # of a console, which no page of ours may reach
 
 
@@ -78,6 +85,19 @@ def listen(
     page.on("pageerror", note)
     page.on("requestfailed", failed)
     page.on("request", asked)
+
+
+def drop(
+    place,  # playwright Locator
+    *paths,  # Path of each file
+):
+    "Let go of files over a place on a page, as a hand with a mouse does."
+    files = [
+        (path.name, base64.b64encode(path.read_bytes()).decode()) for path in paths
+    ]
+    data = {"dataTransfer": place.page.evaluate_handle(DROPPED, files)}
+    for kind in ("dragover", "drop"):
+        place.dispatch_event(kind, data)
 
 
 class Quiet(SimpleHTTPRequestHandler):

@@ -5,7 +5,6 @@
 Skipped without Voilà, Playwright for Python or Chromium: `make browser` gets all three.
 """
 
-import base64
 import importlib.util
 import os
 import socket
@@ -17,6 +16,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from pages import PHONE
+from pages import drop as drop_on
 from PIL import Image
 from samples import noise
 
@@ -29,12 +29,6 @@ pytest_plugins = ["pages"]
 pytestmark = pytest.mark.skipif(
     not importlib.util.find_spec("voila"), reason="no Voilà here: make browser gets it"
 )
-DROPPED = """files => {
-  const bytes = text => Uint8Array.from(atob(text), sign => sign.charCodeAt(0));
-  const all = new DataTransfer();
-  for (const [name, text] of files) all.items.add(new File([bytes(text)], name));
-  return all;
-}"""
 PICTURE = """async () => {  // the bytes of the picture
   const image = document.querySelector("img.widget-image");
   return image.naturalWidth ? image.src : "";
@@ -42,15 +36,8 @@ PICTURE = """async () => {  // the bytes of the picture
 
 
 def drop(page, *paths):
-    "Let go of files over the page, as a hand with a mouse does."
-    files = [
-        (path.name, base64.b64encode(path.read_bytes()).decode()) for path in paths
-    ]
-    handle = page.evaluate_handle(DROPPED, files)
-    for kind in ("dragover", "drop"):
-        page.locator(".unet-live .widget-upload").dispatch_event(
-            kind, {"dataTransfer": handle}
-        )
+    "Let go of files over the button of the page."
+    drop_on(page.locator(".unet-live .widget-upload"), *paths)
 
 
 def told(page, words):
