@@ -209,13 +209,15 @@ def _invite(most):
     return f"drop an image here or choose one, of at most {size}"
 
 
-def _taken(upload):
-    """Return the file of a button, which need not keep it, and what of it is said."""
+def _opened_by(upload, desk):
+    """Let a desk take the file of a button, if any; return what is said."""
     file, count = read_upload(upload.value), len(upload.value)
-    if file and isinstance(upload.value, tuple):  # that of version 7 must keep it
+    if not file:
+        return ""
+    if isinstance(upload.value, tuple):  # a button of version 7 must keep its file
         upload.value = ()
     also = f"; of {count} files the last, one at a time" if count > 1 else ""
-    return file, also
+    return desk.open(*file) + also
 
 # %% ../../nbs/workshop/deploy/live.ipynb #drop-script
 _DROP = """(() => {
@@ -243,13 +245,15 @@ _DROP = """(() => {
 })();"""
 
 # %% ../../nbs/workshop/deploy/live.ipynb #run-script
-def _script(code):
-    """Return a widget that runs a script where the page is shown."""
+def _droppable(widgets):
+    """Return a page of widgets on which a file can be dropped."""
     import ipywidgets as w
 
-    shown = {"application/javascript": code, "text/plain": ""}
+    shown = {"application/javascript": _DROP, "text/plain": ""}
     output = {"output_type": "display_data", "data": shown, "metadata": {}}
-    return w.Output(outputs=(output,))
+    widgets = [*widgets, w.Output(outputs=(output,))]
+    page = w.VBox(widgets, layout=w.Layout(align_items="flex-start"))
+    return page.add_class("unet-live")
 
 # %% ../../nbs/workshop/deploy/live.ipynb #live
 def live(
@@ -288,9 +292,8 @@ def live(
             picture.value = desk.png(threshold.value, opacity.value)
 
     def take(_):
-        file, also = _taken(upload)
-        if file:
-            says.value = escape(desk.open(*file) + also)
+        if said := _opened_by(upload, desk):
+            says.value = escape(said)
             draw()
 
     def save(_):
@@ -304,6 +307,4 @@ def live(
         says.value = desk.open("image.png", image)
         draw()
     rows = [w.HBox([upload, says]), threshold, opacity, w.HBox([button, replace])]
-    page = w.VBox([*rows, picture, _script(_DROP)])
-    page.layout.align_items = "flex-start"
-    return page.add_class("unet-live")
+    return _droppable([*rows, picture])
