@@ -53,7 +53,7 @@ site: setup ## the course as a website in build/site, with search and an API pag
 	@$(PY) tools/website.py
 
 browser: setup ## get what make test needs to open the website as a reader does
-	@$(PY) tools/environment.py "$(VENV)" site browser
+	@$(PY) tools/environment.py "$(VENV)" site browser app
 	@$(PY) tools/browser.py
 
 test: setup ## all checks: style, notebooks and library in sync, pytest, outputs

@@ -7,6 +7,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+# Files that take long are begun first: at the end no core must wait for one of them.
+LONG = "in_lab site distributed tools examples elsewhere form cli bench gpu experiments"
+LONG += " channels export enough faults_answers app_page second_device typing"
+
+
+def pytest_collection_modifyitems(items):
+    "The long files first, all else as it was."
+    places = {f"test_{name}": place for place, name in enumerate(LONG.split())}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
 
 
 @pytest.fixture(autouse=True)

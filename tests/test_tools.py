@@ -25,6 +25,7 @@ import pytest
 import readers
 import reading
 import times
+import warm
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -157,10 +158,10 @@ def test_a_notebook_that_is_stuck_is_tried_once_more(repository):
     code += "again = flag.exists()\nflag.touch()\ntime.sleep(0 if again else 60)"
     files.write(book(cell(code)), path)
     folder = course.fresh_folder("course", [])
-    run = course.execute_twice(path, folder, minutes=0.2)
+    run = course.execute_twice(path, folder, minutes=0.05)
     assert run.error == ""
     assert run.line().endswith(
-        "passed at the second try; the first: stopped after 0.2 minutes"
+        "passed at the second try; the first: stopped after 0.05 minutes"
     )
     files.write(book(cell("import time\ntime.sleep(60)")), path)
     run = course.execute_twice(path, folder, minutes=0.02)
@@ -201,6 +202,28 @@ def test_a_process_that_hangs_is_killed_with_its_children(repository, monkeypatc
     while is_alive(pid) and time.monotonic() < end:
         time.sleep(0.05)
     assert not is_alive(pid)
+
+
+@pytest.mark.skipif(not warm.KNOWN, reason="no safe fork here")
+def test_a_process_that_has_torch_executes_one_notebook_after_the_other(
+    repository, monkeypatch
+):
+    imported = "import os, sys\nassert 'torch' in sys.modules\n"
+    imported += "assert 'unet_tutorial' not in sys.modules and os.listdir() == []"
+    ends = ["kept = 1", "assert 'kept' not in globals()\nos._exit(7)"]
+    ends += ["import time\ntime.sleep(60)", "1"]
+    path, runs = repository / "nbs" / "00_show.ipynb", []
+    with warm.processes(1, repository) as execute:
+        for number, end in enumerate(ends):
+            folder = repository / f"run {number}"
+            folder.mkdir()
+            files.write(book(cell(imported), cell(end)), path)
+            monkeypatch.setattr(course, "GRACE", 0 if number == 2 else 60)
+            runs.append(execute(path, folder, minutes=0.01 if number == 2 else 2))
+    passed, dead, late, again = runs
+    assert passed.error == again.error == ""
+    assert "cell 3" in dead.error and "the kernel died here" in dead.error
+    assert late.late and "did not answer" in late.error  # and its process is replaced
 
 
 def is_alive(pid):  # bool

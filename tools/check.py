@@ -17,8 +17,9 @@ from course import cores
 from notebooks import ROOT, reading_order, relative
 
 TOOLS = Path(sysconfig.get_path("scripts"))
-# Files go to one core each, so that what their tests share is made once.
-SHARED_OUT = ["--dist", "loadfile"]
+# Files go to one core each, so that what their tests share is made once; in the order
+# of tests/conftest.py, where those that take long come first.
+SHARED_OUT = ["--dist", "loadfile", "--no-loadscope-reorder"]
 FOLDERS = "app benchmarks examples experiments nbs site tests tools".split()
 LESSONS = "unet_tutorial/lessons"  # written by hand, as no notebook can hold answers
 SOURCES = [*FOLDERS, LESSONS, "hubconf.py", "setup.py"]

@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,6 +80,7 @@ def start_client(
     folder,  # the kernel's working folder
     private,  # a temporary folder, for the sockets that lead to the kernel
     python=sys.executable,  # the Python that executes it
+    kind=None,  # of manager; None: one that starts a fresh Python
 ):  # nbclient.NotebookClient
     "A client whose kernel is the Python given, whatever kernels the user has."
     from ipykernel.kernelspec import get_kernel_dict
@@ -91,7 +93,7 @@ def start_client(
             spec = get_kernel_dict()
             return KernelSpec(**{**spec, "argv": [python, *spec["argv"][1:]]})
 
-    manager = AsyncKernelManager(
+    manager = (kind or AsyncKernelManager)(
         kernel_spec_manager=ThisPython(),
         connection_file=f"{private}/kernel.json",
         transport="tcp" if os.name == "nt" else "ipc",  # ipc: no port, so no clash
@@ -107,6 +109,7 @@ def execute(
     minutes=MINUTES,  # after which it is stopped
     python=sys.executable,  # the Python that executes it
     threads=1,  # that it computes with, unless OMP_NUM_THREADS says another number
+    manager=None,  # as for start_client
 ):  # Run
     "Execute one notebook in a fresh kernel."
     import nbformat
@@ -120,7 +123,7 @@ def execute(
         env = kernel_environment(root)
         env.setdefault("OMP_NUM_THREADS", str(threads))
         env["IPYTHONDIR"] = private  # not the reader's profile
-        client = start_client(notebook, folder, private, python)
+        client = start_client(notebook, folder, private, python, manager)
         error = run_cells(client, env, minutes)
     run = Run(path, notebook, time.monotonic() - start, error)
     notebooks.write(notebook, folder / path.name)
@@ -171,6 +174,11 @@ def cores():  # int
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def most_jobs():  # int
+    "How many notebooks run side by side unless somebody wants another number."
+    return min(cores(), MOST_JOBS)
 
 
 def limit(
@@ -239,6 +247,7 @@ def attempt(
     folder,  # of the whole course; the notebook gets an empty one below it
     first=None,  # Run that failed, if this is the second try
     minutes=None,  # after which it is stopped; None: see limit
+    way=execute_apart,  # the function that executes it
     **options,  # as for execute_apart
 ):  # Run
     "Execute one notebook in an empty folder."
@@ -246,7 +255,7 @@ def attempt(
     shutil.rmtree(own, ignore_errors=True)
     own.mkdir(parents=True)
     minutes = limit(path) if minutes is None else minutes
-    run = execute_apart(path, own, minutes=minutes, **options)
+    run = way(path, own, minutes=minutes, **options)
     if first is not None:
         run.before = f"stopped after {minutes:g} minutes" if first.late else first.error
     return run
@@ -266,16 +275,17 @@ def execute_all(
     paths,  # notebooks, in the order in which they are started
     folder,  # where each gets an empty folder of its own
     jobs=None,  # how many at a time; None: one per core
+    way=execute_apart,  # the function that executes those that run side by side
     **options,  # as for attempt
 ):  # iterator over Run, as they finish
     "Execute `index` on all cores, the others side by side, what failed again alone."
-    jobs = jobs or min(cores(), MOST_JOBS)
+    jobs = jobs or most_jobs()
     for path in paths:
         if path.stem == "index":
             yield execute_twice(path, folder, threads=jobs, **options)
     rest, failed = [path for path in paths if path.stem != "index"], []
     with ThreadPoolExecutor(jobs) as pool:
-        waiting = [pool.submit(attempt, p, folder, **options) for p in rest]
+        waiting = [pool.submit(attempt, p, folder, way=way, **options) for p in rest]
         try:
             for done in as_completed(waiting):
                 run = done.result()
@@ -383,9 +393,29 @@ def compare(
     "Execute the course and compare what it prints with what is committed."
     os.environ.pop("UNET_DATA", None)  # outputs must not depend on the reader's data
     folder = fresh_folder("test", names)
-    runs, bad, clock = [], [], time.monotonic()
-    for run in execute_all(by_length(notebooks.choose(names)), folder, jobs):
-        runs.append(run)
+    paths, bad, clock = by_length(notebooks.choose(names)), [], time.monotonic()
+    with ready(keep_times, jobs or most_jobs()) as way:
+        runs = list(compared(execute_all(paths, folder, jobs, way), bad, keep_times))
+    return summarize(runs, bad, time.monotonic() - clock)
+
+
+def ready(
+    fresh,  # True: times are wanted, and a reader's kernel imports for itself
+    jobs,  # how many notebooks run side by side
+):  # context manager of a function as execute_apart
+    "How notebooks are executed that are compared: see warm.py."
+    import warm  # which needs this module
+
+    return nullcontext(execute_apart) if fresh else warm.processes(jobs)
+
+
+def compared(
+    runs,  # iterator over Run
+    bad,  # list that gets the names of those that failed or are stale
+    keep_times,  # as for compare
+):  # iterator over the same
+    "Print of each run whether it passed, and what it gives that is not committed."
+    for run in runs:
         keep(run, keep_times)
         name = notebooks.name_of(run.path)
         complaints = [] if run.error else stale(run.path, run.notebook)
@@ -396,7 +426,7 @@ def compare(
             print(f'{name}: run make outputs NB="{name}"', flush=True)
         if run.error or complaints:
             bad.append(name)
-    return summarize(runs, bad, time.monotonic() - clock)
+        yield run
 
 
 def stale(

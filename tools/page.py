@@ -19,6 +19,7 @@ from voila.app import Voila
 PAGES = 4  # open at a time; each takes about 800 MB
 CLOSED = 120  # seconds after which the kernel of a page that is closed ends
 BYTES = 100 * 2**20  # of one upload, and a little more for what is around it
+TEMPLATE = Path(__file__).resolve().parent.parent / "app" / "template"
 HERE = ("127.0.0.1", "localhost", "::1")  # names of this machine
 PATHS = ("/", "/favicon.ico")
 FOLDERS = (
@@ -84,6 +85,11 @@ class Page(Voila):
         "Read what the user has told Voilà; what is told here counts."
         super().load_config_file(*arguments, **options)
         self.update_config(config())
+
+    def setup_template_dirs(self):
+        "Let our template come first, which asks no other machine for anything."
+        super().setup_template_dirs()
+        self.template_paths.insert(0, str(TEMPLATE))
 
     def init_settings(self):
         "Let long messages in, no names of other machines, and a closed page say so."

@@ -1,11 +1,13 @@
 """Serve a page that takes an image and shows its mask: make app NET=runs/cars
 
-Masks are saved into the folder `masks`. The net is a run's folder or a .safetensors
-file; without one, the newest that the notebooks or a training have left here.
+Masks are saved into the folder `masks`, or that which UNET_MASKS names. The net is a
+run's folder or a .safetensors file; without one, the newest that the notebooks or a
+training have left here. What comes after it is told to Voilà, such as --port=8899.
 """
 
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -50,19 +52,26 @@ def main():
             f"app: there is no {net}; NET is a run's folder or a .safetensors file"
         )
     install()
-    print(f"The net is {net}; masks are saved into {ROOT / 'masks'}", flush=True)
-    command = [sys.executable, str(ROOT / "tools" / "page.py")]
+    masks = Path(os.environ.get("UNET_MASKS") or ROOT / "masks").resolve()
+    print(f"The net is {net}; masks are saved into {masks}", flush=True)
+    page = [str(ROOT / "tools" / "page.py"), str(ROOT / "app" / "segment.ipynb")]
+    command = [sys.executable, *page, *sys.argv[2:]]
     with tempfile.TemporaryDirectory() as folder:
         told = {
             "UNET_NET": str(net.resolve()),
-            "UNET_MASKS": str(ROOT / "masks"),
+            "UNET_MASKS": str(masks),
             "UNET_TURN": str(Path(folder) / "image"),  # its pages ask one at a time
         }
-        page = ROOT / "app" / "segment.ipynb"
-        return subprocess.call([*command, str(page)], env={**os.environ, **told})
+        return subprocess.call(command, env={**os.environ, **told})
+
+
+def stop(*_):
+    "End as Ctrl-C does."
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, stop)  # the server must not outlive this
     try:
         sys.exit(main())
     except KeyboardInterrupt:

@@ -1,14 +1,12 @@
 """The net on a page, in a real browser: the numbers of torch, and what one sees."""
 
 import io
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 import torch
 import web
+from pages import served
 from PIL import Image
 
 from unet_tutorial.runs.weights import find_net, load_net
@@ -23,13 +21,6 @@ READ = """async (bytes) => Array.from(
   (await unet.read(new Blob([Uint8Array.from(bytes)]), "it.png")).grey)"""
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    "A server that says nothing."
-
-    def log_message(self, *_):
-        pass
-
-
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):  # str
     "The page, served on this machine."
@@ -38,10 +29,8 @@ def address(tmp_path_factory):  # str
         web.write_page(folder)
     except OSError as error:
         pytest.skip(f"the runtime of npm is not here: {error}")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
+    with served(folder) as place:
+        yield f"{place}/"
 
 
 @pytest.fixture

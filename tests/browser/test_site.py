@@ -4,17 +4,15 @@ It needs the site (`make site`), Chromium and Playwright (`make browser`).
 """
 
 import re
-import threading
 from functools import partial
 from html.parser import HTMLParser
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urljoin, urlsplit
 
 import notebooks
 import pytest
-import vendor
 import website
 from notebooks import ROOT
+from pages import DESK, PHONE, Quiet, grave_faults, served
 
 SITE = website.SITE
 PAGES = [path.relative_to(SITE).as_posix() for path in sorted(SITE.rglob("*.html"))]
@@ -23,8 +21,6 @@ SOURCES = [page for page in PAGES if page.startswith("_modules/")]
 READ = [page for page in PAGES if page not in SOURCES]
 LOOKED_AT = "index 02_sizes 05_model workshop/data/images api/model claims".split()
 LOOKED_AT += "glossary results/speed".split()
-PHONE = {"width": 390, "height": 844}
-DESK = {"width": 1400, "height": 900}
 OURS = re.compile(  # an address of a file of this repository
     r"https://(?:github\.com|colab\.research\.google\.com/github)/[^/]*/"
     + notebooks.settings()["repo"]
@@ -42,11 +38,8 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    "Serves the site below its name, as GitHub does, and its 404 for everything else."
-
-    def log_message(self, *words):
-        pass
+class AsGitHub(Quiet):
+    "Serves the site below its name, and its 404 for everything else."
 
     def translate_path(self, path):
         inside = urlsplit(path).path.removeprefix(BASE)
@@ -64,41 +57,14 @@ class Quiet(SimpleHTTPRequestHandler):
 @pytest.fixture(scope="session")
 def address():
     "The site on a port of this machine."
-    handler = partial(Quiet, directory=SITE)
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}{BASE}"
-        server.shutdown()
+    with served(SITE, AsGitHub) as place:
+        yield place + BASE
 
 
 @pytest.fixture
-def tab(browser, address):
-    "Opens contexts, and fails for what the console says or is asked of other machines."
-    complaints, contexts = [], []
-
-    def opens(viewport=DESK, **options):
-        context = browser.new_context(viewport=viewport, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(30_000)
-
-        def heard(message):
-            if message.type in ("error", "warning"):
-                complaints.append(f"{page.url}: {message.text}")
-
-        def asked(request):
-            if not request.url.startswith((address, "data:", "blob:")):
-                complaints.append(f"{page.url} asks for {request.url}")
-
-        page.on("console", heard)
-        page.on("pageerror", lambda error: complaints.append(f"{page.url}: {error}"))
-        page.on("request", asked)
-        return page
-
-    yield opens
-    for context in contexts:
-        context.close()
-    assert not complaints, "\n".join(complaints)
+def tab(new_page, address):
+    "Opens pages, which may ask this site only."
+    return partial(new_page, only=address)
 
 
 class Links(HTMLParser):
@@ -276,17 +242,7 @@ def test_a_page_that_is_not_there_looks_like_the_site(browser, address):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", LOOKED_AT)
 def test_axe_finds_no_serious_fault(name, scheme, tab, address):
-    try:
-        code = vendor.script("axe-core-4.14.1").read_text(encoding="utf-8")
-    except OSError as error:
-        pytest.skip(f"axe is not here ({error}); make browser gets it")
     page = tab(color_scheme=scheme)
     page.goto(f"{address}/{name}.html", wait_until="load")
-    page.evaluate(code)
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-    grave = [
-        f"{fault['impact']}: {fault['help']}: {fault['nodes'][0]['html'][:200]}"
-        for fault in found["violations"]
-        if fault["impact"] in ("serious", "critical")
-    ]
-    assert not grave, "\n".join(grave)
+    faults = grave_faults(page)
+    assert not faults, "\n".join(faults)
