@@ -6,6 +6,7 @@ net, and that three steps are all that fits into the thirty minutes of `enough`.
 """
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -95,17 +96,13 @@ def test_its_pip_line_installs_this_repository():
     assert line == f"git+{ours['git_url']}@{ours['branch']}"
 
 
-def asked_of_make():  # set of tuples of words
+def asked_of_make():  # set of str
     "Each `make ...` in README and CONTRIBUTING, as it is printed."
     found = set()
     for text in TEXTS:
-        inline = re.findall(
-            r"`(make\b[^`]*)`", re.sub(r"```.*?```", "", text, flags=re.S)
-        )
-        found |= {
-            tuple(line.split())
-            for line in [*inline, *map(" ".join, commands(text, "make"))]
-        }
+        prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+        found |= set(re.findall(r"`(make\b[^`]*)`", prose))
+        found |= {" ".join(words) for words in commands(text, "make")}
     return found
 
 
@@ -116,7 +113,6 @@ def test_what_make_is_asked_for_exists():
     targets = set(re.findall(r"^([\w-]+):", makefile, re.MULTILINE))
     variables = set(re.findall(r"\b([A-Z_]+)\b", makefile))
     for line in asked:
-        words = [word for word in line if word not in ("make", "&&")]
-        for word in words:
-            known = word.split("=")[0] in variables if "=" in word else word in targets
-            assert known, " ".join(line)
+        for word in set(shlex.split(line)) - {"make", "&&"}:
+            name, is_variable, _ = word.partition("=")
+            assert name in (variables if is_variable else targets), line
