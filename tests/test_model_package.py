@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from samples import says
+from samples import noise, says
 from test_export import thin
 
 from unet_tutorial.cli import main
 from unet_tutorial.deploy import package
 from unet_tutorial.deploy.package import halo_of, package_net
 from unet_tutorial.predict import Predictor
+from unet_tutorial.runs.recipes import as_dict, read_recipe
+from unet_tutorial.runs.run import train_run
 from unet_tutorial.runs.weights import save_net
 from unet_tutorial.tiles import lost_pixels, read_window
 
@@ -129,7 +131,10 @@ def answers(described, files, x):
         if step["id"] == "clip":
             x = x.clip(kwargs["min"], kwargs["max"])
         elif step["id"] == "fixed_zero_mean_unit_variance":
-            x = (x - kwargs["mean"]) / kwargs["std"]
+            assert ("axis" in kwargs) == isinstance(kwargs["mean"], list)
+            assert kwargs.get("axis", "channel") == "channel"
+            mean, std = (np.reshape(kwargs[key], (-1, 1, 1)) for key in ("mean", "std"))
+            x = (x - mean) / std
         else:
             assert step["id"] == "zero_mean_unit_variance"
             assert kwargs["axes"] == ["channel", "y", "x"]
@@ -169,6 +174,14 @@ WRITTEN = [*((net, {}) for net in [*PADDED.values(), *UNPADDED.values()])]
 WRITTEN += [({"padding": 1, "depth": 1}, notes) for notes in NOTED.values()]
 WRITTEN += [({"padding": 1, "depth": 1, "norm": "instance", "num_classes": 3}, {})]
 WRITTEN += [({"depth": 2}, {"size": [50, 70]}), ({"depth": 1, "in_channels": 2}, {})]
+ONE = {"normalisation": [[120.0], [31.5]]}  # as train --normalise set notes it
+THREE = {"normalisation": [[120.0, 90.0, 60.5], [31.5, 40.0, 55.0]]}
+FIVE = {"normalisation": [[10.0, 20, 30, 40, 50], [5.0, 6, 7, 8, 9]]}
+FIVE["value_range"] = [100, 4095]
+for padding in (0, 1):
+    some = {"depth": 1, "padding": padding}
+    WRITTEN += [(some, ONE), (some | {"in_channels": 3}, THREE)]
+    WRITTEN += [(some | {"in_channels": 5}, FIVE)]
 
 
 @pytest.fixture(params=range(len(WRITTEN)), scope="module")
@@ -278,7 +291,56 @@ def test_it_is_valid_for_those_who_made_the_form(written):
 
 def test_the_core_of_bioimageio_runs_it(written):
     core = pytest.importorskip("bioimageio.core", reason="pip install bioimageio.core")
-    assert core.test_model(written[2], weight_format="onnx").status == "passed"
+    for kind in ("onnx", "torchscript"):
+        summary = core.test_model(written[2], weight_format=kind)
+        assert summary.status == "passed", summary.format()
+
+
+@pytest.fixture(scope="module")
+def run_of_a_set(tmp_path_factory):
+    "A run on colour images, all normalised by mean and deviation of the set."
+    folder = tmp_path_factory.mktemp("set")
+    for name in ("images", "masks"):
+        (folder / name).mkdir()
+    for number in range(4):
+        pixels = noise(32, 32, 3) // np.array([1, 2, 4], np.uint8)  # darker to blue
+        Image.fromarray(pixels).save(folder / "images" / f"{number}.png")
+        mask = (np.indices((32, 32)).sum(0) > 30).astype(np.uint8) * 255
+        Image.fromarray(mask).save(folder / "masks" / f"{number}.png")
+    recipe = as_dict(read_recipe("modern"))
+    recipe["net"] |= {"base_channels": 2, "depth": 1}
+    train_run(
+        kind="folder",
+        data=folder / "images",
+        out=folder / "run",
+        recipe=recipe | {"tile": 16, "tiles": 2, "batch": 2},
+        options={"masks": str(folder / "masks")},
+        size="native",
+        steps=1,
+        device="cpu",
+        normalisation="set",
+    )
+    package_net(folder / "run", folder / "set.zip")
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore::unet_tutorial.data.far.FarImage")
+def test_a_run_normalised_by_its_set_tells_each_channel(run_of_a_set):
+    described, files = opened(run_of_a_set / "set.zip")
+    (step,) = described["inputs"][0]["preprocessing"]
+    red, green, blue = step["kwargs"]["mean"]
+    assert red > 1.5 * green > 2 * blue and step["kwargs"]["axis"] == "channel"
+    image = np.asarray(Image.open(run_of_a_set / "images" / "0.png"))
+    ours = Predictor.load(run_of_a_set / "run", device="cpu").probabilities(image)
+    x = image.transpose(2, 0, 1)[None]
+    for found in answers(described, files, x):
+        assert np.abs(found[0] - ours).max() < 1e-4
+
+
+def test_such_a_run_is_valid_for_those_who_made_the_form(run_of_a_set):
+    described = valid(run_of_a_set / "set.zip")
+    steps = {step.id: step.kwargs for step in described.inputs[0].preprocessing}
+    assert len(steps["fixed_zero_mean_unit_variance"].mean) == 3
 
 
 def test_the_core_of_bioimageio_has_no_seams(tmp_path):

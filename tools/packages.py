@@ -3,9 +3,11 @@
     python tools/packages.py build            into build/dist; twine checks both
     python tools/packages.py use              in a new environment of this Python
 
-The second installs the newest wheel of build/dist with what it requires, and nothing
-else, imports every module, trains a step, saves the net, loads it and asks it. With
-`--lowest`, everything it requires at the lowest version that settings.ini states.
+The second installs the wheel of build/dist with what it requires, and nothing else,
+imports every module, trains a step, saves the net, loads it and asks it. With
+`--lowest`, everything it requires at the lowest version that settings.ini states; with
+`--sdist`, the source distribution instead of the wheel; `--keep DIR` makes the
+environment in that folder and leaves it there, to try more with.
 """
 
 import argparse
@@ -62,21 +64,22 @@ def build():
 
 
 def use(
+    folder,  # an empty one, for the environment
     lowest=False,  # True: with the lowest versions that are stated
+    kind="*.whl",  # or "*.tar.gz", the source distribution
 ):
-    "Install the wheel where nothing else is, and work with it."
-    wheels = sorted(DIST.glob("*.whl"))
-    if not wheels:
-        sys.exit("no wheel in build/dist; python tools/packages.py build makes it")
-    with tempfile.TemporaryDirectory() as folder:
-        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        python = str(Path(folder) / "bin" / "python")
-        pins = Path(folder) / "pins.txt"
-        stated = constraints(settings()["requirements"]) if lowest else []
-        pins.write_text("\n".join(stated), encoding="utf-8")
-        pip = [python, "-I", "-m", "pip", "install", "-q", "-c", str(pins)]  # not ours
-        subprocess.run([*pip, str(wheels[-1])], check=True)
-        subprocess.run([python, "-I", "-c", USE], cwd=folder, check=True)
+    "Install the package where nothing else is, and work with it."
+    built = sorted(DIST.glob(kind))
+    if not built:
+        sys.exit(f"no {kind} in build/dist; python tools/packages.py build makes it")
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    python = str(Path(folder) / "bin" / "python")
+    pins = Path(folder) / "pins.txt"
+    stated = constraints(settings()["requirements"]) if lowest else []
+    pins.write_text("\n".join(stated), encoding="utf-8")
+    pip = [python, "-I", "-m", "pip", "install", "-q", "-c", str(pins)]  # not ours
+    subprocess.run([*pip, str(built[-1])], check=True)
+    subprocess.run([python, "-I", "-c", USE], cwd=folder, check=True)
 
 
 def main():
@@ -84,11 +87,19 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("action", choices=["build", "use"])
     parser.add_argument("--lowest", action="store_true", help="with lowest versions")
+    parser.add_argument("--sdist", action="store_true", help="instead of the wheel")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="make and keep it")
     args = parser.parse_args()
+    kind = "*.tar.gz" if args.sdist else "*.whl"
     if args.action == "build":
         build()
+    elif args.keep is None:
+        with tempfile.TemporaryDirectory() as folder:
+            use(folder, args.lowest, kind)
+    elif args.keep.exists():
+        sys.exit(f"{args.keep} is there already; a new folder would work")
     else:
-        use(args.lowest)
+        use(args.keep.resolve(), args.lowest, kind)
 
 
 if __name__ == "__main__":
