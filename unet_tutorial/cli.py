@@ -14,10 +14,11 @@ import os
 import re
 import signal
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import nullcontext, redirect_stderr, suppress
+from contextlib import contextmanager, nullcontext, redirect_stderr, suppress
 from functools import partial
 from io import StringIO
 from typing import NamedTuple
@@ -163,13 +164,36 @@ def _run(arguments):
             args = build_parser().parse_args(arguments)  # one process says it
         if _process():
             args.wrong = lambda text: sys.exit(2)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _stopped_by_signals():
             warnings.showwarning = _show_warning
             return args.run(args)
     except SystemExit as done:  # argparse has said why
         if done.code and _process():
             time.sleep(2)  # torchrun ends all when one has ended: let the first speak
         return done.code
+
+# %% ../nbs/workshop/cli.ipynb #signals
+@contextmanager
+def _stopped_by_signals():
+    """Let SIGTERM and a closed terminal stop a command as Ctrl-C does."""
+
+    def stop(number, frame):
+        error = KeyboardInterrupt()
+        error.number = number
+        raise error
+
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    numbers = [getattr(signal, name) for name in names]
+    if threading.current_thread() is not threading.main_thread():
+        numbers = []
+    free = [n for n in numbers if signal.getsignal(n) == signal.SIG_DFL]  # no nohup
+    for number in free:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in free:
+            signal.signal(number, signal.SIG_DFL)
 
 # %% ../nbs/workshop/cli.ipynb #639798e8
 def main(
