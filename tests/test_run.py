@@ -23,6 +23,7 @@ from tqdm.auto import tqdm
 from unet_tutorial import gpu
 from unet_tutorial.data.crops import Whole, Windows, read_example
 from unet_tutorial.data.datasets import open_source
+from unet_tutorial.data.far import measure_learned
 from unet_tutorial.data.pipelines import membrane_pipeline
 from unet_tutorial.model import UNet
 from unet_tutorial.predict import Averaged, Predictor
@@ -1188,7 +1189,20 @@ def test_only_what_is_held_out_is_read_to_measure(tmp_path, tile):
     seen = []
     assert evaluate_run(out, Counted(source, seen)) == evaluate_run(out)
     assert {name for _, name in seen} == held_out
-    assert len(seen) == 4 * len(held_out)  # image and labels: is it far, how good is it
+    assert len(seen) == 2 * len(held_out)  # image and labels
+
+
+@pytest.mark.parametrize("tile", [16, 64])
+def test_images_are_read_once_to_learn_and_to_note_what_was_learned(tmp_path, tile):
+    images, options = folder_of_three_classes(tmp_path)
+    options["classes"] = ["background", "left", "right"]
+    source, seen = open_source("folder", images, **options), []
+    out = tmp_path / "run"
+    how = {"steps": 1, "size": (32, 32), "seed": 0}
+    train_run("folder", Counted(source, seen), out, recipe(tile=tile), **how)
+    assert len(seen) == len(set(seen)) == 2 * len(source)
+    _, notes = load_net(out / "last.safetensors")
+    assert notes["learned"] == measure_learned(source.split()[0], (32, 32))
 
 
 def test_only_the_weight_maps_of_what_is_held_out_are_made(

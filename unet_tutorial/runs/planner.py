@@ -249,7 +249,7 @@ def time_step(
     facts: Facts,
     device: torch.device | str | None = None,
     amp: bool | str = "auto",
-    announce: Callable = lambda text: None,
+    announce: Callable | None = None,
 ) -> float:
     """Time a training step: 4 windows of 128 pixels, a net of width 16.
 
@@ -286,8 +286,9 @@ def time_step(
         first = median_seconds(step, device, rounds=1)
         rounds = min(15, max(5, int(_TIMING / first)))
         seconds = median_seconds(step, device, rounds, warm_up=0)
-    text = f"speed: a step of a net of 16 channels takes {seconds:.2g} s"
-    announce(f"{text}, the median of {rounds}; a busy machine is slower")
+    if announce:
+        text = f"speed: a step of a net of 16 channels takes {seconds:.2g} s"
+        announce(f"{text}, the median of {rounds}; a busy machine is slower")
     return seconds
 
 # %% ../../nbs/workshop/runs/planner.ipynb #plan-parts

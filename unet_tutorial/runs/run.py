@@ -259,17 +259,18 @@ def _say_more(plan, source, training, before, announce):
     _say_before(plan, before, announce)
 
 
-def _learned(out, plan, source):
+def _learned(out, plan, source, train):
     """Return the range that was learned: a net of the run has it, or measure."""
     with suppress(OSError, ValueError, KeyError):  # an older version kept no range
         check_mark(out / "last.safetensors", plan.id)
         return load_net(out / "last.safetensors")[1]["learned"]
-    return far.measure_learned(recipes.split(plan, source)[0], plan.size)
+    learn = recipes.as_loaded(train, recipes.split(plan, source)[0])
+    return far.measure_learned(learn, plan.size)
 
 
-def _notes(out, plan, source):
+def _notes(out, plan, source, train):
     """Return what goes with the nets of a run: how to ask, what was learned."""
-    learned = _learned(out, plan, source)
+    learned = _learned(out, plan, source, train)
     return recipes.notes_for(plan, source) | {"learned": learned}
 
 
@@ -377,7 +378,7 @@ def _run(out, plan, source, device, workers, save_every, live, report, announce)
         logbook.interruptible() as asked,
         logbook.crash_file(out / "crash.txt"),
         _reporting(out, training.epoch, report) as tell,
-        logbook.saving(out, _notes(out, plan, source)) as saver,
+        logbook.saving(out, _notes(out, plan, source, train)) as saver,
     ):
         saver.again = lambda: _write_plan(out, plan, here, training, source)
         _mend(saver, training, lost)
@@ -531,8 +532,7 @@ def _derived(source, device, asked, old, announce):
     seconds = 0.0
     if asked["minutes"] is not None:
         amp = "auto" if amp is None else amp
-        tell = announce or (lambda text: None)
-        seconds = planner.time_step(facts, device, amp, tell)
+        seconds = planner.time_step(facts, device, amp, announce)
     gpu, size = device.type != "cpu", asked["size"]
     planned = planner.plan_for(facts, seconds, asked["minutes"], gpu, size)
     reasons = planned.reasons
@@ -1040,10 +1040,10 @@ def _net_of(run, weights, plan, source):
     return model, notes.get("learned")
 
 # %% ../../nbs/workshop/runs/run.ipynb #say-far
-def _say_far(learned, plan, source):
+def _say_far(learned, plan, source, loader):
     """Warn of held-out images that are far from what the net has learned."""
     check, fixed = recipes.split(plan, source)[1], plan.normalisation is not None
-    found = {}
+    check, found = recipes.as_loaded(loader, check), {}
     for number, item in enumerate(check.items if learned else ()):
         image, truth, *_ = read_example(check, number, plan.size)
         found[item.name] = far.remarks(learned, image, truth, fixed=fixed)
@@ -1095,9 +1095,9 @@ def evaluate_run(
         plan, source = _reopen(run, data, {"masks": str(masks)} if masks else None)
         model, learned = of_first(lambda: _net_of(run, weights, plan, source))
         plan, source = tuning.as_it_was(run, plan, source)
-        of_first(lambda: _say_far(learned, plan, source))
         amp = of_first(lambda: _format_here(run, plan, device))
         loader = recipes.valid_loader(plan, source, device=device)
+        of_first(lambda: _say_far(learned, plan, source, loader))
         each = recipes.DicePerImage(len(source.classes))
         more, model = {"dice per image": each}, wrap(model) if wrap else model
         found = _measure(model, loader, plan, source, device, amp, more)
