@@ -136,6 +136,15 @@ def test_a_recipe_survives_the_disk(tmp_path, name):
     assert read_recipe(values) is values
 
 
+def test_the_recipe_of_a_run_is_a_recipe(stack, tmp_path):
+    train_run("isbi", stack, tmp_path / "run", recipe(), steps=1)
+    copy = tmp_path / "mine.json"
+    values = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    values["recipe"]["class_weights"] = [1, 3]
+    copy.write_text(json.dumps(values))
+    assert read_recipe(copy) == replace(recipe(), class_weights=(1, 3))
+
+
 def test_wrong_recipes_are_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match=says("'moderm'", "modern, paper")):
         read_recipe("moderm")

@@ -636,10 +636,12 @@ def lost_classes_note(
     """
     found = {name: values[epoch - 1] for name, values in history.items()}
     lost = [
-        name[4:] for name in found if name.startswith("iou ") and found[name] < 0.01
+        f"{name[4:]} (IoU {found[name]:.2g})"
+        for name in found
+        if name.startswith("iou ") and found[name] < 0.01
     ]
     if not lost:
         return ""
-    text = f"hardly a pixel of {', '.join(lost)} was found in the held-out images"
-    cures = "train longer or train on (--from), draw more of it, or class_weights in a "
-    return f"{text}. To try: {cures}recipe"
+    text = f"{', '.join(lost)} was hardly found in the held-out images. To try: train "
+    text += "longer, train on (--from), draw more of it, or add class_weights, one for "
+    return f"{text}each class, to the recipe in a copy of recipe.json: --recipe COPY"

@@ -377,7 +377,7 @@ def read_recipe(
     """Read a recipe, and check that nothing is missing, misspelt or wrong.
 
     Args:
-        recipe: a name, a .json file, or all the values
+        recipe: a name, a file (perhaps a run's), or values
 
     Returns:
         Recipe: complete and checked
@@ -399,6 +399,7 @@ def read_recipe(
         text = f"{', '.join(recipe_names())}, or the path of a .json file would work"
         raise ValueError(f"there is no recipe {str(recipe)!r}; {text}")
     values = read_json(path)
+    values = values["recipe"] if isinstance(values.get("recipe"), dict) else values
     try:
         return _recipe_of(values)
     except ValueError as error:
