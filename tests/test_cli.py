@@ -220,7 +220,7 @@ sys.exit(main(["try"]))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="no such signals on this system")
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_signal_stops_a_command_as_ctrl_c_does(command, name, capsys):
     number, tidied = getattr(signal, name), []
 
@@ -240,6 +240,21 @@ def test_a_signal_stops_a_command_as_ctrl_c_does(command, name, capsys):
     finally:
         signal.signal(number, before)
     assert capsys.readouterr().err == "stopped\n"
+
+
+def test_what_fails_because_it_was_interrupted_is_no_error(command, capsys):
+    def run(args):
+        try:
+            signal.raise_signal(signal.SIGINT)  # in the middle of an import
+        except KeyboardInterrupt:
+            raise RecursionError("maximum recursion depth exceeded") from None
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        command(run)
+        assert main(["try"]) == 130 and capsys.readouterr().err == "stopped\n"
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_reader_that_goes_away_is_no_error():

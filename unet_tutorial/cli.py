@@ -173,27 +173,38 @@ def _run(arguments):
         return done.code
 
 # %% ../nbs/workshop/cli.ipynb #signals
+def _stop(number):
+    """Return what Ctrl-C raises, with the number of the signal."""
+    error = KeyboardInterrupt()
+    error.number = number
+    return error
+
+
 @contextmanager
 def _stopped_by_signals():
     """Let SIGTERM and a closed terminal stop a command as Ctrl-C does."""
+    asked, usual = [], (signal.SIG_DFL, signal.default_int_handler)
 
     def stop(number, frame):
-        error = KeyboardInterrupt()
-        error.number = number
-        raise error
+        asked.append(number)
+        raise _stop(number)
 
-    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    numbers = [getattr(signal, name) for name in names]
+    names = [x for x in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, x)]
+    old = {getattr(signal, x): signal.getsignal(getattr(signal, x)) for x in names}
+    old = {number: way for number, way in old.items() if way in usual}  # no nohup
     if threading.current_thread() is not threading.main_thread():
-        numbers = []
-    free = [n for n in numbers if signal.getsignal(n) == signal.SIG_DFL]  # no nohup
-    for number in free:
+        old = {}
+    for number in old:
         signal.signal(number, stop)
     try:
         yield
+    except Exception as error:
+        if asked:  # half an import may fail by whatever comes next
+            raise _stop(asked[0]) from error
+        raise
     finally:
-        for number in free:
-            signal.signal(number, signal.SIG_DFL)
+        for number, way in old.items():
+            signal.signal(number, way)
 
 # %% ../nbs/workshop/cli.ipynb #639798e8
 def main(
@@ -709,6 +720,13 @@ def _add_predict(parser):
     _add_device(parser)
 
 # %% ../nbs/workshop/cli.ipynb #predict-run
+def _whole(folder):
+    """Say what a command that was stopped has left in a folder."""
+    if not os.path.isdir(folder) or not os.listdir(folder):
+        return f"nothing is in {folder}, and the same command begins anew"
+    return f"what is in {folder} is whole, but not all; --overwrite begins anew"
+
+
 def _predict(args):
     from unet_tutorial.deploy.folder import SomeFailed, predict_files
     from unet_tutorial.gpu import pick_device
@@ -725,6 +743,9 @@ def _predict(args):
         done = predict_files(args.net, args.images, args.to, **options)
     except SomeFailed as error:
         return _tell_failed(error)
+    except KeyboardInterrupt as stop:
+        stop.args = (f"stopped: {_whole(args.to)}",)
+        raise
     print(f"{_files(done)} written to {args.to}")
     return 0
 
