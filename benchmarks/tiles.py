@@ -3,9 +3,11 @@
     python benchmarks/tiles.py                     # 20,000 x 20,000 pixels
     python benchmarks/tiles.py --size 5000         # less, where time is short
     python benchmarks/tiles.py --channels 64       # the paper's net, best with --device
+    python benchmarks/tiles.py --threshold 0.6     # as `predict --threshold` asks
 
 A slide of drawn membranes is written to a temporary file, a byte a pixel, and
 `predict_slide` writes its labels into another. Both files are deleted at the end.
+With a threshold a `Predictor` is asked, and the labels, a byte a pixel, stay in memory.
 Printed: the time, the peak of resident memory (of the process, with Python, torch and
 the pages of both files), what it was just before, and the versions. The exit status is
 1 if the peak is above --limit.
@@ -24,6 +26,7 @@ import torch
 
 from unet_tutorial.data.slides import predict_slide
 from unet_tutorial.model import UNet
+from unet_tutorial.predict import Predictor
 from unet_tutorial.synthetic import draw_membranes
 
 
@@ -47,7 +50,7 @@ def write_slide(path, size):
             file.write(across[: size - top].tobytes())
 
 
-def measure(folder, size, channels, output_tile, batch_size, device, logits):
+def measure(folder, size, channels, output_tile, batch_size, device, logits, threshold):
     """Predict a slide; return the seconds, and the peak of memory before and after."""
     slide_file, out_file = folder / "slide.raw", folder / "out.raw"
     write_slide(slide_file, size)
@@ -56,8 +59,13 @@ def measure(folder, size, channels, output_tile, batch_size, device, logits):
     out = np.memmap(out_file, kind, "w+", shape=shape)
     torch.manual_seed(0)
     net = UNet(base_channels=channels).to(device)
+    notes = {"tile": output_tile, "threshold": threshold}
+    predictor = Predictor(net, **notes)
     before, start = peak_memory(), perf_counter()
-    predict_slide(net, slide, out, output_tile, batch_size)
+    if threshold is None:
+        predict_slide(net, slide, out, output_tile, batch_size)
+    else:
+        predictor(slide)
     return perf_counter() - start, before, peak_memory()
 
 
@@ -69,6 +77,7 @@ def main():
     parser.add_argument("--batch-size", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--logits", action="store_true", help="8 bytes a pixel, not 1")
+    parser.add_argument("--threshold", type=float, help="0 to 1, of the foreground")
     parser.add_argument("--limit", type=float, default=1500, help="MB")
     args = vars(parser.parse_args())
     limit = args.pop("limit")

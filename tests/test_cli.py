@@ -219,6 +219,44 @@ sys.exit(main(["try"]))
 """
 
 
+@pytest.mark.skipif(os.name != "posix", reason="no such signals on this system")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_stops_a_command_as_ctrl_c_does(command, name, capsys):
+    number, tidied = getattr(signal, name), []
+
+    def run(args):
+        try:
+            signal.raise_signal(number)
+        finally:
+            tidied.append(name)
+
+    command(run)
+    before = signal.signal(number, signal.SIG_DFL)  # also below nohup
+    try:
+        assert main(["try"]) == 128 + number and tidied == [name]
+        assert signal.getsignal(number) == signal.SIG_DFL
+        signal.signal(number, signal.SIG_IGN)  # what nohup does
+        assert main(["try"]) is None
+    finally:
+        signal.signal(number, before)
+    assert capsys.readouterr().err == "stopped\n"
+
+
+def test_what_fails_because_it_was_interrupted_is_no_error(command, capsys):
+    def run(args):
+        try:
+            signal.raise_signal(signal.SIGINT)  # in the middle of an import
+        except KeyboardInterrupt:
+            raise RecursionError("maximum recursion depth exceeded") from None
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        command(run)
+        assert main(["try"]) == 130 and capsys.readouterr().err == "stopped\n"
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_a_reader_that_goes_away_is_no_error():
     code = COMMAND.format(run="[print('a' * 100) for _ in range(10_000)]")
     env = {**os.environ, "PYTHONPATH": str(ROOT)}

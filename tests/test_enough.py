@@ -271,7 +271,7 @@ def test_an_interrupted_training_goes_on(done, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(enough, "begin_or_resume", interrupted)
-        with pytest.raises(Stopped, match=says("1 trainings are done", "goes on")):
+        with pytest.raises(Stopped, match=says("kept: 1", "goes on")):
             how_many_more(images, tmp_path / "out", **asked)
     assert "2_images_seed_0" in names(tmp_path / "out")
     assert how_many_more(images, tmp_path / "out", **asked) == told

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from samples import says
 
-from unet_tutorial import train
+from unet_tutorial import gpu, train
 from unet_tutorial.data.datasets import open_folder
 from unet_tutorial.data.far import object_breadths, usual_breadth
 from unet_tutorial.data.source import Item, Source
@@ -250,6 +250,22 @@ def test_timing_leaves_the_random_numbers_alone():
     assert torch.equal(before, torch.get_rng_state())
 
 
+def test_one_slow_moment_makes_no_plan_narrower(monkeypatch):
+    said, clock = [], iter(range(1000))
+    took = [0.1, 0.1, 5.0, *[0.1] * 40]  # the third step, the first that is timed
+    times = [0.0]
+
+    def tick():
+        number = next(clock)
+        if number % 2:  # the end of a step
+            times.append(times[-1] + took[2 + number // 2])
+        return times[-1]
+
+    monkeypatch.setattr(gpu, "perf_counter", tick)
+    assert time_step(CELLS, "cpu", False, said.append) == pytest.approx(0.1)
+    assert "takes 0.1 s, the median of 5" in said[0]
+
+
 # Loss and metrics
 
 
@@ -467,7 +483,8 @@ def test_first_attempts_say_what_they_are():
 
 def test_a_class_that_is_never_found_is_named():
     history = {"mean dice": [0.4, 0.6], "iou a": [0.5, 0.9], "iou b": [0.0, 0.009]}
-    assert "a pixel of b was found" in lost_classes_note(history, 2)
+    said = lost_classes_note(history, 2)
+    assert said.startswith("b (IoU 0.009) was hardly found") and "--recipe" in said
     assert lost_classes_note({"iou a": [0.5], "iou empty": [float("nan")]}, 1) == ""
     assert (
         lost_classes_note({"dice": [0.0], "iou": [0.0]}, 1) == ""

@@ -179,6 +179,19 @@ def test_a_large_image_goes_from_file_to_file(tmp_path, monkeypatch, switches, r
     assert np.array_equal(np.load(tmp_path / "l.npy"), out)
 
 
+@pytest.mark.parametrize("switches", BIG)
+def test_a_threshold_of_a_large_image_goes_tile_by_tile(monkeypatch, switches):
+    net, image = thin(**switches), picture(300, 170)
+    predictor = Predictor(net, "cpu", tile=52, threshold=0.6)
+    due = labels_at(predictor.probabilities(image), 0.6)
+    assert np.array_equal(predictor(image), due) and 0 < due.astype(bool).mean() < 1
+    monkeypatch.setattr(module, "_LARGE", 1000)
+    monkeypatch.setattr(slides, "_BAND", 64)
+    monkeypatch.setattr(slides, "_MARGIN", 32)
+    monkeypatch.setattr(module, "_probabilities", None)  # never all at once
+    assert (predictor(image) == due).mean() > 0.999
+
+
 def test_a_slide_costs_no_more_memory_than_its_tiles(monkeypatch):
     """No array or tensor on the way is larger than a share of the image."""
     monkeypatch.setattr(module, "_LARGE", 1000)

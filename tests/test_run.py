@@ -23,6 +23,7 @@ from tqdm.auto import tqdm
 from unet_tutorial import gpu
 from unet_tutorial.data.crops import Whole, Windows, read_example
 from unet_tutorial.data.datasets import open_source
+from unet_tutorial.data.far import measure_learned
 from unet_tutorial.data.pipelines import membrane_pipeline
 from unet_tutorial.model import UNet
 from unet_tutorial.predict import Averaged, Predictor
@@ -98,6 +99,11 @@ def assert_equal_runs(a, b):
     assert same(*states)
 
 
+def full(handle):
+    "Sync a file to a disk that is full."
+    raise OSError(28, "No space left on device")
+
+
 def same(a, b):
     if isinstance(a, torch.Tensor):
         return torch.equal(a, b)
@@ -128,6 +134,15 @@ def test_a_recipe_survives_the_disk(tmp_path, name):
     path.write_text(json.dumps(as_dict(values)))
     assert read_recipe(path) == values == read_recipe(as_dict(values))
     assert read_recipe(values) is values
+
+
+def test_the_recipe_of_a_run_is_a_recipe(stack, tmp_path):
+    train_run("isbi", stack, tmp_path / "run", recipe(), steps=1)
+    copy = tmp_path / "mine.json"
+    values = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    values["recipe"]["class_weights"] = [1, 3]
+    copy.write_text(json.dumps(values))
+    assert read_recipe(copy) == replace(recipe(), class_weights=(1, 3))
 
 
 def test_wrong_recipes_are_refused_by_name(tmp_path):
@@ -471,6 +486,85 @@ def test_who_asks_twice_is_not_kept_waiting(stack, tmp_path):
         train_run("isbi", stack, tmp_path / "run", recipe(), report=report)
 
 
+def test_who_asks_twice_hears_whether_anything_is_kept(stack, tmp_path):
+    def report(training, row):
+        if training.step == 3:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGTERM)
+
+    for name, every, words in (
+        ("early", 1e9, says("twice", "No step was saved yet", "early --resume")),
+        ("late", 0, says("twice", "is whole", "late --resume")),
+    ):
+        how = {"report": report, "save_every": every}
+        with pytest.raises(logbook.Stopped, match=words) as stop:
+            train_run("isbi", stack, tmp_path / name, recipe(), epochs=3, **how)
+        assert stop.value.number == signal.SIGTERM
+
+
+def test_before_the_first_step_nothing_is_kept_and_that_is_said(
+    stack, tmp_path, monkeypatch
+):
+    out = tmp_path / "run"
+
+    def stop(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "_settle", stop)
+    with pytest.raises(logbook.Stopped, match=says("nothing is kept", "same command")):
+        train_run("isbi", stack, out, recipe(), epochs=1)
+    assert not out.exists()
+
+
+def test_a_run_without_a_saved_step_says_that_it_begins_anew(stack, whole, tmp_path):
+    out, said = tmp_path / "run", []
+    with pytest.raises(Stop):
+        how = {"report": stop_at(1, 2), "save_every": 1e9, "epochs": 3}
+        train_run("isbi", stack, out, recipe(), **how)
+    resume_run(out, announce=said.append)
+    assert f"no step of {out} was saved: it begins anew" in said[0]
+    assert_equal_runs(out, whole)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="no alarm on this system")
+def test_a_run_that_measures_for_long_stops_and_goes_on_exactly(
+    stack, whole, tmp_path, monkeypatch
+):
+    out, honest = tmp_path / "run", recipes.metrics_for
+
+    def slow(counts):
+        signal.raise_signal(signal.SIGINT)
+        time.sleep(20)
+
+    monkeypatch.setattr(logbook, "_PATIENCE", 0.1)
+    monkeypatch.setattr(recipes, "metrics_for", lambda *args: {"pixel error": slow})
+    with pytest.raises(logbook.Stopped, match=says("all is saved", "no net")):
+        train_run("isbi", stack, out, recipe(), epochs=3)
+    progress = load_state(out / "state.safetensors")["progress"]
+    assert progress["epoch"] == 0 and progress["batch"] > 0
+    monkeypatch.setattr(recipes, "metrics_for", honest)
+    resume_run(out)
+    assert_equal_runs(out, whole)
+
+
+def test_a_long_step_says_what_a_stop_waits_for(monkeypatch):
+    monkeypatch.setattr(logbook, "_PATIENCE", 0.1)
+    with logbook.interruptible(), pytest.warns(UserWarning, match="step that runs"):
+        signal.raise_signal(signal.SIGINT)
+        time.sleep(0.3)
+
+
+def test_a_disk_that_is_full_from_the_start_says_that_nothing_is_saved(
+    stack, tmp_path, monkeypatch
+):
+    def report(training, row):
+        monkeypatch.setattr(os, "fsync", full)
+
+    with pytest.raises(OSError, match=says("nothing was saved before", "anew")):
+        how = {"report": report, "save_every": 0}
+        train_run("isbi", stack, tmp_path / "run", recipe(), epochs=1, **how)
+
+
 def test_a_run_may_live_in_a_thread(stack, tmp_path):
     thread = threading.Thread(
         target=train_run, args=("isbi", stack, tmp_path / "run", recipe())
@@ -529,9 +623,6 @@ def test_a_full_disk_keeps_the_last_state(stack, whole, tmp_path, monkeypatch):
         if training.step == 4:
             monkeypatch.setattr(os, "fsync", full)
 
-    def full(handle):
-        raise OSError(28, "No space left on device")
-
     with pytest.raises(OSError, match=says("No space", "run")):
         how = {"report": report, "save_every": 0}
         train_run("isbi", stack, out, recipe(), epochs=3, **how)
@@ -542,9 +633,6 @@ def test_a_full_disk_keeps_the_last_state(stack, whole, tmp_path, monkeypatch):
 
 
 def test_a_full_disk_at_the_end_is_not_overlooked(stack, tmp_path, monkeypatch):
-    def full(handle):
-        raise OSError(28, "No space left on device")
-
     def report(training, row):
         if row is not None:
             monkeypatch.setattr(os, "fsync", full)
@@ -1110,7 +1198,20 @@ def test_only_what_is_held_out_is_read_to_measure(tmp_path, tile):
     seen = []
     assert evaluate_run(out, Counted(source, seen)) == evaluate_run(out)
     assert {name for _, name in seen} == held_out
-    assert len(seen) == 4 * len(held_out)  # image and labels: is it far, how good is it
+    assert len(seen) == 2 * len(held_out)  # image and labels
+
+
+@pytest.mark.parametrize("tile", [16, 64])
+def test_images_are_read_once_to_learn_and_to_note_what_was_learned(tmp_path, tile):
+    images, options = folder_of_three_classes(tmp_path)
+    options["classes"] = ["background", "left", "right"]
+    source, seen = open_source("folder", images, **options), []
+    out = tmp_path / "run"
+    how = {"steps": 1, "size": (32, 32), "seed": 0}
+    train_run("folder", Counted(source, seen), out, recipe(tile=tile), **how)
+    assert len(seen) == len(set(seen)) == 2 * len(source)
+    _, notes = load_net(out / "last.safetensors")
+    assert notes["learned"] == measure_learned(source.split()[0], (32, 32))
 
 
 def test_only_the_weight_maps_of_what_is_held_out_are_made(

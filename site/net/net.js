@@ -75,28 +75,36 @@
     return p;
   }
 
-  function draw() {
-    if (!shown) return;
+  // The image that is shown, in colours 0, 1 and 2: ink(grey, colour) where the
+  // net finds something, paper(grey) elsewhere.
+  function painted(ink, paper) {
     const { grey, height, width, p } = shown;
     const threshold = Number(part("threshold").value);
-    const opacity = part("mask").checked ? 0.6 : 0;
-    part("threshold-value").textContent = threshold.toFixed(2);
-    canvas.width = width;
-    canvas.height = height;
-    const picture = pen.createImageData(width, height);
+    const picture = new ImageData(width, height);
     let inside = 0;
     for (let n = 0; n < grey.length; n++) {
       const found = p && p[n] > threshold;
       inside += found ? 1 : 0;
       for (let c = 0; c < 3; c++) {
-        const mixed = grey[n] + (ORANGE[c] - grey[n]) * opacity;
-        picture.data[4 * n + c] = found ? mixed : grey[n];
+        picture.data[4 * n + c] = found ? ink(grey[n], c) : paper(grey[n]);
       }
       picture.data[4 * n + 3] = 255;
     }
+    return { picture, inside };
+  }
+
+  function draw() {
+    if (!shown) return;
+    const { height, width } = shown;
+    const opacity = part("mask").checked ? 0.6 : 0;
+    part("threshold-value").textContent = Number(part("threshold").value).toFixed(2);
+    canvas.width = width;
+    canvas.height = height;
+    const mixed = (grey, c) => grey + (ORANGE[c] - grey) * opacity;
+    const { picture, inside } = painted(mixed, (grey) => grey);
     pen.putImageData(picture, 0, 0);
-    if (!p) return;
-    const share = ((100 * inside) / grey.length).toFixed(1);
+    if (!shown.p) return;
+    const share = ((100 * inside) / (height * width)).toFixed(1);
     canvas.setAttribute("aria-label", `${shown.name}: ${share} % of the pixels are mask`);
     say(`${shown.name}: ${width} x ${height} pixels, ${share} % of them membrane`);
   }
@@ -129,14 +137,11 @@
 
   function save() {
     const sheet = new OffscreenCanvas(shown.width, shown.height);
-    const context = sheet.getContext("2d");
-    const mask = context.createImageData(shown.width, shown.height);
-    const threshold = Number(part("threshold").value);
-    for (let n = 0; n < shown.p.length; n++) {
-      mask.data.fill(shown.p[n] > threshold ? 255 : 0, 4 * n, 4 * n + 3);
-      mask.data[4 * n + 3] = 255;
-    }
-    context.putImageData(mask, 0, 0);
+    const { picture } = painted(
+      () => 255,
+      () => 0,
+    );
+    sheet.getContext("2d").putImageData(picture, 0, 0);
     sheet.convertToBlob({ type: "image/png" }).then((blob) => {
       const link = document.createElement("a");
       link.href = URL.createObjectURL(blob);

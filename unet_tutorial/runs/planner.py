@@ -8,7 +8,6 @@ __all__ = ['Facts', 'measure_folder', 'objects_said', 'choose_size', 'choose_net
 
 # %% ../../nbs/workshop/runs/planner.ipynb #imports
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from ..data.far import middle_of, object_breadths
 from ..data.source import Source, as_classes, some_of
-from ..gpu import amp_type, pick_device, pick_layout
+from ..gpu import amp_type, median_seconds, pick_device, pick_layout
 from ..losses import dice_ce_loss
 from ..metrics import count_pixels, dice_of
 from ..model import UNet
@@ -243,10 +242,14 @@ def choose_net(
     return width, side, batch, f"net: {width} channels at the top level; {text}"
 
 # %% ../../nbs/workshop/runs/planner.ipynb #time
+_TIMING = 2.0  # seconds for it, if 5 steps do not take longer
+
+
 def time_step(
     facts: Facts,
     device: torch.device | str | None = None,
     amp: bool | str = "auto",
+    announce: Callable | None = None,
 ) -> float:
     """Time a training step: 4 windows of 128 pixels, a net of width 16.
 
@@ -254,9 +257,10 @@ def time_step(
         facts: how many channels and classes
         device: None: the fastest at hand
         amp: see gpu.amp_type
+        announce: announce(text): how long it takes
 
     Returns:
-        float: seconds
+        float: seconds, the median of several
 
     Example:
         >>> # in planner, where its other names come from
@@ -270,17 +274,22 @@ def time_step(
         form = pick_layout(device, number_format(amp, device))
         optimizer = torch.optim.AdamW(net.to(device, memory_format=form).parameters())
         x = torch.rand(4, facts.channels, 128, 128, device=device)
-        labels, took = (x[:, 0] > 0.5).long(), []
-        for _ in range(5):
-            began = time.perf_counter()
+        labels = (x[:, 0] > 0.5).long()
+
+        def step():
             with precision(device, amp_type(amp, device)):
                 logits = net(x)
             dice_ce_loss(logits.float(), labels).backward()
             optimizer.step()
             optimizer.zero_grad()
-            next(net.parameters()).sum().item()  # waits for the device
-            took.append(time.perf_counter() - began)
-    return min(took[2:])
+
+        first = median_seconds(step, device, rounds=1)
+        rounds = min(15, max(5, int(_TIMING / first)))
+        seconds = median_seconds(step, device, rounds, warm_up=0)
+    if announce:
+        text = f"speed: a step of a net of 16 channels takes {seconds:.2g} s"
+        announce(f"{text}, the median of {rounds}; a busy machine is slower")
+    return seconds
 
 # %% ../../nbs/workshop/runs/planner.ipynb #plan-parts
 _ROOM = 0.25  # of an image's deviation: how far a change may move its grey values
@@ -627,10 +636,12 @@ def lost_classes_note(
     """
     found = {name: values[epoch - 1] for name, values in history.items()}
     lost = [
-        name[4:] for name in found if name.startswith("iou ") and found[name] < 0.01
+        f"{name[4:]} (IoU {found[name]:.2g})"
+        for name in found
+        if name.startswith("iou ") and found[name] < 0.01
     ]
     if not lost:
         return ""
-    text = f"hardly a pixel of {', '.join(lost)} was found in the held-out images"
-    cures = "train longer or train on (--from), draw more of it, or class_weights in a "
-    return f"{text}. To try: {cures}recipe"
+    text = f"{', '.join(lost)} was hardly found in the held-out images. To try: train "
+    text += "longer, train on (--from), draw more of it, or add class_weights, one for "
+    return f"{text}each class, to the recipe in a copy of recipe.json: --recipe COPY"

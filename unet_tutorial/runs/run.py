@@ -86,7 +86,11 @@ def _is_from_outside(error):
 
 def _farewell(out, training, asked):
     """Return what ends a run that was asked to stop."""
-    text = f"stopped after {training.step} steps, all is saved. To go on: "
+    steps = "1 step" if training.step == 1 else f"{training.step} steps"
+    text = f"stopped after {steps}, all is saved. To go on: "
+    if training.epoch == 0:
+        text = f"stopped after {steps}, all is saved. There is no net to predict with "
+        text += "before the end of the first epoch. To go on: "
     text += f"resume_run({str(out)!r}), or unet-tutorial train --out {out} --resume"
     return logbook.Stopped(text, asked)
 
@@ -255,17 +259,18 @@ def _say_more(plan, source, training, before, announce):
     _say_before(plan, before, announce)
 
 
-def _learned(out, plan, source):
+def _learned(out, plan, source, train):
     """Return the range that was learned: a net of the run has it, or measure."""
     with suppress(OSError, ValueError, KeyError):  # an older version kept no range
         check_mark(out / "last.safetensors", plan.id)
         return load_net(out / "last.safetensors")[1]["learned"]
-    return far.measure_learned(recipes.split(plan, source)[0], plan.size)
+    learn = recipes.as_loaded(train, recipes.split(plan, source)[0])
+    return far.measure_learned(learn, plan.size)
 
 
-def _notes(out, plan, source):
+def _notes(out, plan, source, train):
     """Return what goes with the nets of a run: how to ask, what was learned."""
-    learned = _learned(out, plan, source)
+    learned = _learned(out, plan, source, train)
     return recipes.notes_for(plan, source) | {"learned": learned}
 
 
@@ -373,7 +378,7 @@ def _run(out, plan, source, device, workers, save_every, live, report, announce)
         logbook.interruptible() as asked,
         logbook.crash_file(out / "crash.txt"),
         _reporting(out, training.epoch, report) as tell,
-        logbook.saving(out, _notes(out, plan, source)) as saver,
+        logbook.saving(out, _notes(out, plan, source, train)) as saver,
     ):
         saver.again = lambda: _write_plan(out, plan, here, training, source)
         _mend(saver, training, lost)
@@ -524,7 +529,10 @@ def _derived(source, device, asked, old, announce):
     held_out = {"held_out": held, "seed": asked["seed"]}
     learn = recipes.split(SimpleNamespace(**held_out), source)[0]
     facts, amp = planner.measure_folder(learn), asked["amp"]
-    seconds = planner.time_step(facts, device, "auto" if amp is None else amp)
+    seconds = 0.0
+    if asked["minutes"] is not None:
+        amp = "auto" if amp is None else amp
+        seconds = planner.time_step(facts, device, amp, announce)
     gpu, size = device.type != "cpu", asked["size"]
     planned = planner.plan_for(facts, seconds, asked["minutes"], gpu, size)
     reasons = planned.reasons
@@ -644,7 +652,7 @@ _SETTINGS = "workers save_every live report announce".split()
 def _begin(recipe, data, out, device, asked, settings, start=None):
     """Settle the plan of a new run, and carry it out."""
     tell, device = settings["announce"], own_device(pick_device(device))
-    with joined(device):
+    with logbook.told_at_stop(out), joined(device):
         old = of_first(lambda: _old(start, out))
         of_first(lambda: _check_new(out))
         if old:
@@ -880,6 +888,12 @@ def _opened(run, plan, data, options, more):
         raise ValueError(f"{text}{more}") from error
 
 
+def _say_if_anew(out, announce):
+    """Say that a run that goes on has saved no step."""
+    if announce and not (out / "state.safetensors").exists():
+        announce(f"no step of {out} was saved: it begins anew, as planned")
+
+
 def _reopen(run, data, options, more=""):
     """Return the plan of a run, and its data, wherever they are now."""
     plan = of_first(lambda: read_plan(run))
@@ -947,12 +961,13 @@ def resume_run(
     device, out = own_device(pick_device(device)), Path(out)
     settings = {"workers": workers, "save_every": save_every, "live": live}
     settings |= {"report": report, "announce": announce}
-    with joined(device):
+    with logbook.told_at_stop(out), joined(device):
         of_first(lambda: _check_asked(out, read_plan(out), asked))
         options = asked.get("options") or {}
         more = _begin_anew(out, data, {"masks": "DIR"} | options)
         plan, source = _reopen(out, data, options, f". To learn from them: {more}")
         of_first(lambda: _say_of_masks(plan.kind, source, announce))
+        of_first(lambda: _say_if_anew(out, announce))
         way = _begin_anew(out, data, options)
         of_first(lambda: tuning.check_same_images(out, source, way))
         with _one_writer(out):
@@ -1025,10 +1040,10 @@ def _net_of(run, weights, plan, source):
     return model, notes.get("learned")
 
 # %% ../../nbs/workshop/runs/run.ipynb #say-far
-def _say_far(learned, plan, source):
+def _say_far(learned, plan, source, loader):
     """Warn of held-out images that are far from what the net has learned."""
     check, fixed = recipes.split(plan, source)[1], plan.normalisation is not None
-    found = {}
+    check, found = recipes.as_loaded(loader, check), {}
     for number, item in enumerate(check.items if learned else ()):
         image, truth, *_ = read_example(check, number, plan.size)
         found[item.name] = far.remarks(learned, image, truth, fixed=fixed)
@@ -1080,9 +1095,9 @@ def evaluate_run(
         plan, source = _reopen(run, data, {"masks": str(masks)} if masks else None)
         model, learned = of_first(lambda: _net_of(run, weights, plan, source))
         plan, source = tuning.as_it_was(run, plan, source)
-        of_first(lambda: _say_far(learned, plan, source))
         amp = of_first(lambda: _format_here(run, plan, device))
         loader = recipes.valid_loader(plan, source, device=device)
+        of_first(lambda: _say_far(learned, plan, source, loader))
         each = recipes.DicePerImage(len(source.classes))
         more, model = {"dice per image": each}, wrap(model) if wrap else model
         found = _measure(model, loader, plan, source, device, amp, more)
