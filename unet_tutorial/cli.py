@@ -14,10 +14,11 @@ import os
 import re
 import signal
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import nullcontext, redirect_stderr, suppress
+from contextlib import contextmanager, nullcontext, redirect_stderr, suppress
 from functools import partial
 from io import StringIO
 from typing import NamedTuple
@@ -171,13 +172,47 @@ def _run(arguments):
             args = build_parser().parse_args(arguments)  # one process says it
         if _process():
             args.wrong = lambda text: sys.exit(2)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _stopped_by_signals():
             warnings.showwarning = _show_warning
             return args.run(args)
     except SystemExit as done:  # argparse has said why
         if done.code and _process():
             time.sleep(2)  # torchrun ends all when one has ended: let the first speak
         return done.code
+
+# %% ../nbs/workshop/cli.ipynb #signals
+def _stop(number):
+    """Return what Ctrl-C raises, with the number of the signal."""
+    error = KeyboardInterrupt()
+    error.number = number
+    return error
+
+
+@contextmanager
+def _stopped_by_signals():
+    """Let SIGTERM and a closed terminal stop a command as Ctrl-C does."""
+    asked, usual = [], (signal.SIG_DFL, signal.default_int_handler)
+
+    def stop(number, frame):
+        asked.append(number)
+        raise _stop(number)
+
+    names = [x for x in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, x)]
+    old = {getattr(signal, x): signal.getsignal(getattr(signal, x)) for x in names}
+    old = {number: way for number, way in old.items() if way in usual}  # no nohup
+    if threading.current_thread() is not threading.main_thread():
+        old = {}
+    for number in old:
+        signal.signal(number, stop)
+    try:
+        yield
+    except Exception as error:
+        if asked:  # half an import may fail by whatever comes next
+            raise _stop(asked[0]) from error
+        raise
+    finally:
+        for number, way in old.items():
+            signal.signal(number, way)
 
 # %% ../nbs/workshop/cli.ipynb #639798e8
 def main(
@@ -714,6 +749,13 @@ def _add_predict(parser):
     _add_device(parser)
 
 # %% ../nbs/workshop/cli.ipynb #predict-run
+def _whole(folder):
+    """Say what a command that was stopped has left in a folder."""
+    if not os.path.isdir(folder) or not os.listdir(folder):
+        return f"nothing is in {folder}, and the same command begins anew"
+    return f"what is in {folder} is whole, but not all; --overwrite begins anew"
+
+
 def _predict(args):
     from unet_tutorial.deploy.folder import SomeFailed, predict_files
     from unet_tutorial.gpu import pick_device
@@ -730,6 +772,9 @@ def _predict(args):
         done = predict_files(args.net, args.images, args.to, **options)
     except SomeFailed as error:
         return _tell_failed(error)
+    except KeyboardInterrupt as stop:
+        stop.args = (f"stopped: {_whole(args.to)}",)
+        raise
     print(f"{_files(done)} written to {args.to}")
     return 0
 

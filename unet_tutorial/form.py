@@ -70,6 +70,7 @@ _IN_PYTHON = {
     r"suffix='([^']*)'": r"write \1 into the field masks_end_with",
     r"Leave ignore= away": "Leave the field unknown_value empty",
     r"ignore=(\d+)": r"\1 in the field unknown_value",
+    r"; outside='skip' .* what is inside": "",
     r"invert=True": "a tick at the field inverted",
     r"threshold=(\d+)": r"\1 in the field threshold",
     r"threshold=": "the field threshold: ",
@@ -85,7 +86,7 @@ _IN_PYTHON = {
     r"your_data/": "",
 }
 
-
+# %% ../nbs/workshop/form.ipynb #in-words
 def _in_words(error):
     """Return what the library says in the words of the form."""
     text = " ".join(str(error).split())
@@ -457,6 +458,19 @@ def _set_others_aside(places, older, work):
             folder.rename(older / folder.name)
 
 # %% ../nbs/workshop/form.ipynb #refresh
+def _check_apart(place, work):
+    """Stop if a folder to copy from is in the working folder, or holds it."""
+    work, place = Path(work).resolve(), Path(place).resolve()
+    inside = place == work or work in place.parents
+    if inside and work / "unpacked" not in place.parents:  # a zip is unpacked there
+        text = f'"{place.name}" is in the working folder "{work.name}", where copies '
+        raise Stop(f"{text}and results go. Name the folder that your images are from.")
+    if place in work.parents:
+        text = f'"{place.name}" holds the working folder "{work.name}", so the copies '
+        text += "would be copied again. Put your images into a folder of their own, "
+        raise Stop(f"{text}and name it.")
+
+
 def _refresh(work):
     """Copy what is new in the folders that were named."""
     top, older = _top_again(work), _next(Path(work, "older"))
@@ -465,6 +479,7 @@ def _refresh(work):
     for field, name in parts.items():
         if name or field == "images":
             places[field] = find_folder(top, name)
+            _check_apart(places[field], work)
     _set_others_aside(places, older, work)
     for field, place in places.items():
         inside = (other for other in places.values() if place in other.parents)
@@ -559,6 +574,7 @@ def bring(
         >>> bring("Google Drive", f"{home}/cars", work=work)
     """
     top = _top(source, folder, _cleaned(images), work)
+    _check_apart(top / _cleaned(images), work)
     parts = {"images": images, "masks": masks, "outlines": outlines}
     parts = {field: _cleaned(name) for field, name in parts.items()}
     if parts["masks"] == parts["images"]:
@@ -1001,9 +1017,9 @@ def train_on(
         Stop: "Nobody has looked at the images yet: run cell 3 first."
         Stop: "Google Drive was not connected (...). Run "..."."
         Stop: "The folder "..." is not there any more: run cell 2 again."
-        Stop: "The folder "..." holds no image, but .... The field ..."
-        Stop: "You stopped the training. ...To go on, put a tick at go_on in cell 4 and
-            run it again."
+        Stop: ""..." is in the working folder "...", where copies and results go. Name
+            the folder that your images are from."
+        Stop: ""..." holds the working folder "...", so the copies and name it."
 
     Example:
         >>> # in form, where its other names come from

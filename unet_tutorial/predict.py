@@ -9,6 +9,7 @@ __all__ = ['labels_at', 'turn', 'turn_back', 'rotate', 'average_views', 'class_p
 # %% ../nbs/14_predict.ipynb #imports
 from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from math import ceil, cos, radians, sin
 from pathlib import Path
 from typing import Any
@@ -306,15 +307,28 @@ class Averaged(nn.Module):
 _LARGE = 2**24  # pixels: above that, tile by tile
 
 
-def _fill(model, image, out, size, views, tile, normalisation):
+def _labels(p, threshold):
+    """Return labels (h, w) of probabilities: the likeliest class, or by a threshold."""
+    if threshold is None:
+        return likeliest(p)
+    return torch.from_numpy(labels_at(p.cpu().numpy(), threshold))
+
+
+def _labels_of_logits(logits, threshold):
+    return _labels(logits if threshold is None else logits.softmax(0), threshold)
+
+
+def _fill(model, image, out, size, views, tile, normalisation, threshold=None):
     """Write the label of each pixel of one image (H, W) or (H, W, C) into an array."""
     if out.size > _LARGE and not size and views == 1:
         x = channels_first(image, model.in_channels)  # (C, H, W)
         rule = None if normalisation == "image" else prepared.units_of(x, normalisation)
         side = None if model.padding else tile
-        return predict_slide(model, x, out, side, _tiles_at_once(model), rule)
+        decide = partial(_labels_of_logits, threshold=threshold)
+        batch = _tiles_at_once(model)
+        return predict_slide(model, x, out, side, batch, rule, decide)
     p = _probabilities(model, [image], size, views, tile, normalisation)[0]
-    out[...] = likeliest(p).cpu().numpy()
+    out[...] = _labels(p, threshold).cpu().numpy()
     return out
 
 # %% ../nbs/14_predict.ipynb #b9d87e7c
@@ -401,15 +415,12 @@ def _answers(model, notes, images, as_labels):
     images = [prepared.cut_values(image, notes.value_range) for image in images]
     names = "size", "views", "tile", "normalisation"
     options = {name: getattr(notes, name) for name in names}
-    if as_labels and notes.threshold is not None:
-        every = _probabilities(model, images, **options).cpu().numpy()
-        return [labels_at(p, notes.threshold) for p in every]
     if as_labels and len(images) == 1:  # perhaps a slide
         out = np.empty(images[0].shape[:2], _label_type(model.num_classes))
-        return [_fill(model, images[0], out, **options)]
+        return [_fill(model, images[0], out, **options, threshold=notes.threshold)]
     p = _probabilities(model, images, **options)  # (B, K, H, W)
     if as_labels:
-        p = torch.stack([likeliest(one) for one in p])  # (B, H, W)
+        p = torch.stack([_labels(one, notes.threshold) for one in p])  # (B, H, W)
     return list(p.cpu().numpy())
 
 # %% ../nbs/14_predict.ipynb #each

@@ -161,6 +161,7 @@ class Annotations(NamedTuple):
         kind: labelme, COCO, GeoJSON or ImageJ
         size: (H, W) of the image, if the file says it
         items: in the order of the file
+        image: the name of the image, if a file of labelme's says it
 
     Example:
         >>> # in annotations, where its other names come from
@@ -174,6 +175,7 @@ class Annotations(NamedTuple):
     kind: str
     size: tuple[int, int] | None
     items: list[Annotation]
+    image: str = ""
 
 # %% ../../nbs/workshop/data/annotations.ipynb #points
 _DELETE = "delete it, or draw it again"
@@ -234,6 +236,11 @@ def _labelme_part(path, place, shape):
     return _Bitmap(pixels, round(x), round(y))
 
 # %% ../../nbs/workshop/data/annotations.ipynb #labelme-file
+def _file_name(text):
+    "Return the name of a file whose folder may be written as Windows does."
+    return Path(str(text).replace("\\", "/")).name
+
+
 def _whole(value, least=0):
     "Return a whole number of at least this, or None."
     good = isinstance(value, int | float) and value == value // 1
@@ -260,7 +267,9 @@ def _read_labelme(path, data):
         part = _labelme_part(path, place, shape)
         group = "" if group is None else f"{name} {group}"
         items.append(Annotation(name or "", place, [part], group=group))
-    return Annotations(path, "labelme", None if None in size else size, items)
+    image = _file_name(data.get("imagePath") or "")
+    size = None if None in size else size
+    return Annotations(path, "labelme", size, items, image)
 
 # %% ../../nbs/workshop/data/annotations.ipynb #rle-text
 def _counts_of(text):
@@ -330,7 +339,7 @@ def _coco_image(path, images, name):
         remedy = f"say which one: image={names[0] if names else 'name'!r}"
         found = name_some(names)
         raise BadFile(path, f"is about {len(images)} images", remedy, found)
-    for form in (str, lambda text: Path(text.replace("\\", "/")).name):
+    for form in (str, _file_name):
         found = [e for e, text in zip(images, names, strict=True) if form(text) == name]
         if len(found) == 1:
             return found[0]
@@ -721,29 +730,91 @@ def _fitting_size(drawn, size):
         raise BadFile(drawn.path, text, remedy)
     return size
 
+# %% ../../nbs/workshop/data/annotations.ipynb #outside
+_OUTSIDE = "refuse", "skip", "clip"
+
+
+def _inside(item, size):
+    "Return which share of the box around an annotation is in an image."
+    low, high = _box(item)
+    seen = np.minimum(high, size[::-1]) - np.maximum(low, 0)
+    return 0.0 if (seen <= 0).any() else float(seen.prod() / (high - low).prod())
+
+
+def _place_outside(drawn, item, size):
+    "Say where an annotation is, and how large its image."
+    (x, y), (x2, y2) = _box(item)
+    where = f"x {x:.0f} to {x2:.0f}, y {y:.0f} to {y2:.0f}"
+    return f"{drawn.path} {item.place}: {where}, the image is {size} (H, W)"
+
+
+def _within(every, outside):
+    "Return drawings (of images of these sizes) without what is outside, or refuse it."
+    if outside not in _OUTSIDE:
+        raise ValueError(f"outside={outside!r}: {', '.join(_OUTSIDE)} would work")
+    kept, places = [], []
+    for drawn, size in every:
+        items = []
+        for item in drawn.items:
+            if far := _inside(item, size) < 0.5:
+                places.append(_place_outside(drawn, item, size))
+            clipped = far and outside == "clip" and _window(item, size)[2].any()
+            if clipped or not far:
+                items.append(item)
+        kept.append(drawn._replace(items=items))
+    _say_outside(places, outside)
+    return kept
+
+# %% ../../nbs/workshop/data/annotations.ipynb #outside-say
+def _say_outside(places, outside):
+    "Refuse annotations outside their images, or say what became of them."
+    if not places:
+        return
+    count = f"{len(places):,} annotation{'s are' if len(places) > 1 else ' is'}"
+    more = f"\nand {len(places) - 20:,} more" if len(places) > 20 else ""
+    text = f"{count} outside the image, all of it or most"
+    if outside == "refuse":
+        remedy = "Drawn on a larger image? Export again for this one, or delete them; "
+        remedy += "outside='skip' leaves them out, outside='clip' keeps what is inside"
+        listed = "\n".join(places[:20])
+        raise BadFile(f"{text}:\n{listed}{more}\n{remedy}")
+    done = "left out" if outside == "skip" else "cut at the border"
+    warnings.warn(f"{text}, and {done}: {name_some(places)}", stacklevel=4)
+
 # %% ../../nbs/workshop/data/annotations.ipynb #fitting-2
-def _window(drawn, item, size):
-    "Return row, column and pixels (h, w) of the box around an annotation."
+def _box(item):
+    "Return the corners (x, y) of the box around an annotation."
     boxes = np.array([part.box() for part in item.parts])
-    low, high = boxes[:, :2].min(0), boxes[:, 2:].max(0)  # x, y
+    return boxes[:, :2].min(0), boxes[:, 2:].max(0)
+
+
+def _window(item, size):
+    "Return row, column and pixels (h, w) of the box around an annotation."
+    low, high = _box(item)
     start = np.clip(np.floor(low), 0, size[::-1]).astype(int)
     stop = np.clip(np.ceil(high), 0, size[::-1]).astype(int)
-    seen = np.minimum(high, size[::-1]) - np.maximum(low, 0)
-    if (seen <= 0).any() or seen.prod() < 0.5 * (high - low).prod():
-        text = f"is outside the image of {size} (H, W), all of it or most"
-        text += f": x {low[0]:.0f} to {high[0]:.0f}, y {low[1]:.0f} to {high[1]:.0f}"
-        remedy = "was it drawn on a larger image? Export it for this one, or delete it"
-        raise _bad(drawn.path, item.place, text, remedy)
     (left, top), (width, height) = start, stop - start
     pixels = np.zeros((height, width), bool)
     for part in item.parts:
         pixels |= part.fill((height, width), (top, left))
-    if not pixels.any():
-        text = "covers the centre of no pixel"
-        raise _bad(drawn.path, item.place, text, "delete it, or draw it larger")
     return top, left, pixels
 
+
+def _windows(drawn, size):
+    "Return the windows of all annotations, each with at least one pixel."
+    windows = [_window(item, size) for item in drawn.items]
+    for item, (_, _, pixels) in zip(drawn.items, windows, strict=True):
+        if not pixels.any():
+            text = "covers the centre of no pixel"
+            raise _bad(drawn.path, item.place, text, "delete it, or draw it larger")
+    return windows
+
 # %% ../../nbs/workshop/data/annotations.ipynb #draw
+def _check_overlap(overlap):
+    if overlap not in ("later", "smaller", "refuse"):
+        raise ValueError(f"overlap={overlap!r}: later, smaller or refuse would work")
+
+
 def _paint(drawn, windows, numbers, labels, overlap):
     "Paint the windows one over the other, and return whose each pixel is."
     owner = np.zeros(labels.shape, np.int32)  # 1, 2, ...: of which annotation
@@ -771,11 +842,24 @@ def _paint(drawn, windows, numbers, labels, overlap):
             raise _bad(drawn.path, drawn.items[i].place, text, remedy)
 
 # %% ../../nbs/workshop/data/annotations.ipynb #draw-2
+def _draw(drawn, size, classes, overlap):
+    "Return the label map of annotations that are inside the image."
+    if classes is None:
+        numbers = _object_numbers(drawn)
+    else:
+        known = list(classes)
+        numbers = [_class_number(drawn, item, known) for item in drawn.items]
+    labels = np.zeros(size, np.int32)
+    _paint(drawn, _windows(drawn, size), numbers, labels, overlap)
+    return labels
+
+
 def draw_annotations(
     drawn: Annotations,
     size: tuple[int, int] | None = None,
     classes: tuple[str, ...] | None = None,
     overlap: str = "later",
+    outside: str = "refuse",
 ) -> np.ndarray:
     """Return a label map of objects, or of classes.
 
@@ -784,31 +868,32 @@ def draw_annotations(
         size: (H, W) of the image; None: the file says it
         classes: background first; None: number objects
         overlap: what wins: later, smaller; or refuse
+        outside: what is mostly outside: refuse, skip, or clip
 
     Returns:
         np.ndarray: (H, W) int32: 0 where nothing was drawn
 
     Raises:
         ValueError: "overlap=...: later, smaller or refuse would work"
+        ValueError: "outside=...: ... would work"
+        BadFile: "... annotation... outside the image, all of it or most: ... Drawn on a
+            larger image? Export again for this one, or delete them;"
 
     Example:
         >>> # in annotations, where its other names come from
         >>> from unet_tutorial.data.annotations import draw_annotations
-        >>> names = "background", "Debris", "Cell"
-        >>> classes = draw_annotations(drawn, image.shape, names)
+        >>> outline = np.array([[6, 1], [15, 1], [15, 5], [6, 5]])
+        >>> wide = [Annotation("cell", f"shape {n}", [_Polygon([outline + n])]) for n in (0, 9)]
+        >>> by_hand = Annotations(Path("wide.json"), "labelme", (8, 9), wide)
+        >>> try:
+        ...     draw_annotations(by_hand)
+        >>> except BadFile as error:
+        ...     print(error)
     """
-    if overlap not in ("later", "smaller", "refuse"):
-        raise ValueError(f"overlap={overlap!r}: later, smaller or refuse would work")
+    _check_overlap(overlap)
     size = _fitting_size(drawn, size)
-    if classes is None:
-        numbers = _object_numbers(drawn)
-    else:
-        known = list(classes)
-        numbers = [_class_number(drawn, item, known) for item in drawn.items]
-    windows = [_window(drawn, item, size) for item in drawn.items]
-    labels = np.zeros(size, np.int32)
-    _paint(drawn, windows, numbers, labels, overlap)
-    return labels
+    (drawn,) = _within([(drawn, size)], outside)
+    return _draw(drawn, size, classes, overlap)
 
 # %% ../../nbs/workshop/data/annotations.ipynb #things
 class _Thing(NamedTuple):
@@ -1193,7 +1278,7 @@ def _all_drawn(folder, annotations):
     if annotations is not None and Path(annotations).is_file():
         entries = _load_json(annotations)
         entries = entries.get("images") if isinstance(entries, dict) else None
-        names = [Path(str(e.get("file_name", ""))).name for e in entries or []]
+        names = [_file_name(entry.get("file_name", "")) for entry in entries or []]
         files = {p: Path(annotations) for p in images if p.name in names}
         if not files:
             text = f"is about none of the images in {folder}"
@@ -1201,7 +1286,21 @@ def _all_drawn(folder, annotations):
     else:
         files = _files_of(images, Path(annotations or folder))
     drawn = {p: read_annotations(file, p.name) for p, file in files.items()}
+    _check_named(drawn, {path.name for path in images})
     return drawn, [p for p in images if p not in files]
+
+# %% ../../nbs/workshop/data/annotations.ipynb #check-named
+def _check_named(drawn, names):
+    "Refuse files of labelme's that are named after one image and say another."
+    others = [
+        f"{one.path.name} says {one.image}"
+        for path, one in drawn.items()
+        if one.image != path.name and one.image in names
+    ]
+    if others:
+        text = f"{len(others)} files are named after another image than they say they "
+        text += f"are about (imagePath): {name_some(others)}. Which is right? Rename "
+        raise BadFile(f"{text}them, or save them again with labelme")
 
 
 def _classes_of(drawn):
@@ -1254,6 +1353,13 @@ def _without(labels, number):
     "Number objects without one number."
     return labels + (labels >= number) if number and number > 0 else labels
 
+
+def _write_one(path, labels, objects, values, ignore, **known):
+    "Write a mask of numbered objects, or one in which each class has its value."
+    if objects:
+        return write_labels(path, _without(labels, grey_of(ignore)), **known)
+    return write_mask(path, labels, num_classes=len(values), values=values, **known)
+
 # %% ../../nbs/workshop/data/annotations.ipynb #check-upright
 def _check_upright(path, drawn):
     "Refuse an image that some programs turn and others do not."
@@ -1266,6 +1372,15 @@ def _check_upright(path, drawn):
         remedy = f"{drawn.kind} does not turn it: save it upright and draw on that"
         raise BadFile(drawn.path, text, remedy)
 
+
+def _sizes(drawn):
+    "Return the (H, W) of each image on which somebody drew, and refuse others."
+    sizes = {}
+    for path, one in drawn.items():
+        _check_upright(path, one)
+        sizes[path] = _fitting_size(one, upright_size(path))
+    return sizes
+
 # %% ../../nbs/workshop/data/annotations.ipynb #write-masks-2
 def write_masks(
     folder: str | Path,
@@ -1277,6 +1392,7 @@ def write_masks(
     overwrite: bool = False,
     ignore: int | tuple | None = None,
     only_annotated: bool = False,
+    outside: str = "refuse",
 ) -> tuple[list[Path], list[Path]]:
     """Write a mask for each image of a folder that somebody annotated.
 
@@ -1290,19 +1406,21 @@ def write_masks(
         overwrite: replace files that are there
         ignore: what marks the unknown; no class gets it
         only_annotated: leave out images about which nothing is drawn
+        outside: what is mostly outside: refuse, skip, or clip
 
     Returns:
         tuple[list[Path], list[Path]]: the masks; the images that get none
 
     Raises:
+        ValueError: "overlap=...: later, smaller or refuse would work"
         ValueError: "...: ... files of annotations have no image: .... An image of the
             same name: add it, or take them away"
         FileNotFoundError: "... holds no annotations: ... would work"
+        BadFile: "... files are named after another image than they say they them, or
+            save them again with labelme"
         ValueError: "nothing is drawn on any image in ..."
         ValueError: "... would get one mask: names that differ before the ending would
             work"
-        ValueError: "the files name ... classes: .... Say which number each gets:
-            classes=(...)"
 
     Example:
         >>> # in annotations, where its other names come from
@@ -1310,21 +1428,17 @@ def write_masks(
         >>> place = Path("runs/annotated")
         >>> masks, bare = write_masks(place, "runs/annotated masks", objects=True, overwrite=True)
     """
+    _check_overlap(overlap)
     drawn, bare = _without_empty(*_all_drawn(folder, annotations), only_annotated)
     _check_drawn(folder, drawn)
     known, values = _numbered(drawn, classes, objects, ignore)
-    made, masks = {}, []
-    for path, one in drawn.items():
-        _check_upright(path, one)
-        made[path] = draw_annotations(one, upright_size(path), known, overlap)
+    sizes, made, masks = _sizes(drawn), {}, []
+    inside = _within([*zip(drawn.values(), sizes.values(), strict=True)], outside)
+    for one, (path, size) in zip(inside, sizes.items(), strict=True):
+        made[path] = _draw(one, size, known, overlap)
     Path(to).mkdir(parents=True, exist_ok=True)
     for path, labels in made.items():
         masks.append(Path(to, f"{path.stem}_{'labels' if objects else 'mask'}.png"))
-        noted = {"overwrite": overwrite, "source": path.name}
-        if objects:
-            write_labels(masks[-1], _without(labels, grey_of(ignore)), **noted)
-        else:
-            write_mask(
-                masks[-1], labels, num_classes=len(values), values=values, **noted
-            )
+        known = {"overwrite": overwrite, "source": path.name, "ignore": ignore}
+        _write_one(masks[-1], labels, objects, values, **known)
     return masks, bare

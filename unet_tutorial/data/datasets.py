@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['find_carvana', 'open_carvana', 'load_isbi', 'open_isbi', 'open_ctc', 'open_pets', 'open_nuclei', 'open_folder',
-           'unknown_note', 'mask_notes', 'open_source', 'check_source']
+           'mask_notes', 'open_source', 'check_source']
 
 # %% ../../nbs/workshop/data/datasets.ipynb #6bff4bb4
 import functools
@@ -20,7 +20,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 # %% ../../nbs/workshop/data/datasets.ipynb #imports-data
-from .check import name_unknown, unknown_text
+from .check import name_unknown, odd_colours, unknown_text
 from unet_tutorial.data.images import (
     UNKNOWN,
     check_free,
@@ -43,7 +43,7 @@ from unet_tutorial.data.images import (
 )
 
 # %% ../../nbs/workshop/data/datasets.ipynb #imports-pairs
-from .pairs import NO_MASK, Pair, find_pairs, match_names
+from .pairs import NO_MASK, Pair, match_names
 from .source import Item, Source, some_of
 
 # %% ../../nbs/workshop/data/datasets.ipynb #14117643
@@ -435,16 +435,24 @@ def _reader(classes, values, instances, threshold, invert, ignore=None):
     return functools.partial(_read_classes, values=values, ignore=ignore)
 
 # %% ../../nbs/workshop/data/datasets.ipynb #folder-readers
-def _pairs(folder, masks, suffix, only_annotated):
+def _pairs(folder, masks, suffix, only_annotated, instances):
     """Return the pairs of a folder, and a sentence about images that are left out."""
-    if not only_annotated:
-        return find_pairs(folder, masks, suffix), ""
     pairs, problems, notes = match_names(folder, masks, suffix, only_annotated)
+    odd = None if instances else odd_colours([pair.mask for pair in pairs])
+    problems += [odd] if odd else []
     if problems:
         raise ValueError("\n".join(map(str, problems)))
     bare = [path.name for note in notes if note.cause == NO_MASK for path in note.files]
     text = f"{len(bare):,} images have no mask and are left out ({name_some(bare)})"
     return pairs, text if bare else ""
+
+# %% ../../nbs/workshop/data/datasets.ipynb #folder-items
+def _items(pairs, names, folder):
+    """Return the items of pairs whose images are below a folder."""
+    below = [pair.image.parent.relative_to(folder).as_posix() for pair in pairs]
+    below = [{"folder": "" if place == "." else place} for place in below]
+    of = zip(pairs, names, below, strict=True)
+    return [Item(*pair[:2], name, **place) for pair, name, place in of]
 
 
 def _readers(read, pairs, value_range, channels, axes, channel, ignore):
@@ -511,11 +519,11 @@ def open_folder(
         >>> mine = open_folder(train_folder, masks_folder, "_mask", group=lambda p: p.stem[:-3])
     """
     read = _reader(classes, values, instances, threshold, invert, ignore)
-    pairs, note = _pairs(folder, masks, suffix, only_annotated)
+    pairs, note = _pairs(folder, masks, suffix, only_annotated, instances)
     names = [group(p.image) if group else p.group or p.image.name for p in pairs]
     return Source(
         name=Path(folder).resolve().name,
-        items=[Item(*p[:2], name) for p, name in zip(pairs, names, strict=True)],
+        items=_items(pairs, names, Path(folder)),
         classes=tuple(classes),
         instances=instances,
         unit="image" if len(set(names)) == len(names) else "group",
@@ -602,33 +610,6 @@ def _unknown(source, found):
         return said + _perhaps_exchanged(source, values)
     text = f"no pixel has the {name_unknown(source.ignore)}; the masks hold"
     return f"{text} {name_some(values)}: is ignore={source.ignore} right?"
-
-
-def unknown_note(
-    source: Source,
-    limit: int = 500,
-) -> str:
-    """Say how much of the masks nobody annotated.
-
-    Args:
-        source: opened with ignore=
-        limit: so many masks are read
-
-    Returns:
-        str: a sentence; empty: no value is ignored
-
-    Raises:
-        ValueError: if one class alone is left of all the masks
-
-    Example:
-        >>> # in datasets, where its other names come from
-        >>> from unet_tutorial.data.datasets import unknown_note
-        >>> rims = Path("data/rims")
-        >>> known = {"ignore": 255, "only_annotated": True}
-        >>> some = open_folder(rims / "images", rims / "masks", **known)
-        >>> assert len(some) == 3 and mask_notes(some)[0] == unknown_note(some)
-    """
-    return "" if source.ignore is None else _unknown(source, _looks(source, limit))
 
 
 def mask_notes(

@@ -4,17 +4,20 @@
 
 # %% auto #0
 __all__ = ['UNKNOWN', 'SUFFIXES', 'ENDINGS', 'BadFile', 'name_some', 'what_it_is', 'open_image', 'channels_last', 'upright_size',
-           'has_channels', 'common_channels', 'load_upright', 'to_bytes', 'eight_bits', 'read_image', 'stack_shape',
-           'read_page', 'read_stack', 'why_not_two', 'to_mask', 'one_channel', 'grey_of', 'split_unknown',
-           'at_threshold', 'mask_of', 'read_mask', 'check_free', 'mask_values', 'has_outlines', 'read_labels',
-           'read_pixels', 'as_images', 'composite', 'list_files', 'find_files', 'find_images']
+           'has_channels', 'common_channels', 'load_upright', 'orientation', 'to_bytes', 'eight_bits', 'read_image',
+           'stack_shape', 'read_page', 'read_stack', 'why_not_two', 'to_mask', 'one_channel', 'grey_of', 'palette_of',
+           'colours_used', 'split_unknown', 'at_threshold', 'mask_of', 'read_mask', 'check_free', 'mask_values',
+           'has_outlines', 'read_labels', 'read_pixels', 'as_images', 'composite', 'list_files', 'find_files',
+           'find_images']
 
 # %% ../../nbs/workshop/data/images.ipynb #imports
 import os
 import re
 import sys
 import tempfile
+import warnings
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from fnmatch import fnmatchcase
@@ -683,12 +686,17 @@ def _exif_of_png(path):
     return b""
 
 
-def _size_of(image, path):
-    """Return the (H, W) of an open image, no TIFF, with its orientation applied."""
+def _turn_of(image, path):
+    """Return the EXIF orientation of an open image, 1 to 8."""
     known = "exif" in image.info or "Raw profile type exif" in image.info
     if image.format == "PNG" and not known:
         image.info["exif"] = _exif_of_png(path)
-    turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # by 90 degrees
+    return image.getexif().get(0x0112, 1) or 1
+
+
+def _size_of(image, path):
+    """Return the (H, W) of an open image, no TIFF, with its orientation applied."""
+    turned = _turn_of(image, path) in (5, 6, 7, 8)  # by 90 degrees
     return image.size if turned else image.size[::-1]
 
 # %% ../../nbs/workshop/data/images.ipynb #upright-size
@@ -937,6 +945,15 @@ def _own_numbers(image):
     return Image.fromarray(numbers.astype(np.uint16))
 
 # %% ../../nbs/workshop/data/images.ipynb #load-upright-2
+def _without_single(array):
+    """Return an array without axes of length 1 behind or before (H, W)."""
+    while array.ndim > 2 and array.shape[-1] == 1:
+        array = array[..., 0]
+    while array.ndim > 2 and array.shape[0] == 1:
+        array = array[0]
+    return array
+
+# %% ../../nbs/workshop/data/images.ipynb #load-upright-code
 def load_upright(
     path: str | Path,
     size: tuple[int, int] | None = None,
@@ -960,9 +977,9 @@ def load_upright(
         >>> upright, size = load_upright("data/phone.jpg")
     """
     if _is_array(path):
-        array, stack = _in_order(path, _open_array(path), None, 1)
+        array = _without_single(_open_array(path))
+        array, stack = _in_order(path, array, None, 1)
         _check_single(len(array) if stack else 1, path)
-        array = array[..., 0] if array.shape[2:] == (1,) else array
         return _as_image(np.asarray(array), path), array.shape[:2]
     if _is_tiff(path):
         with _open_pages(path) as pages:
@@ -979,6 +996,31 @@ def load_upright(
             _draft(image, size if full == image.size[::-1] else size[::-1])
         turned = ImageOps.exif_transpose(image)
         return _own_numbers(turned), full
+
+# %% ../../nbs/workshop/data/images.ipynb #orientation
+def orientation(
+    path: str | Path,
+) -> int:
+    """Return the EXIF orientation of an image, which is applied when it is read.
+
+    Args:
+        path: an image file
+
+    Returns:
+        int: 1 to 8; 1: as it is stored, or nobody knows
+
+    Example:
+        >>> # in images, where its other names come from
+        >>> from unet_tutorial.data.images import orientation
+        >>> assert orientation("data/phone.jpg") == 6
+    """
+    try:
+        if _is_array(path):
+            return 1
+        with open_image(path) as image:
+            return _turn_of(image, path)
+    except (OSError, ValueError):
+        return 1
 
 # %% ../../nbs/workshop/data/images.ipynb #check-range
 def _check_range(pixels, fractions, value_range, path):
@@ -1260,6 +1302,10 @@ def why_not_two(
     order = np.argsort(-counts, kind="stable")
     found = name_some(f"{values[i]} in {counts[i]:,} pixels" for i in order)
     found = f"values {found}"
+    if len(values) == 2 and values.dtype.kind != "f":
+        cut, high = int(values.sum()) // 2, values[1]
+        remedy = f"0 would be background; threshold={cut} makes {high} the object, and "
+        return "holds no 0", f"{remedy}with invert=True the other one", found
     if len(values) > 4 and counts.sum() - low - high < min(low, high):
         remedy = "saved as JPEG, or resized with interpolation? Save masks as PNG, "
         cut = values[0] / 2 + values[-1] / 2
@@ -1429,6 +1475,58 @@ def _painted_out(image, colour, path):
     rest, ink = (image.copy(), 0) if single else (image.convert("RGB"), (0, 0, 0))
     rest.paste(ink, mask=Image.fromarray(found))
     return found, rest
+
+# %% ../../nbs/workshop/data/images.ipynb #palettes
+def palette_of(
+    path: str | Path,
+) -> bytes | None:
+    """Return the palette of a file; its pixels are not decoded.
+
+    Args:
+        path: a mask file
+
+    Returns:
+        bytes | None: None: it has no palette, or cannot be read
+
+    Example:
+        >>> # in images, where its other names come from
+        >>> from unet_tutorial.data.images import palette_of
+        >>> assert palette_of("data/marked.png") and palette_of("data/phone.jpg") is None
+    """
+    try:
+        with open_image(path) as image:
+            return bytes(image.palette.palette) if image.mode == "P" else None
+    except (OSError, ValueError):
+        return None
+
+
+def colours_used(
+    path: str | Path,
+) -> dict[tuple, int]:
+    """Return the colours of a mask, and the number of each.
+
+    Args:
+        path: a mask file
+
+    Returns:
+        dict[tuple, int]: none, if it does not count by the index of a palette
+
+    Example:
+        >>> # in images, where its other names come from
+        >>> from unet_tutorial.data.images import colours_used
+        >>> colours_used("data/marked.png")
+    """
+    try:
+        image = load_upright(path)[0] if palette_of(path) else None
+    except (OSError, ValueError):
+        return {}
+    if image is None or image.mode != "P" or _as_marked(image) is not image:
+        return {}
+    every = np.reshape(image.getpalette("RGB"), (-1, 3)).tolist()
+    used = np.flatnonzero(image.histogram()[: len(every)]).tolist()
+    count = Counter(tuple(every[number]) for number in used)
+    colours = {tuple(every[number]): number for number in used}
+    return {colour: n for colour, n in colours.items() if count[colour] == 1}
 
 # %% ../../nbs/workshop/data/images.ipynb #split-unknown
 def split_unknown(
@@ -2103,19 +2201,35 @@ _WORDS = "|".join(end.partition(".")[0] for end in ENDINGS.values() if end[0] ==
 _ANSWER = re.compile(f"(.+?)(_[0-9]{{3,}})?({_WORDS})")
 
 
+def _asked(file):
+    """Return the stems of the images about which a file may be an answer."""
+    found = _ANSWER.fullmatch(file.stem)
+    return {found[1], found[1] + (found[2] or "")} if found else set()
+
+
 def _only_images(files):
     """Leave out hidden files, what is no image, and answers beside their image."""
     files = [f for f in files if f.is_file() and f.suffix.lower() in SUFFIXES]
     known, kept = {file.with_name(file.stem) for file in files}, []
     for file in files:
-        found = _ANSWER.fullmatch(file.stem)
-        stems = {found[1], found[1] + (found[2] or "")} if found else set()
-        asked = {file.with_name(stem) for stem in stems}
+        asked = {file.with_name(stem) for stem in _asked(file)}
         if not file.name.startswith(".") and known.isdisjoint(asked):
             kept.append(file)
     return kept
 
+# %% ../../nbs/workshop/data/images.ipynb #images-below
+def _below(folder):
+    """Return the folders in a folder that hold images, but not those of masks."""
+    found, known = {}, {path.stem for path in folder.iterdir()}
+    for place in sorted(folder.iterdir()):
+        of_masks = re.search("(?i)mask|label|truth|annotation", place.name)
+        if place.is_dir() and place.name[0] != "." and not of_masks:
+            images = _only_images(place.iterdir())
+            images = [path for path in images if known.isdisjoint(_asked(path))]
+            found |= {place.name: images} if images else {}
+    return found
 
+# %% ../../nbs/workshop/data/images.ipynb #find-images
 def find_images(
     images: str | Path | Iterable[str | Path],
 ) -> list[Path]:
@@ -2138,14 +2252,20 @@ def find_images(
     """
     found = []
     for name in [images] if isinstance(images, str | Path) else images:
-        files = [Path(name)]
+        files, below = [Path(name)], {}
         if not files[0].is_file():
             inside = files[0].iterdir() if files[0].is_dir() else glob(str(name))
+            below = _below(files[0]) if files[0].is_dir() else {}
             files = _only_images(sorted(Path(file) for file in inside))
+        text = f"folders in {name} hold images ({name_some(below)})" if below else ""
+        way = f"the pattern {Path(name, '*', '*')} takes them"
         if not files:
             raise FileNotFoundError(
                 f"no image at {name}: a file, a folder that holds images, or a pattern "
                 f"such as cars/*.jpg would work; images end in {' '.join(SUFFIXES)}"
+                + (f". But {text}: {way}" if below else "")
             )
+        if below:
+            warnings.warn(f"{text}, which are left out: {way}", stacklevel=2)
         found += files
     return list(dict.fromkeys(found))

@@ -7,6 +7,7 @@ __all__ = ['slide_mean_and_std', 'Standardised', 'predict_blended', 'likeliest',
 
 # %% ../../nbs/workshop/data/slides.ipynb #imports
 import mmap
+from collections.abc import Callable
 from itertools import product
 from numbers import Integral
 
@@ -264,6 +265,7 @@ def predict_slide(
     tile: int | None = None,
     batch_size: int = 1,
     standardise: tuple | None = None,
+    decide: Callable = likeliest,
 ) -> np.ndarray:
     """Ask a net about a slide, from file to file, in the memory of a few tiles.
 
@@ -274,6 +276,7 @@ def predict_slide(
         tile: its side; None: 388 of the output, 512 if padded
         batch_size: tiles in one call of an unpadded net
         standardise: or a list of each; None: measured first
+        decide: decide(logits (K, h, w)) -> labels (h, w)
 
     Returns:
         np.ndarray: out: labels or logits
@@ -308,10 +311,9 @@ def predict_slide(
     for top, left, logits in parts:
         if top == left == 0:
             _check_out(out, image, len(logits))
-        answer = logits if out.ndim == 3 else likeliest(logits)
+        answer = logits if out.ndim == 3 else decide(logits)
         height, width = answer.shape[-2:]
-        place = out[..., top : top + height, left : left + width]
-        place[...] = answer.cpu().numpy()
+        out[..., top : top + height, left : left + width] = answer.cpu().numpy()
         del logits, answer  # before the next part needs as much
         _release(out)
     return out

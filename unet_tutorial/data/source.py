@@ -27,6 +27,7 @@ class Item(NamedTuple):
         page: of a file that holds many images
         partial: whether only some of its objects are annotated
         test: whether the makers of the data set hold it out
+        folder: in which the image is, below the one that was opened
 
     Example:
         >>> # in source, where its other names come from
@@ -40,13 +41,14 @@ class Item(NamedTuple):
     page: int = 0
     partial: bool = False
     test: bool = False
+    folder: str = ""
 
     @property
     def name(self) -> str:
-        """A name that tells it from the others: group, file, page."""
+        """A name that tells it from the others: group, folder, file, page."""
         page = f", page {self.page}" if self.page else ""
-        parts = dict.fromkeys([self.group, self.image.name])  # perhaps the same
-        return "/".join(filter(None, parts)) + page
+        group = "" if self.group == self.image.name else self.group
+        return "/".join(filter(None, [group, self.folder, self.image.name])) + page
 
 
 def _files(item):

@@ -49,6 +49,8 @@ from ..runs.notes import look_at, silent
 # %% ../../nbs/workshop/deploy/folder.ipynb #imports-far
 from collections import Counter
 
+import numpy as np
+
 from unet_tutorial.data.far import (
     FarImage,
     count_far,
@@ -274,6 +276,20 @@ def _write(kind, path, predictor, image, labels, p, file, far):
     else:
         write_polygons(path, labels, classes=predictor.classes, source=source)
 
+# %% ../../nbs/workshop/deploy/folder.ipynb #grey
+def _coloured(image, channels):
+    """Return a grey image as the three equal channels that training makes of it."""
+    grey = channels == 3 and image.shape[2:] in ((), (1,))
+    return np.repeat(np.atleast_3d(image), 3, axis=2) if grey else image
+
+
+def _say_grey(grey, files):
+    """Say that grey images were taken by a net that learned from colours."""
+    if grey:
+        text = f"{len(grey):,} of {len(files):,} images are grey, and the net takes "
+        text += "colours: each channel is the grey value, as in a training on both"
+        warnings.warn(f"{text} ({name_some(p.name for p in grey)})", stacklevel=4)
+
 # %% ../../nbs/workshop/deploy/folder.ipynb #9e5e8cd3
 def _fault(failed, file, error):
     """Remember what is wrong with a file, and not the error, which holds the image."""
@@ -290,7 +306,7 @@ def _opened(file, channels, axes, channel, learned):
     return as_images(file, channels, axes, channel)
 
 
-def _pages(files, failed, predictor, axes, channel):
+def _pages(files, failed, predictor, axes, channel, grey):
     """Yield file, stem and image of each page of each file that can be read."""
     channels, learned = predictor.model.in_channels, predictor.notes.channel
     axes = axes or predictor.notes.axes
@@ -303,7 +319,11 @@ def _pages(files, failed, predictor, axes, channel):
             _fault(failed, file, for_a_net(error, channels))
             continue
         for page, image in enumerate(pages):
-            yield file, f"{file.stem}_{page:03d}" if stack else file.stem, image
+            coloured = _coloured(image, channels)
+            if coloured is not image:
+                grey[file] = True
+            stem = f"{file.stem}_{page:03d}" if stack else file.stem
+            yield file, stem, coloured
 
 # %% ../../nbs/workshop/deploy/folder.ipynb #groups
 _PIXELS = 2**20  # read before the net is asked; an image may have more
@@ -534,8 +554,9 @@ def predict_files(
     _say_channel(predictor.notes.channel, channel, announce)
     _say_values(predictor, write, announce)
     _make_room(to, old)
-    pages = _pages(files, failed, predictor, axes, channel)
+    pages = _pages(files, failed, predictor, axes, channel, grey := {})
     written = _write_all(predictor, pages, to, write, failed, announce)
+    _say_grey(grey, files)
     if failed:
         raise SomeFailed(failed, written, files, to)
     return written

@@ -207,15 +207,54 @@ def _invite(most):
     """Say what the page waits for."""
     most_bytes, most_pixels = most
     size = f"{most_bytes / 2**20:.0f} MiB and {most_pixels / 1e6:.0f} million pixels"
-    return f"drop an image on the button, of at most {size}"
+    return f"drop an image here or choose one, of at most {size}"
 
 
-def _taken(upload):
-    """Return the file of a button, which need not keep it; that of version 7 must."""
-    file = read_upload(upload.value)
-    if file and isinstance(upload.value, tuple):
+def _opened_by(upload, desk):
+    """Let a desk take the file of a button, if any; return what is said."""
+    file, count = read_upload(upload.value), len(upload.value)
+    if not file:
+        return ""
+    if isinstance(upload.value, tuple):  # a button of version 7 must keep its file
         upload.value = ()
-    return file
+    also = f"; of {count} files the last, one at a time" if count > 1 else ""
+    return desk.open(*file) + also
+
+# %% ../../nbs/workshop/deploy/live.ipynb #drop-script
+_DROP = """(() => {
+  if (window.unetDrop) return;  // one listener for all pages of a window
+  window.unetDrop = true;
+  const page = event => event.target.closest?.(".unet-live");
+  const mine = event => {
+    if (!page(event)) return false;
+    event.preventDefault();
+    event.stopPropagation();
+    return true;
+  };
+  document.addEventListener("dragover", mine, true);
+  document.addEventListener("drop", event => {
+    const files = event.dataTransfer.files;
+    if (!mine(event) || !files.length) return;
+    const input = HTMLInputElement.prototype, click = input.click;
+    input.click = function () {  // the button asks its field for a list of files
+      this.files = files;
+      this.dispatchEvent(new Event("change"));
+    };
+    page(event).querySelector(".widget-upload").click();
+    input.click = click;
+  }, true);
+})();"""
+
+# %% ../../nbs/workshop/deploy/live.ipynb #run-script
+def _droppable(widgets):
+    """Return a page of widgets on which a file can be dropped."""
+    import ipywidgets as w
+
+    shown = {"application/javascript": _DROP, "text/plain": ""}
+    output = {"output_type": "display_data", "data": shown, "metadata": {}}
+    widgets = [*widgets, w.Output(outputs=(output,))]
+    page = w.VBox(widgets, layout=w.Layout(align_items="flex-start"))
+    return page.add_class("unet-live")
 
 # %% ../../nbs/workshop/deploy/live.ipynb #live
 def live(
@@ -254,8 +293,8 @@ def live(
             picture.value = desk.png(threshold.value, opacity.value)
 
     def take(_):
-        if file := _taken(upload):
-            says.value = escape(desk.open(*file))
+        if said := _opened_by(upload, desk):
+            says.value = escape(said)
             draw()
 
     def save(_):
@@ -269,4 +308,4 @@ def live(
         says.value = desk.open("image.png", image)
         draw()
     rows = [w.HBox([upload, says]), threshold, opacity, w.HBox([button, replace])]
-    return w.VBox([*rows, picture], layout=w.Layout(align_items="flex-start"))
+    return _droppable([*rows, picture])

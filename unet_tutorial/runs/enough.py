@@ -31,7 +31,7 @@ from ..data.source import Source
 from ..gpu import amp_type, pick_device
 from . import planner, recipes
 from .files import is_part, new_file
-from .logbook import Stopped, json_text
+from .logbook import json_text
 from .owner import LOCK, locked
 from .results import mean_interval
 from .run import begin_or_resume
@@ -499,8 +499,10 @@ def _settle(parts, asked, names, announce):
     """Derive the recipe, share the budget out, and return the study."""
     began, sizes = time.monotonic(), sizes_for(len(parts.pool))
     trainings, facts = len(sizes) * asked["seeds"], planner.measure_folder(parts.pool)
-    seconds = planner.time_step(facts, parts.device, asked["amp"] or "auto")
-    share = None if asked["steps"] else asked["minutes"] / trainings
+    share, seconds = None, 0.0
+    if asked["steps"] is None:
+        share, amp = asked["minutes"] / trainings, asked["amp"] or "auto"
+        seconds = planner.time_step(facts, parts.device, amp, announce)
     gpu = parts.device.type != "cpu"
     planned = planner.plan_for(facts, seconds, share, gpu, asked["size"])
     announce("\n".join(planned.reasons))
@@ -655,8 +657,8 @@ def _begin(out, parts, asked, names, announce):
 
 
 def _farewell(out):
-    text = "trainings are done and kept; the same again (same folder) goes on"
-    return f"stopped: {len(read_curve(out))} {text}"
+    done = f"trainings that are done and kept: {len(read_curve(out))}"
+    return f"stopped; {done}. The same again (same folder) goes on"
 
 
 def _write_answer(out, rows, study):
@@ -733,6 +735,6 @@ def how_many_more(
             study = _begin(out, parts, asked, names, announce)
             rows = _do_all(study, parts, out, announce)
             return _write_answer(out, rows, study)
-    except Stopped as error:
+    except KeyboardInterrupt as error:
         error.args = (_farewell(out),)
         raise

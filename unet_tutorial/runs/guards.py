@@ -4,14 +4,17 @@
 
 # %% auto #0
 __all__ = ['NO_BATCH', 'MappedLoader', 'check_batch', 'first_checked', 'held_out_checked', 'update_metrics', 'split_metrics',
-           'check_arguments', 'moved', 'device_of', 'check_logits', 'check_loss', 'check_number', 'check_step',
-           'check_schedules', 'check_plateau', 'check_fit', 'what_is_watched', 'check_callback']
+           'check_arguments', 'moved', 'device_of', 'check_logits', 'check_label_shape', 'check_loss', 'check_number',
+           'check_step', 'check_schedules', 'check_plateau', 'check_fit', 'what_is_watched', 'check_callback',
+           'begin_fit']
 
 # %% ../../nbs/workshop/runs/guards.ipynb #imports
+import faulthandler
 import inspect
 import math
 import os
 import random
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -573,6 +576,41 @@ def check_logits(
         text = "but each class needs one, the background too: UNet(num_classes=2)"
         raise ValueError(f"the net gives one score per pixel, {text}")
 
+# %% ../../nbs/workshop/runs/guards.ipynb #label-shape
+def _remedy(labels, expected):
+    if labels.ndim == 4:
+        return "labels have no channels: labels[:, 0]"
+    if labels.shape[-2] < expected[-2] or labels.shape[-1] < expected[-1]:
+        return "were they cut for a net of another depth or padding?"
+    return "crop the labels to the middle (skips.center_crop)"
+
+
+def check_label_shape(
+    labels: Tensor,
+    expected: tuple[int, ...],
+) -> None:
+    """Raise a ValueError unless labels have the shape of what the net gives.
+
+    Args:
+        labels: as the loader gave them
+        expected: (B, h, w) of what the net gives
+
+    Raises:
+        ValueError: unless labels have the shape of what the net gives
+
+    Example:
+        >>> # in guards, where its other names come from
+        >>> from unet_tutorial.runs.guards import check_label_shape
+        >>> for side in (4, 12):
+        ...     try:
+        ...         check_label_shape(torch.zeros(2, side, side), (2, 8, 8))
+        ...     except ValueError as error:
+        ...         print(error)
+    """
+    if labels.shape != expected:
+        got = f"the labels have shape {tuple(labels.shape)}, the net's output needs"
+        raise ValueError(f"{got} {expected}: {_remedy(labels, expected)}")
+
 # %% ../../nbs/workshop/runs/guards.ipynb #check-loss
 def check_loss(
     loss: Tensor,
@@ -874,3 +912,48 @@ def check_callback(
     if callback is not None and not (callable(callback) and _takes(callback, 2)):
         text = "a function of two arguments would work: callback(epoch, row)"
         raise TypeError(f"callback is {callback!r}; {text}")
+
+# %% ../../nbs/workshop/runs/guards.ipynb #begin-fit
+def begin_fit(
+    model: nn.Module,
+    loaders: tuple,
+    criterion: Callable,
+    metrics: Mapping[str, Callable] | None,
+    watch: str | None,
+) -> tuple[DataLoader | None, str]:
+    """Look at what fit is given, before an epoch is spent.
+
+    Args:
+        model: to be trained
+        loaders: to train on, and held out or None
+        criterion: see check_arguments
+        metrics: see check_arguments
+        watch: see what_is_watched
+
+    Returns:
+        tuple[DataLoader | None, str]: the loader held out, and what is watched
+
+    Raises:
+        TypeError: unless a net can be moved and asked
+        TypeError: unless a loader can give batches
+        TypeError: unless this is a function, or an object that is one
+        TypeError: "metrics is a ...; a dict would work, such as {"dice": dice_of}"
+        TypeError: "metrics[...] computes ..., not one number; an average over classes
+            would work, or the parts of a collection by name"
+        TypeError: "metrics[...] is ..., which takes no table of counts; a function of
+            the counts of a set would work, such as metrics.dice_of,"
+
+    Example:
+        >>> # in guards, where its other names come from
+        >>> from unet_tutorial.runs.guards import begin_fit
+        >>> begun, watch = begin_fit(net, (data, data), criterion, {"share": share}, None)
+    """
+    train_loader, valid_loader = loaders
+    check_fit(model, train_loader, valid_loader, criterion, metrics)
+    watch = what_is_watched(watch, valid_loader, metrics)
+    if valid_loader is not None:
+        valid_loader = held_out_checked(valid_loader, model, criterion)
+    with suppress(Exception):  # some notebooks have no such file
+        if not faulthandler.is_enabled():
+            faulthandler.enable(sys.__stderr__)
+    return valid_loader, watch

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['Net', 'Optimizer', 'Augment', 'Recipe', 'recipe_names', 'read_json', 'read_recipe', 'Plan', 'usual_size',
-           'number_format', 'as_dict', 'plan_id', 'read_plan', 'split', 'train_loader', 'valid_loader', 'rate_factor',
-           'layout_note', 'begin_training', 'steps_per_epoch', 'class_scores', 'mean_dice_of', 'image_scores',
-           'DicePerImage', 'criterion_for', 'metrics_for', 'notes_for', 'describe']
+           'number_format', 'as_dict', 'plan_id', 'read_plan', 'split', 'train_loader', 'valid_loader', 'as_loaded',
+           'rate_factor', 'layout_note', 'begin_training', 'steps_per_epoch', 'class_scores', 'mean_dice_of',
+           'image_scores', 'DicePerImage', 'criterion_for', 'metrics_for', 'notes_for', 'describe']
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #cfc28a0b
 import hashlib
@@ -15,7 +15,7 @@ import math
 import sys
 from collections.abc import Callable
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from importlib.resources import files
 from inspect import signature
 from pathlib import Path
@@ -377,7 +377,7 @@ def read_recipe(
     """Read a recipe, and check that nothing is missing, misspelt or wrong.
 
     Args:
-        recipe: a name, a .json file, or all the values
+        recipe: a name, a file (perhaps a run's), or values
 
     Returns:
         Recipe: complete and checked
@@ -399,6 +399,7 @@ def read_recipe(
         text = f"{', '.join(recipe_names())}, or the path of a .json file would work"
         raise ValueError(f"there is no recipe {str(recipe)!r}; {text}")
     values = read_json(path)
+    values = values["recipe"] if isinstance(values.get("recipe"), dict) else values
     try:
         return _recipe_of(values)
     except ValueError as error:
@@ -771,6 +772,53 @@ def valid_loader(
     ours, workers = dealt_batches(len(check), batch), min(workers, len(check))
     options = {"sampler": ours, "pin_memory": torch.device(device).type == "cuda"}
     return make_loader(check, batch, False, plan.seed, workers, **options)
+
+# %% ../../nbs/workshop/runs/recipes.ipynb #as-loaded-code
+class _Loaded:
+    """The images and the classes of one part, as a function has them."""
+
+    def __init__(self, part, read):
+        self.items, self.instances, self.read = part.items, False, lru_cache(1)(read)
+
+    def __len__(self):
+        return len(self.items)
+
+    def image(self, i, size=None):
+        return self.read(i)[0]
+
+    def labels(self, i, size=None):
+        return self.read(i)[1]
+
+
+def as_loaded(
+    loader: DataLoader,
+    part: Source,
+) -> Any:
+    """Return images as a loader has read them; none is read twice.
+
+    Args:
+        loader: of train_loader or valid_loader
+        part: the images that it was made from
+
+    Returns:
+        Any: a source of images (H, W[, C]) and classes (H, W), at the size of the plan
+
+    Example:
+        >>> # in recipes, where its other names come from
+        >>> from unet_tutorial.runs.recipes import as_loaded
+        >>> held = split(new, slices)[1]
+        >>> (here, _), (there, _) = (read_example(x, 0) for x in (as_loaded(valid, held), held))
+    """
+    data = loader.dataset
+    data = data.dataset if isinstance(data, Seeded) else data
+    if isinstance(data, ImagePairs):  # does not part objects that touch
+        return part if part.instances else _Loaded(part, data.small.__getitem__)
+
+    def read(i):
+        image, labels = data.parts[i][:2]  # (C, H, W), (H, W)
+        return image[0] if len(image) == 1 else image.transpose(1, 2, 0), labels
+
+    return _Loaded(part, read)
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #0f12cc91
 def rate_factor(

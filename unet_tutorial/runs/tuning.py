@@ -36,16 +36,22 @@ SPLIT = "split.json"
 _LEARNED, _HELD, _UNUSED = SHARES = "learned from", "held out", "unused"
 
 
-def _names(source):
-    """Return for each image its name, and how many bytes its file has."""
-    return [(item.name, item.image.stat().st_size) for item in source.items]
+_FOLDERS = "with sub-folders"  # a record without it has names without sub-folders
+
+
+def _names(source, record=None):
+    """Return for each image its name, as in a record, and how many bytes it has."""
+    items = source.items
+    if record is not None and not record.get(_FOLDERS):  # of an older version
+        items = [item._replace(folder="") for item in items]
+    return [(item.name, item.image.stat().st_size) for item in items]
 
 
 def split_record(
     source: Source,
     learn: Source,
     check: Source,
-) -> dict[str, dict[str, int]] | None:
+) -> dict[str, Any] | None:
     """Name the images of a split: both parts, and those of a stack in neither.
 
     Args:
@@ -54,7 +60,7 @@ def split_record(
         check: those held out
 
     Returns:
-        dict[str, dict[str, int]] | None: for split.json; None: they are in no files
+        dict[str, Any] | None: for split.json; None: they are in no files
 
     Example:
         >>> # in tuning, where its other names come from
@@ -71,7 +77,7 @@ def split_record(
         return None
     used = parts[0] | parts[1]
     parts[2] = {name: size for name, size in parts[2].items() if name not in used}
-    return dict(zip(SHARES, parts, strict=True))
+    return dict(zip(SHARES, parts, strict=True)) | {_FOLDERS: True}
 
 # %% ../../nbs/workshop/runs/tuning.ipynb #changed
 def check_same_images(
@@ -122,7 +128,7 @@ def _read_split(path):
 def _split_and_names(path, source):  # what a run noted, and the images as they are now
     record = _read_split(path)
     known = {name for part in SHARES for name in record[part]}
-    return record, known, [name for name, _ in _names(source)]
+    return record, known, [name for name, _ in _names(source, record)]
 
 # %% ../../nbs/workshop/runs/tuning.ipynb #as-it-was
 def as_it_was(
@@ -168,7 +174,8 @@ def as_it_was(
     text = f"the images are not those with which {run} was begun: {'; '.join(told)}"
     warnings.warn(text, stacklevel=3)
     old = source.subset([n for n, name in enumerate(names) if name in known])
-    places = (n for n, item in enumerate(old.items) if item.name in held)
+    kept = [name for name in names if name in known]
+    places = (n for n, name in enumerate(kept) if name in held)
     return replace(plan, held_out=tuple(places)), old
 
 # %% ../../nbs/workshop/runs/tuning.ipynb #old
@@ -414,7 +421,7 @@ def recipe_for(
 def _groups(source, split):
     """Return the groups that were learned from, those held out, and the new ones."""
     old = {name: {*split[name].items()} for name in (_LEARNED, _HELD)}
-    named = list(zip(_names(source), source.groups, strict=True))
+    named = list(zip(_names(source, split), source.groups, strict=True))
     learned = {group for name, group in named if name in old[_LEARNED]}
     held = {group for name, group in named if name in old[_HELD]} - learned
     return learned, held, {*source.groups} - learned - held
