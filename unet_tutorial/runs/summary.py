@@ -19,7 +19,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
 from ..data.crops import read_example
 from ..data.datasets import open_source
@@ -116,7 +115,7 @@ class _Row(NamedTuple):
     name: str
     dice: float
     iou: float
-    counts: Tensor  # (K, K)
+    counts: torch.Tensor  # (K, K)
     far: str  # in what it is unlike what was learned; empty: in nothing
     tuned: float  # Dice at the threshold; of more than two classes, as above
 
