@@ -29,8 +29,7 @@ from unet_tutorial.data.pairs import Pair
 from unet_tutorial.data.photos import ImagePairs
 from unet_tutorial.deploy.folder import predict_files
 from unet_tutorial.deploy.live import Desk
-from unet_tutorial.predict import Predictor
-from unet_tutorial.runs.notes import look_at, silent
+from unet_tutorial.predict import Predictor, look_at, silent
 from unet_tutorial.runs.weights import check_notes, load_net, save_net
 from unet_tutorial.synthetic import draw_cars, draw_cells, draw_membranes
 
