@@ -1,6 +1,7 @@
 """Runs: a folder that is whole at any moment, and goes on exactly after any end."""
 
 import csv
+import inspect
 import json
 import multiprocessing
 import os
@@ -20,7 +21,7 @@ from PIL import Image
 from samples import carvana, isbi, names, says, without_id
 from tqdm.auto import tqdm
 
-from unet_tutorial import gpu
+from unet_tutorial import cli, gpu
 from unet_tutorial.data.crops import Whole, Windows, read_example
 from unet_tutorial.data.datasets import open_source
 from unet_tutorial.data.far import measure_learned
@@ -346,6 +347,14 @@ def test_a_run_stops_after_steps_or_minutes(stack, tmp_path):
     assert time.monotonic() - start < 6
     with pytest.raises(ValueError, match=says("epochs=1", "steps=2", "one of them")):
         train_run("isbi", stack, tmp_path / "c", recipe(), epochs=1, steps=2)
+
+
+def test_no_parameter_of_train_run_is_forgotten():
+    own = {"recipe", "data", "out", "device", "start"}
+    parameters = {*inspect.signature(train_run).parameters}
+    assert parameters == own | {*runs._ASKED} | {*runs._SETTINGS}
+    typed = {*cli._ASKED, "options", "out", "device", "workers", "report", "announce"}
+    assert parameters - typed == {"save_every", "live"}  # for Python only
 
 
 def test_nothing_is_replaced(stack, tmp_path):
