@@ -68,6 +68,19 @@ def test_the_server_is_told_which_net(tmp_path, monkeypatch):
     assert asked["command"][1:] == [str(ROOT / "tools" / "page.py"), str(PAGE)]
 
 
+def test_the_server_is_told_another_port_and_another_folder(tmp_path, monkeypatch):
+    path, asked = net(tmp_path / "n.safetensors"), {}
+    monkeypatch.setattr(sys, "argv", ["serve.py", str(path), "--port=8899"])
+    monkeypatch.setattr(
+        serve.subprocess, "call", lambda command, env: asked.update(env, told=command)
+    )
+    monkeypatch.setattr(serve, "install", lambda: None)
+    monkeypatch.setenv("UNET_MASKS", "mine")
+    serve.main()
+    assert asked["told"][-2:] == [str(PAGE), "--port=8899"]
+    assert asked["UNET_MASKS"] == str(Path("mine").resolve())
+
+
 def test_voila_is_an_extra_that_is_installed_once(monkeypatch):
     commands = []
     monkeypatch.setattr(serve.subprocess, "call", lambda c: commands.append(c) or 1)

@@ -2,6 +2,7 @@
 
 import io
 import sys
+from datetime import datetime, timezone
 
 import numpy as np
 import pytest
@@ -97,8 +98,6 @@ def test_the_page_of_widgets(tmp_path, predictor):
     assert not list(tmp_path.iterdir()) and picture.value == b""
     file = {"name": "a.png", "type": "image/png", "content": as_file(noise(20, 33))}
     if int(widgets.__version__.split(".")[0]) >= 8:
-        from datetime import datetime, timezone
-
         when = datetime.now(timezone.utc)
         upload = ({**file, "size": 9, "last_modified": when},)
     else:
@@ -128,6 +127,20 @@ def test_the_page_of_ipywidgets_7_takes_a_dictionary(tmp_path, predictor, monkey
     monkeypatch.setattr(module, "read_upload", lambda _: read_upload(old))
     found["Upload"].notify_change({"name": "value", "type": "change", "owner": None})
     assert "b.png: 9 x 12" in found["HTML"].value and found["Image"].value
+
+
+def test_of_several_files_the_last_is_taken_and_that_is_said(tmp_path, predictor):
+    pytest.importorskip("ipywidgets", minversion="8")
+    page = live(predictor, to=tmp_path)
+    found = parts(page)
+    when = datetime.now(timezone.utc)
+    files = [
+        {"name": name, "type": "", "size": 9, "last_modified": when, "content": image}
+        for name, image in (("a.png", b"x"), ("b.png", as_file(noise(9, 12))))
+    ]
+    found["Upload"].set_trait("value", tuple(files))
+    said = "b.png: 9 x 12 pixels; of 2 files the last, one at a time"
+    assert found["HTML"].value == said and found["Upload"].value == ()
 
 
 def test_a_name_in_what_is_said_is_text(tmp_path, predictor, monkeypatch):

@@ -4,6 +4,7 @@ PYTEST_DONT_REWRITE: tests import this plugin by themselves, too.
 """
 
 import base64
+import socket
 import threading
 from contextlib import contextmanager
 from functools import partial
@@ -98,6 +99,13 @@ def drop(
     data = {"dataTransfer": place.page.evaluate_handle(DROPPED, files)}
     for kind in ("dragover", "drop"):
         place.dispatch_event(kind, data)
+
+
+def free_port():  # int
+    "A port of this machine on which nobody listens."
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
 
 
 class Quiet(SimpleHTTPRequestHandler):

@@ -8,7 +8,6 @@ from a key to the new picture; UNET_SHOTS=folder keeps screenshots.
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -17,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from pages import drop, listen
+from pages import drop, free_port, listen
 from PIL import Image
 from samples import noise
 
@@ -169,9 +168,7 @@ def lab(tmp_path_factory):
     write_notebooks(folder)
     settings = tmp_path_factory.mktemp("settings")
     (settings / "overrides.json").write_text(json.dumps(SETTINGS), encoding="utf-8")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
     command += [f"--ServerApp.root_dir={folder}", f"--ServerApp.port={port}"]
     command += ["--IdentityProvider.token=t", "--LabApp.expose_app_in_browser=True"]
