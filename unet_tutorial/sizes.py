@@ -15,12 +15,12 @@ def _integer(
     smallest=None,  # allowed, if there is a limit
 ):
     "Return `value` as an int, or say what is wrong with it."
+    if type(value).__name__ in ("bool", "bool_"):  # also that of an older numpy
+        raise TypeError(f"{name} must be an integer, got {value!r}")
     try:
         number = operator.index(value)
     except TypeError:
         raise TypeError(f"{name} must be an integer, got {value!r}") from None
-    if isinstance(value, bool):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
     if smallest is not None and number < smallest:
         raise ValueError(f"{name} must be at least {smallest}, got {number}")
     return number
