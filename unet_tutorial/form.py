@@ -35,10 +35,9 @@ from .data.download import unpack
 from .data.images import SUFFIXES, list_files
 from .deploy.folder import predict_files
 from .gpu import pick_device
-from .predict import Predictor
+from .predict import Predictor, silent
 from .runs.files import new_file
 from .runs.logbook import write_json
-from .runs.notes import silent
 from .runs.recipes import read_json, read_plan, split
 from .runs.run import resume_run, train_run
 from .runs.summary import report_run

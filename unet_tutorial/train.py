@@ -24,7 +24,7 @@ from unet_tutorial.runs.history import (
     batches_of,
     epochs_of,
     mean_over_pixels,
-    sum_batches,
+    sum_up,
 )
 from .runs.memory import keep_memory
 from .tiles import eval_mode
@@ -308,7 +308,7 @@ def evaluate(
             predicted = logits.max(1).indices  # on a CPU faster than argmax
             tables.append(count_pixels(predicted, labels, logits.shape[1]))
             guards.update_metrics(objects, predicted, labels)
-    total, counts, numbers = sum_batches(losses, tables, objects, add)
+    total, counts, numbers = sum_up(losses, tables, objects, add)
     row = {"loss": per_pixel(total, counts.sum().item())}
     return row | {name: of(counts) for name, of in functions.items()} | numbers
 

@@ -41,10 +41,9 @@ from unet_tutorial.data.outputs import (
 
 # %% ../../nbs/workshop/deploy/folder.ipynb #imports-ours
 from ..data.slides import likeliest
-from ..predict import Predictor, labels_at
+from ..predict import Predictor, labels_at, look_at, silent
 from ..runs.files import LONGEST, name_key
 from ..runs.memory import keep_memory
-from ..runs.notes import look_at, silent
 
 # %% ../../nbs/workshop/deploy/folder.ipynb #imports-far
 from collections import Counter

@@ -19,8 +19,7 @@ from PIL import Image, UnidentifiedImageError
 from ..data.download import alone
 from ..data.images import as_images, mask_values
 from ..data.outputs import painted, write_mask
-from ..predict import Predictor, labels_at
-from ..runs.notes import look_at
+from ..predict import Predictor, labels_at, look_at
 
 # %% ../../nbs/workshop/deploy/live.ipynb #23f19537
 def read_upload(

@@ -25,9 +25,8 @@ from ..data.datasets import open_source
 from ..data.far import kinds_of
 from ..data.source import some_of
 from ..metrics import count_pixels
-from ..predict import Predictor, labels_at
+from ..predict import Predictor, labels_at, look_at, silent
 from .files import new_file
-from .notes import look_at, silent
 from unet_tutorial.runs.recipes import (
     class_scores,
     image_scores,
