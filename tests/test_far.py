@@ -274,6 +274,9 @@ def test_sentences_count_images():
     assert count_far(found) == (
         "2 of 3 images are unlike what the net has learned (detail 2)"
     )
+    thin = Remark("breadth", "thinner", "breadth 3, learned 9 to 12")
+    assert "trained too little" in count_far({"a": [thin], "b": [thin]})
+    assert "trained too little" not in count_far({"a": [thin], "b": [one]})
     assert count_far({"a": [], "b": []}) == ""
     assert far_signs({"images": 3, "detail": [1, 2, 0]}, {"detail": 2.1}) == {}
     assert far_signs({"images": 3, "detail": [1, 2, 0]}, {"detail": 3, "new": 9}).keys()

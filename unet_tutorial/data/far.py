@@ -366,7 +366,10 @@ _SAID = {  # kind -> above, below
     "black": ("many pixels of the darkest value: cut off, or a frame?",) * 2,
     "white": ("many pixels of the brightest value: cut off, or a frame?",) * 2,
     "colour": ("other colours: another stain or light?",) * 2,
-    "breadth": ("broader objects: more magnified?", "thinner objects: less magnified?"),
+    "breadth": (
+        "broader objects in the answer: more magnified, or has the net learned little?",
+        "thinner objects in the answer: less magnified, or has the net learned little?",
+    ),
 }
 
 # %% ../../nbs/workshop/data/far.ipynb #remark-code
@@ -523,7 +526,11 @@ def count_far(
     text = ", ".join(f"{kind} {kinds[kind]}" for kind in sorted(kinds))
     be = "is" if len(far) == 1 else "are"
     whom = f"{len(far)} of {len(found)} images {be}"
-    return f"{whom} unlike what the net has learned ({text})"
+    line = f"{whom} unlike what the net has learned ({text})"
+    if list(kinds) == ["breadth"]:
+        line += "; breadth is that of the objects in the answers, and a net that has "
+        line += "trained too little finds thin or ragged ones in any image"
+    return line
 
 # %% ../../nbs/workshop/data/far.ipynb #list-write
 def read_far(
