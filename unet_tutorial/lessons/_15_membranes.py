@@ -266,7 +266,8 @@ TASKS = [
             """,
         },
         why="""
-            0.22 is worse than the 0.20 that the held-out slices would give at their own best threshold.
+            In the checker's example the fair error is 0.22, and the held-out slices would give 0.20 at
+            their own best threshold.
             That difference is what a choice with the answers in hand hides.
         """,
     ),
