@@ -170,7 +170,7 @@ TASKS = [
             "`center_crop` cuts for you: it is what you write here": """
                 return center_crop(skip, x.shape[-2:])
             """,
-            "10 x 14 pixels cropped to 6 x 8 give 6 x 10": """
+            "one margin for both axes: rows and columns each have their own": """
                 top = (skip.shape[-2] - x.shape[-2]) // 2
                 return skip[..., top : skip.shape[-2] - top, top : skip.shape[-1] - top]
             """,
