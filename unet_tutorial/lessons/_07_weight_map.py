@@ -270,7 +270,7 @@ TASKS = [
     ),
     Task(
         number="7.3",
-        title="Target and weights, as they helped",
+        title="The target and the weights that helped",
         ask="""
             Make what the loss needs of one frame in which cells touch: the target as a mask, and the
             weights of the third row of the table above, with the border term on the background only.

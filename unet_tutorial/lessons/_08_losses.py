@@ -233,8 +233,8 @@ TASKS = [
         number="8.2",
         title="Dice with squares",
         ask=r"""
-            In V-Net's Dice, what is below the line is squared, the probability and the truth of each
-            pixel:
+            In V-Net's Dice, the probability and the truth of each pixel are squared in the
+            denominator:
 
             $$L = 1 - \frac{2 \sum p y + s}{\sum p^2 + \sum y^2 + s}$$
 
