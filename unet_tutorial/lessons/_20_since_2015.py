@@ -267,8 +267,8 @@ TASKS = [
         ask="""
             Oversampling showed a net more of an object than there is. In the windows that it learned from, the
             share `trained` of all pixels was object; in your images it is `here`. Correct its probability `p`. By Bayes' rule, the chance of
-            object has to be multiplied by `here / trained`, the chance of background likewise, and then the
-            two have to add up to 1. `p` is a number or an array, and may be 0 or 1.
+            object has to be multiplied by `here / trained`, the chance of background by the ratio of its own
+            two shares, and then the two have to be scaled to add up to 1. `p` is a number or an array, and may be 0 or 1.
         """,
         code='''
             def as_rare(p, trained, here):
