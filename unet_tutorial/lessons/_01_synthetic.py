@@ -224,7 +224,7 @@ TASKS = [
                 inside = np.hypot(rows - row, columns - column) <= size / 4
                 noise = rng.normal(0, 30, inside.shape)
                 image = np.clip(np.where(inside, 200, 60) + noise, 0, 255)
-                return image.astype(np.uint8), image > 130
+                return image.astype(np.uint8), image > 135
             """,
             "the mask is not the disc, of about 1810 pixels: make it before the noise": """
                 rng = np.random.default_rng(seed)

@@ -479,7 +479,7 @@ def _is_early(path):
         if name == "environment.json":
             return {"torch", "command"} <= recipes.read_json(path).keys()
         if name == tuning.SPLIT:
-            return {*tuning.SHARES} == recipes.read_json(path).keys()
+            return {*tuning.SHARES} <= recipes.read_json(path).keys()
         plan = read_plan(path.parent)
     except (OSError, ValueError):
         return False
