@@ -738,6 +738,8 @@ def _inside(item, size):
     "Return which share of the box around an annotation is in an image."
     low, high = _box(item)
     seen = np.minimum(high, size[::-1]) - np.maximum(low, 0)
+    if (seen == high - low).all():
+        return 1.0  # also a box without an area
     return 0.0 if (seen <= 0).any() else float(seen.prod() / (high - low).prod())
 
 
