@@ -837,6 +837,15 @@ def test_what_a_clip_leaves_without_a_pixel_is_left_out(tmp_path):
     assert ((labels > 0) == IN_SQUARE).all()
 
 
+@pytest.mark.parametrize("outside", ["refuse", "skip", "clip"])
+def test_a_line_inside_an_image_is_not_outside(tmp_path, outside):
+    line = read_annotations(
+        saved(tmp_path, qupath(feature("c", [[1, 2], [5, 2], [3, 2]])))
+    )
+    with pytest.raises(BadFile, match="covers the centre of no pixel"):
+        draw_annotations(line, (8, 9), outside=outside)
+
+
 def test_a_file_of_labelmes_that_names_another_image_is_refused(tmp_path, annotated):
     content = labelme(shape("cell", SQUARE))
     saved(annotated, content | {"imagePath": "..\\elsewhere\\a.png"}, "a.json")

@@ -519,7 +519,7 @@ def test_a_folder_from_the_first_command_to_the_last(tmp_path, capsys):
 
 def test_the_walk_from_the_command_to_the_loop_is_short(tmp_path, monkeypatch):
     "From what was typed to the folder, the net, an item and the loop: 8 modules."
-    monkeypatch.setattr(report, "draw_run", lambda *args: b"")  # leads aside, as does
+    monkeypatch.setattr(report, "draw_run", lambda *args: b"")  # leads aside, as do
     monkeypatch.setattr(guards, "first_checked", lambda batches, *args: batches)
     monkeypatch.setattr(far, "measure_learned", lambda *args: None)  # and this
     carvana(tmp_path / "cars", ["a_01", "b_01", "c_01", "d_01"])

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -255,6 +256,23 @@ def test_only_what_is_missing_is_trained_again(done, tmp_path, monkeypatch):
     assert began == ["2_images_seed_0", "1_images_seed_1"]
     again = {row[:4] for row in read_curve(tmp_path / "out")}
     assert again == {row[:4] for row in rows}
+
+
+@pytest.mark.parametrize(("given", "used"), [(None, "auto"), (False, False)])
+def test_a_step_is_timed_in_the_format_that_was_asked_for(monkeypatch, given, used):
+    class Timed(Exception):
+        pass
+
+    def time_step(facts, device, amp, announce):
+        raise Timed(amp)
+
+    monkeypatch.setattr(enough.planner, "time_step", time_step)
+    monkeypatch.setattr(enough.planner, "measure_folder", lambda pool: None)
+    parts = SimpleNamespace(pool=range(8), device=None)
+    asked = {"seeds": 1, "steps": None, "minutes": 9, "amp": given}
+    with pytest.raises(Timed) as timed:
+        enough._settle(parts, asked, {}, print)
+    assert timed.value.args == (used,)
 
 
 def test_an_interrupted_training_goes_on(done, tmp_path, monkeypatch):

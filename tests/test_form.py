@@ -374,7 +374,8 @@ def test_a_training_that_is_stopped_says_how_to_go_on(here, monkeypatch):
     def stopped(kind, data, run, **told):
         asked.append(told["options"])
         run.mkdir(parents=True)
-        (run / "best.safetensors").touch()
+        for name in ("recipe.json", "best.safetensors"):
+            (run / name).touch()
         raise KeyboardInterrupt
 
     monkeypatch.setattr(form, "train_run", stopped)
@@ -389,6 +390,20 @@ def test_a_training_that_is_stopped_says_how_to_go_on(here, monkeypatch):
     monkeypatch.setattr(form, "resume_run", resumed)
     form.train(1, go_on=True)
     assert asked[1:] == [form.WORK / "runs/1"]
+
+
+def test_a_training_that_is_stopped_at_once_sends_nobody_to_an_older_one(
+    here, monkeypatch
+):
+    def stopped(*folders, **told):
+        raise KeyboardInterrupt
+
+    form.bring(DRIVE, "cars")
+    form.look()
+    (form.WORK / "runs/1").mkdir(parents=True)  # an older one
+    monkeypatch.setattr(form, "train_run", stopped)
+    with pytest.raises(Stop, match="nothing of it is kept: .* without a tick"):
+        form.train(1)
 
 
 def test_a_folder_that_has_gone_is_named(here):

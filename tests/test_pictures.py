@@ -1,5 +1,7 @@
 """Images as somebody has them: every form, every depth, no value changed."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -220,6 +222,19 @@ def test_images_in_folders_of_a_folder_are_not_left_out_in_silence(folder):
         (folder / name).unlink()
     with pytest.raises(FileNotFoundError, match=says("But folders in", "day 1")):
         find_images(folder)
+
+
+def test_a_folder_that_may_not_be_read_does_not_hide_the_images(folder, monkeypatch):
+    (folder / "lost+found").mkdir()
+    honest = Path.iterdir
+
+    def listed(path):
+        if path.name == "lost+found":
+            raise PermissionError(13, "Permission denied", str(path))
+        return honest(path)
+
+    monkeypatch.setattr(Path, "iterdir", listed)
+    assert names(find_images(folder)) == ["a.JPG", "b.png", "c.tif"]
 
 
 @pytest.mark.parametrize("name", ["none.png", "*.gif", "empty"])

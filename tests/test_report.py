@@ -1,7 +1,10 @@
-"""The pictures of a training keep the colours of the course."""
+"""The pictures of a training keep the colours of the course; so does the page."""
+
+import re
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from matplotlib.colors import same_color
 
 from unet_tutorial.runs.report import draw_progress
@@ -24,3 +27,10 @@ def test_curves_have_the_colours_of_their_roles(count):
     assert len(below) == count
     said = [part.get_suptitle() for part in figure.subfigs[1:]]
     assert said == ["orange-red: invented, blue: missed"] * bool(count)
+
+
+def test_the_net_on_a_page_paints_in_the_colour_of_a_prediction():
+    script = (ROOT / "site" / "net" / "net.js").read_text(encoding="utf-8")
+    (parts,) = re.findall(r"const PREDICTED = \[(.*?)\]", script)
+    colour = [int(part) / 255 for part in parts.split(",")]
+    assert same_color(colour, ROLES["prediction"])

@@ -45,6 +45,9 @@ def test_the_main_names_have_types(checker, tmp_path):
 def test_a_wrong_call_is_seen(tmp_path):
     "The names are no `Any`, about which a checker would be silent."
     script = tmp_path / "wrong.py"
-    script.write_text("from unet_tutorial import UNet\nUNet(depth='four')\n")
+    right = "from unet_tutorial.predict import Notes, look_at, silent\n"
+    wrong = "from unet_tutorial import UNet\nUNet(depth='four')\n"
+    script.write_text(right + wrong)
     status, text = told("mypy", script, tmp_path)
     assert status == 1 and "depth" in text and "arg-type" in text
+    assert text.count("error:") == 1, text

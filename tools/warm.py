@@ -34,7 +34,6 @@ class Warm:
 
     def __init__(self, root):
         self.root = root
-
         self.start()
 
     def start(self):

@@ -700,6 +700,17 @@ def _options(work):
     return options | ({"masks": str(masks)} if masks.is_dir() else {})
 
 
+def _stopped(run):
+    """Say what is left of a training that was stopped, and how to go on."""
+    text = "You stopped the training. "
+    if not (run / "recipe.json").exists():
+        text += "It had not begun to learn, and nothing of it is kept: "
+        return f"{text}run cell 4 again, without a tick at go_on."
+    if (run / "best.safetensors").exists():
+        text += "The best net so far is kept, and cell 5 shows it. "
+    return f"{text}To go on, put a tick at go_on in cell 4 and run it again."
+
+
 def _teller(bar):
     """Return what moves a bar, and says after each epoch how good the net is."""
 
@@ -727,10 +738,7 @@ def _carry_out(begin, run):
         try:
             begin(report=report, announce=said.append)
         except KeyboardInterrupt:
-            kept = (run / "best.safetensors").exists()
-            text = "The best net so far is kept, and cell 5 shows it. " if kept else ""
-            text = f"You stopped the training. {text}To go on, put a tick at go_on in "
-            raise Stop(f"{text}cell 4 and run it again.") from None
+            raise Stop(_stopped(run)) from None
     (run / "plan.txt").write_text("\n".join(said) + "\n", encoding="utf-8")
     for text in said[during[0] if during else 0 :]:
         print(fill(_in_words(text), 88))
@@ -758,8 +766,6 @@ def train(
 
     Raises:
         Stop: "Nobody has looked at the images yet: run cell 3 first."
-        Stop: "You stopped the training. ...To go on, put a tick at go_on in cell 4 and
-            run it again."
 
     Example:
         >>> # in form, where its other names come from

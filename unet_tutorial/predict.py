@@ -30,7 +30,9 @@ from .gpu import amp_type, pick_device, pick_layout
 from .model import UNet
 from .runs import notes as noted
 from .runs.memory import keep_a_little
-from .runs.notes import Notes, look_at, silent
+from .runs.notes import Notes as Notes  # offered here, too
+from .runs.notes import look_at as look_at
+from .runs.notes import silent as silent
 from .tiles import ask_net, eval_mode, predict_tiled
 
 # %% ../nbs/14_predict.ipynb #logits

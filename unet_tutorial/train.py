@@ -391,8 +391,8 @@ def fit(
     valid_loader, watch = guards.begin_fit(model, loaders, criterion, metrics, watch)
     guards.check_schedules(scheduler, epoch_scheduler, optimizer, epochs, train_loader)
     step = Step(guards.moved(model, device), optimizer, scheduler, clip, amp)
-    batches = epochs_of(train_loader, epochs, minutes)
+    in_epochs = epochs_of(train_loader, epochs, minutes)
     record = Record(model, watch, patience, epoch_scheduler, restore_best, callback)
     with record:
-        _in_turns(step, batches, valid_loader, criterion, metrics, record)
+        _in_turns(step, in_epochs, valid_loader, criterion, metrics, record)
     return record.history

@@ -7,7 +7,7 @@
   const pen = canvas.getContext("2d");
   const folder = new URL(root.dataset.folder, document.baseURI);
   const MOST = 2048; // pixels of a side
-  const ORANGE = [230, 159, 0]; // what the course paints masks with
+  const PREDICTED = [86, 180, 233]; // ROLES["prediction"] of the module show
 
   const worker = new Worker(new URL("worker.js", folder));
   const waiting = new Map(); // number of a question: what to do with its answer
@@ -100,7 +100,7 @@
     part("threshold-value").textContent = Number(part("threshold").value).toFixed(2);
     canvas.width = width;
     canvas.height = height;
-    const mixed = (grey, c) => grey + (ORANGE[c] - grey) * opacity;
+    const mixed = (grey, c) => grey + (PREDICTED[c] - grey) * opacity;
     const { picture, inside } = painted(mixed, (grey) => grey);
     pen.putImageData(picture, 0, 0);
     if (!shown.p) return;

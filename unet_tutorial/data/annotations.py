@@ -738,6 +738,8 @@ def _inside(item, size):
     "Return which share of the box around an annotation is in an image."
     low, high = _box(item)
     seen = np.minimum(high, size[::-1]) - np.maximum(low, 0)
+    if (seen == high - low).all():
+        return 1.0  # also a box without an area
     return 0.0 if (seen <= 0).any() else float(seen.prod() / (high - low).prod())
 
 
@@ -778,7 +780,7 @@ def _say_outside(places, outside):
         remedy += "outside='skip' leaves them out, outside='clip' keeps what is inside"
         listed = "\n".join(places[:20])
         raise BadFile(f"{text}:\n{listed}{more}\n{remedy}")
-    done = "left out" if outside == "skip" else "cut at the border"
+    done = "left out" if outside == "skip" else "only what is inside is kept"
     warnings.warn(f"{text}, and {done}: {name_some(places)}", stacklevel=4)
 
 # %% ../../nbs/workshop/data/annotations.ipynb #fitting-2
@@ -1298,9 +1300,10 @@ def _check_named(drawn, names):
         if one.image != path.name and one.image in names
     ]
     if others:
-        text = f"{len(others)} files are named after another image than they say they "
-        text += f"are about (imagePath): {name_some(others)}. Which is right? Rename "
-        raise BadFile(f"{text}them, or save them again with labelme")
+        text = "the name of a file and its imagePath mean two images of this folder: "
+        text += name_some(others)
+        remedy = "Which one is right? Rename the file, or save it again with labelme"
+        raise BadFile(f"{text}. {remedy}")
 
 
 def _classes_of(drawn):
@@ -1416,8 +1419,8 @@ def write_masks(
         ValueError: "...: ... files of annotations have no image: .... An image of the
             same name: add it, or take them away"
         FileNotFoundError: "... holds no annotations: ... would work"
-        BadFile: "... files are named after another image than they say they them, or
-            save them again with labelme"
+        BadFile: "the name of a file and its imagePath mean two images of this folder: .
+            Which one is right? Rename the file, or save it again with labelme"
         ValueError: "nothing is drawn on any image in ..."
         ValueError: "... would get one mask: names that differ before the ending would
             work"
@@ -1439,6 +1442,6 @@ def write_masks(
     Path(to).mkdir(parents=True, exist_ok=True)
     for path, labels in made.items():
         masks.append(Path(to, f"{path.stem}_{'labels' if objects else 'mask'}.png"))
-        known = {"overwrite": overwrite, "source": path.name, "ignore": ignore}
-        _write_one(masks[-1], labels, objects, values, **known)
+        noted = {"overwrite": overwrite, "source": path.name}
+        _write_one(masks[-1], labels, objects, values, ignore, **noted)
     return masks, bare

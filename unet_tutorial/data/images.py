@@ -19,7 +19,7 @@ import warnings
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from fnmatch import fnmatchcase
 from glob import glob
 from math import prod
@@ -1282,7 +1282,7 @@ def why_not_two(
     values: np.ndarray,
     counts: np.ndarray,
 ) -> tuple[str, str, str]:
-    r"""Return cause, remedy and findings for a mask of more than two values.
+    r"""Return cause, remedy and findings for a mask that is not 0 and one other.
 
     Args:
         values: (K,) of a mask, ascending
@@ -1303,9 +1303,9 @@ def why_not_two(
     found = name_some(f"{values[i]} in {counts[i]:,} pixels" for i in order)
     found = f"values {found}"
     if len(values) == 2 and values.dtype.kind != "f":
-        cut, high = int(values.sum()) // 2, values[1]
-        remedy = f"0 would be background; threshold={cut} makes {high} the object, and "
-        return "holds no 0", f"{remedy}with invert=True the other one", found
+        remedy = f"0 would be background; threshold={int(values.sum()) // 2} makes "
+        remedy += f"{values[1]} the object, and with invert=True the other one"
+        return "holds no 0", remedy, found
     if len(values) > 4 and counts.sum() - low - high < min(low, high):
         remedy = "saved as JPEG, or resized with interpolation? Save masks as PNG, "
         cut = values[0] / 2 + values[-1] / 2
@@ -2223,10 +2223,13 @@ def _below(folder):
     found, known = {}, {path.stem for path in folder.iterdir()}
     for place in sorted(folder.iterdir()):
         of_masks = re.search("(?i)mask|label|truth|annotation", place.name)
-        if place.is_dir() and place.name[0] != "." and not of_masks:
+        if place.name[0] == "." or of_masks or not place.is_dir():
+            continue
+        images = []
+        with suppress(PermissionError):  # such as lost+found of a disk
             images = _only_images(place.iterdir())
-            images = [path for path in images if known.isdisjoint(_asked(path))]
-            found |= {place.name: images} if images else {}
+        images = [path for path in images if known.isdisjoint(_asked(path))]
+        found |= {place.name: images} if images else {}
     return found
 
 # %% ../../nbs/workshop/data/images.ipynb #find-images

@@ -547,13 +547,13 @@ def predict_files(
     if ready and options:
         raise ValueError(f"{', '.join(options)}: say so to Predictor.load instead")
     write = [write] if isinstance(write, str) else list(dict.fromkeys(write))
-    files, to, failed = find_images(images), Path(to), {}
+    files, to, failed, grey = find_images(images), Path(to), {}, {}
     old = _plan(files, to, write, overwrite, failed)
     predictor = _for_masks(net if ready else Predictor.load(net, **options), ignore)
     _say_channel(predictor.notes.channel, channel, announce)
     _say_values(predictor, write, announce)
     _make_room(to, old)
-    pages = _pages(files, failed, predictor, axes, channel, grey := {})
+    pages = _pages(files, failed, predictor, axes, channel, grey)
     written = _write_all(predictor, pages, to, write, failed, announce)
     _say_grey(grey, files)
     if failed:

@@ -501,7 +501,8 @@ def _settle(parts, asked, names, announce):
     trainings, facts = len(sizes) * asked["seeds"], planner.measure_folder(parts.pool)
     share, seconds = None, 0.0
     if asked["steps"] is None:
-        share, amp = asked["minutes"] / trainings, asked["amp"] or "auto"
+        share = asked["minutes"] / trainings
+        amp = "auto" if asked["amp"] is None else asked["amp"]
         seconds = planner.time_step(facts, parts.device, amp, announce)
     gpu = parts.device.type != "cpu"
     planned = planner.plan_for(facts, seconds, share, gpu, asked["size"])

@@ -953,7 +953,7 @@ def begin_fit(
     watch = what_is_watched(watch, valid_loader, metrics)
     if valid_loader is not None:
         valid_loader = held_out_checked(valid_loader, model, criterion)
-    with suppress(Exception):  # some notebooks have no such file
+    with suppress(AttributeError, OSError, RuntimeError, ValueError):  # no such file
         if not faulthandler.is_enabled():
             faulthandler.enable(sys.__stderr__)
     return valid_loader, watch

@@ -382,7 +382,8 @@ def _alarm():  # gives a function that sets it
         if _may_stop(frame):
             raise Stuck
         if not said:
-            said.append(warnings.warn(_LATER, stacklevel=2))
+            said.append(_LATER)
+            warnings.warn(_LATER, stacklevel=2)
 
     signal.signal(number, look)
     try:
