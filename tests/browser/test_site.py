@@ -156,6 +156,16 @@ def test_every_page_opens_without_an_error_and_fits_a_phone(half, tab, address):
     assert not wide, "\n".join(wide)
 
 
+def test_a_line_of_code_is_seen_whole_on_a_desk(tab, address):
+    page = tab()
+    page.goto(f"{address}/12_train.html", wait_until="load")
+    cut_off = page.evaluate(
+        "[...document.querySelectorAll('div.cell_input pre')]"
+        ".filter(x => x.scrollWidth > x.clientWidth + 1).map(x => x.innerText)"
+    )
+    assert cut_off == []
+
+
 def test_formulas_are_drawn_without_another_machine(tab, address):
     page = tab()
     page.goto(f"{address}/07_weight_map.html")
