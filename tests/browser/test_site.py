@@ -157,7 +157,7 @@ def test_every_page_opens_without_an_error_and_fits_a_phone(half, tab, address):
 
 
 def test_a_line_of_code_is_seen_whole_on_a_desk(tab, address):
-    page = tab()
+    page = tab(viewport={"width": 1280, "height": 900})
     page.goto(f"{address}/12_train.html", wait_until="load")
     cut_off = page.evaluate(
         "[...document.querySelectorAll('div.cell_input pre')]"
