@@ -9,6 +9,8 @@ import pytest
 from layers import ORDER
 from notebooks import ROOT
 
+from unet_tutorial.predict import Predictor
+
 SOURCE = '''
 # %% nb.ipynb #cell
 def half(
@@ -124,3 +126,21 @@ def test_an_error_that_is_caught_is_none():
     "And a message is what was assigned last."
     (function,) = ast.parse(CAUGHT).body
     assert docments.raised_by(function, {}) == [("TypeError", '"the second message"')]
+
+
+def test_errors_of_what_is_called_in_other_modules_are_named(tmp_path):
+    inside = tmp_path / "data"
+    inside.mkdir()
+    (inside / "sizes.py").write_text(
+        'def check_size(n):\n    """Raise a ValueError unless n is odd."""\n'
+        "def cut(n):\n    raise TypeError('cut what?')\n"
+    )
+    text = "from .sizes import check_size as asked\nfrom . import sizes as rules\n"
+    text += "def one(n):\n    asked(n)\n    rules.cut(n)\n    rules.gone(n)\n"
+    tree = ast.parse(text)
+    others = docments.checks_elsewhere(tree, inside, tmp_path)
+    assert docments.raised_by(tree.body[-1], {}, others) == [
+        ("ValueError", "unless n is odd"),
+        ("TypeError", '"cut what?"'),
+    ]
+    assert "is no option of Predictor" in Predictor.__doc__

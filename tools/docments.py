@@ -13,6 +13,7 @@ import re
 import sys
 import textwrap
 import tokenize
+from functools import cache
 from pathlib import Path
 
 from notebooks import ROOT
@@ -20,7 +21,7 @@ from reading import python
 
 WIDTH = 88
 EXAMPLE_LINES = 14
-ERRORS = 6
+ERRORS = 8
 CELL = re.compile(r"# %% (\S+\.ipynb) #(\S+)")
 RAISE = re.compile(r"Raise an? ([A-Z]\w+) (.*?)\.?$")
 
@@ -121,6 +122,7 @@ def template(
 def raised_by(
     function,  # ast.FunctionDef
     helpers,  # dict: name -> ast.FunctionDef of the same module
+    others=(),  # dict: name as it is called -> ast.FunctionDef of another module
     seen=(),  # names of functions that were looked at
 ):  # list of (error, when)
     "The errors of a function and of the helpers that it calls, in their order."
@@ -138,12 +140,46 @@ def raised_by(
             text = re.sub(r"(\.\.\.\s*){2,}", "... ", text)
             if name[0].isupper() and re.search(r"\w{3}", text):
                 found.append((name, f'"{text.strip()}"'))
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            name = node.func.id
+        elif isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
             if name in helpers and name not in seen:
-                inner = raised_by(helpers[name], helpers, (*seen, name))
+                inner = raised_by(helpers[name], helpers, others, (*seen, name))
                 found += inner if name[0] == "_" or "check" in name else []
+            elif name in others:
+                found += raised_by(others[name], {})
     return list(dict.fromkeys(found))
+
+
+@cache
+def functions_of(
+    path,  # of a module
+):  # dict: name -> ast.FunctionDef
+    "The functions of a module; none if there is no such file."
+    tree = ast.parse(path.read_text("utf-8") if path.is_file() else "")
+    return {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef)}
+
+
+def checks_elsewhere(
+    tree,  # ast of a module
+    folder,  # Path of the folder in which it stands
+    package,  # Path of the folder in which the package stands
+):  # dict: name as it is called -> ast.FunctionDef
+    "What a module calls in other modules of the package, where it may be refused."
+    found = {}
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    for node in nodes:
+        place = package  # nbdev writes some imports as relative ones, and some not
+        if node.level:
+            place = folder.joinpath(*[".."] * (node.level - 1))
+        place = place.joinpath(*(node.module or "").split("."))
+        beside = functions_of(place.with_suffix(".py")) if node.module else {}
+        for name in node.names:
+            here = name.asname or name.name
+            inside = functions_of(place / f"{name.name}.py")
+            found |= {f"{here}.{one}": inside[one] for one in inside if one[0] != "_"}
+            if "check" in name.name and name.name in beside:
+                found[here] = beside[name.name]
+    return found
 
 
 def in_order(
@@ -323,7 +359,9 @@ def changes_of(
         notes = field_notes(node, comments)
     result = getattr(function, "returns", None)
     result = ast.unparse(result) if result and function is node else ""
-    errors = raised_by(function, context["helpers"]) if function else []
+    errors = []
+    if function:
+        errors = raised_by(function, context["helpers"], context["others"])
     cell = max((line, cell) for line, cell in context["at"] if line <= node.lineno)[1]
     example = [] if owner else example_of(node.name, context["cells"], cell)
     if example:
@@ -361,10 +399,12 @@ def written(
     if not at:
         return text
     tree = ast.parse(text)
+    package = folder.joinpath(*[".."] * module.count("."))
     context = {
         "module": module,
         "comments": comments_of(text),
         "helpers": {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef)},
+        "others": checks_elsewhere(tree, folder, package),
         "cells": cells_of(folder / at[0][1][1]),
         "notebook": Path(at[0][1][1]).stem,
         "at": [(number, match[2]) for number, match in at],

@@ -565,6 +565,9 @@ def bring(
         Stop: "Google Drive was not connected (...). Run "..."."
         Stop: "... is the address of a web page. The field wants the name of the folder,
             as Drive shows it, such as "cells" or "project/cells"."
+        Stop: ""..." is in the working folder "...", where copies and results go. Name
+            the folder that your images are from."
+        Stop: ""..." holds the working folder "...", so the copies and name it."
 
     Example:
         >>> # in form, where its other names come from
@@ -669,6 +672,7 @@ def look(
         Stop: "The fields unknown_value and threshold want a number, such as 255, or
             nothing."
         Stop: "The field unknown_value wants one number, or three: red,green,blue"
+        ValueError: "threshold= and invert= are for num_classes=2"
         Stop: "Mend what is listed above where the files come from, then run cells 2 and
             3 again. Nothing was changed there."
         Stop: "...: two are the least, one to learn from and one to measure on. Ten are
@@ -902,6 +906,7 @@ def predict(
         Stop: "The folder "..." is not there any more: run cell 2 again."
         Stop: "... is the address of a web page. The field wants the name of the folder,
             as Drive shows it, such as "cells" or "project/cells"."
+        Stop: "The folder "..." holds no image, but .... The field ..."
 
     Example:
         >>> # in form, where its other names come from
@@ -1025,6 +1030,7 @@ def train_on(
         Stop: ""..." is in the working folder "...", where copies and results go. Name
             the folder that your images are from."
         Stop: ""..." holds the working folder "...", so the copies and name it."
+        Stop: "The folder "..." holds no image, but .... The field ..."
 
     Example:
         >>> # in form, where its other names come from

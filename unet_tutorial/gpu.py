@@ -38,6 +38,7 @@ def pick_device(
 
     Raises:
         ValueError: "... is no device; auto or cuda would work"
+        ValueError: unless this machine has a device
 
     Example:
         >>> # in 13_gpu, where its other names come from
@@ -135,6 +136,7 @@ def amp_type(
 
     Raises:
         ValueError: "amp is ...; True, False, "auto", "bf16" or "fp16" would work"
+        ValueError: unless a net can be trained in a format on a device
 
     Example:
         >>> # in 13_gpu, where its other names come from

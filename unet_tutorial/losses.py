@@ -40,6 +40,9 @@ def weighted_cross_entropy(
         ValueError: "logits have one channel, and its soft-max is always 1: give each
             class a channel, or take dice_bce_loss"
         ValueError: unless each pixel has a weight that makes sense
+        ValueError: "reduction is ...; "mean" or "sum" would work"
+        ValueError: "the loss is ..., ... of ... logits are NaN or infinite: ..., take
+            bfloat16 instead of float16"
 
     Example:
         >>> # in 08_losses, where its other names come from
@@ -158,6 +161,8 @@ def soft_dice_loss(
         ValueError: "logits are ..., labels ...: take floating-point logits and
             labels.long()"
         ValueError: unless all labels are classes, or -100
+        ValueError: "... channels, but Dice here is for one object: 1 or 2 would work.
+            More classes? weighted_cross_entropy"
 
     Example:
         >>> # in 08_losses, where its other names come from
@@ -197,6 +202,7 @@ def dice_bce_loss(
             More classes? weighted_cross_entropy"
         ValueError: "the loss is ..., ... of ... logits are NaN or infinite: ..., take
             bfloat16 instead of float16"
+        ValueError: "smooth is ..., and an empty mask 0 / 0: take 1.0"
 
     Example:
         >>> # in 08_losses, where its other names come from

@@ -151,6 +151,9 @@ class UNet(Changeable):
         residual: True: each block adds its input to its output
         upsampling: "bilinear": with padding=1 only
 
+    Raises:
+        ValueError: unless there can be a net with these switches
+
     Example:
         >>> # in 05_model, where its other names come from
         >>> from unet_tutorial.model import UNet

@@ -72,6 +72,12 @@ def labels_at(
     Returns:
         np.ndarray: (H, W) or (N, H, W), of one byte each where that is enough
 
+    Raises:
+        TypeError: "p is a ...; an array would work: p.cpu().numpy()"
+        ValueError: "p has shape ...; (K, H, W) or (N, K, H, W) with K of 2 or more
+            would work"
+        ValueError: "threshold=...; a number from 0 to 1 would work"
+
     Example:
         >>> # in 14_predict, where its other names come from
         >>> from unet_tutorial.predict import labels_at
@@ -208,6 +214,9 @@ def average_views(
     Returns:
         Tensor: (K, H, W) or (B, K, H, W), where `ask` answers
 
+    Raises:
+        ValueError: unless an average over so many views is known
+
     Example:
         >>> # in 14_predict, where its other names come from
         >>> from unet_tutorial.predict import average_views
@@ -255,6 +264,11 @@ def class_probabilities(
     Returns:
         Tensor: (K, H, W) float32 on the net's device, 0 to 1; over K their sum is 1
 
+    Raises:
+        ValueError: unless these numbers can prepare an image
+        ValueError: "these are ... images; one image would work, and Predictor(net)
+            takes all of them"
+
     Example:
         >>> # in 14_predict, where its other names come from
         >>> from unet_tutorial.predict import class_probabilities
@@ -277,6 +291,9 @@ class Averaged(nn.Module):
     Args:
         net: gives logits (B, K, h, w)
         views: see average_views; 7 is for padded nets
+
+    Raises:
+        ValueError: unless an average over so many views is known
 
     Example:
         >>> # in 14_predict, where its other names come from
@@ -358,6 +375,14 @@ def label_map(
 
     Returns:
         np.ndarray: (H, W), the likeliest class of each pixel: out, or new uint8
+
+    Raises:
+        ValueError: unless these numbers can prepare an image
+        ValueError: "these are ... images; one image would work, and Predictor(net)
+            takes all of them"
+        ValueError: unless an array can take the labels of an image
+        ValueError: "normalisation is of ... channels, the image has ...; one number for
+            each would work"
 
     Example:
         >>> # in 14_predict, where its other names come from
@@ -449,6 +474,12 @@ class Predictor:
         amp: 16 bits: True, "auto" (where faster), "bf16", "fp16"
         notes: see Notes; normalisation=(0, 255): trained on image / 255
 
+    Raises:
+        TypeError: "a ... is no UNet; Predictor.load opens a file"
+        TypeError: "... is no option of Predictor; device, amp, ... would work"
+        ValueError: "...=...; a positive integer would work"
+        ValueError: "classes=...; a list of names would work"
+
     Example:
         >>> # in 14_predict, where its other names come from
         >>> from unet_tutorial.predict import Predictor
@@ -480,14 +511,32 @@ class Predictor:
             path: a file that save_net wrote, or a run's folder
             device: None: the fastest at hand
             options: amp, and the notes: they come before those in the file
+
+        Raises:
+            TypeError: "the path is a ...; a file or a folder would work; of a net
+                itself, Predictor(net)"
         """
         model, options = noted.read_noted(path, options)
         return cls(model, pick_device(device), **options)
 
     def probabilities(self, image: Images, axes: str | None = None) -> Any:
-        """Return how likely each class is: (K, H, W), of a stack (N, K, H, W)."""
+        """Return how likely each class is: (K, H, W), of a stack (N, K, H, W).
+
+        Raises:
+            ValueError: "the image is ... from ... to ..., the net learned from ... to
+                ...; value_range=None takes all"
+            ValueError: "normalisation is of ... channels, the image has ...; one number
+                for each would work"
+        """
         return noted.told(self, *_each(self, image, axes, as_labels=False))
 
     def __call__(self, image: Images, axes: str | None = None) -> Any:
-        """Return the label of each pixel: (H, W) uint8, of a stack (N, H, W)."""
+        """Return the label of each pixel: (H, W) uint8, of a stack (N, H, W).
+
+        Raises:
+            ValueError: "the image is ... from ... to ..., the net learned from ... to
+                ...; value_range=None takes all"
+            ValueError: "normalisation is of ... channels, the image has ...; one number
+                for each would work"
+        """
         return noted.told(self, *_each(self, image, axes, as_labels=True))

@@ -336,6 +336,10 @@ def predict_array(
         TypeError: "the model is a ...; a net would work; of a Predictor, its .model"
         ValueError: "the image has C = ..., the net takes C = ...; (H, W) or (C, H, W)
             would work, channels first"
+        ValueError: "... measures each tile by itself, so that tiles would not fit
+            together; norm="batch" would work"
+        ValueError: "an Adapter without a margin does not say how far its net sees;
+            Adapter(..., margin=64), or more, would work"
 
     Example:
         >>> # in 22_scale, where its other names come from

@@ -28,6 +28,9 @@ def draw_membranes(
         size: side, or height and width, from 64 pixels
         seed: another seed gives other tissue
 
+    Raises:
+        ValueError: "size ... is too small; each side needs at least 64"
+
     Example:
         >>> # in 01_synthetic, where its other names come from
         >>> from unet_tutorial.synthetic import draw_membranes
@@ -54,6 +57,9 @@ def draw_cells(
     Args:
         size: side, or height and width, from 64 pixels
         seed: another seed gives other cells
+
+    Raises:
+        ValueError: "size ... is too small; each side needs at least 64"
 
     Example:
         >>> # in 01_synthetic, where its other names come from
@@ -86,6 +92,7 @@ def draw_cars(
 
     Raises:
         ValueError: "angle ... is none of the 16 views, 0 to 15"
+        ValueError: "size ... is too small; each side needs at least 64"
 
     Example:
         >>> # in 01_synthetic, where its other names come from

@@ -147,6 +147,9 @@ def mean_and_std(
     Returns:
         tuple[float, float]: the deviation of a constant image is 1e-6, not 0
 
+    Raises:
+        ValueError: that names the first pixel that is NaN or infinite
+
     Example:
         >>> # in 06_tiles, where its other names come from
         >>> from unet_tutorial.tiles import mean_and_std
@@ -200,6 +203,12 @@ def ask_net(
 
     Returns:
         torch.Tensor: logits (B, K, h - 2 * margin, w - 2 * margin), on its device
+
+    Raises:
+        TypeError: "the net answered a ... , not logits (B, K, h, w); an Adapter of
+            data.adapter would work"
+        ValueError: "the net answered ... for ..., not .... It loses ... pixels a side,
+            not ...: set model.depth, or"
 
     Example:
         >>> # in 06_tiles, where its other names come from
@@ -263,6 +272,18 @@ def ask_tiles(
 
     Returns:
         Iterator[tuple[int, int, torch.Tensor]]: top, left, logits (K, h, w)
+
+    Raises:
+        TypeError: "... is no image; a tensor or array would work"
+        TypeError: "the image is ...; floats would work: (image - mean) / std, see
+            mean_and_std"
+        ValueError: "the image has shape ...; one image (C, H, W) would work:
+            image[None] of a tensor (H, W), image[0] of a batch (1, C, H, W)"
+        ValueError: "the image has shape ..., the net takes C = .... Channels last?
+            np.moveaxis(image, -1, 0) would work"
+        TypeError: "the image is a masked array: its hidden pixels would be seen;
+            image.filled(0) would work"
+        ValueError: unless tiles of this size fit the net
     """
     check_image(model, image)
     rules, (height, width) = tile_rules(model), image.shape[-2:]

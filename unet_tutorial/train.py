@@ -130,6 +130,11 @@ class Step:
         clip: the longest gradient, above 0; None: any length
         amp: see precision
 
+    Raises:
+        ValueError: "scheduler takes a step per batch, this one cannot;
+            epoch_scheduler=ReduceLROnPlateau(optimizer) of fit would work"
+        ValueError: "clip is 0, and no step would be taken; 1.0 would work"
+
     Example:
         >>> # in 12_train, where its other names come from
         >>> from unet_tutorial.train import Step
@@ -282,7 +287,12 @@ def evaluate(
         dict[str, float]: "loss" (mean per known pixel) and the value of each metric
 
     Raises:
+        ValueError: "device is ...; "cpu", "cuda", "mps", or gpu.pick_device("auto")
+            would work"
         ValueError: if labels do not fit what the net gives
+        ValueError: "metrics[...] does not take label maps (B, h, w) of classes, -100
+            where unknown: ... Does it have ignore_index=-100? Does it expect
+            probabilities?"
 
     Example:
         >>> # in 12_train, where its other names come from
@@ -368,6 +378,10 @@ def fit(
 
     Returns:
         dict[str, list[float]]: "train_loss", "valid_loss", metrics: a value per epoch
+
+    Raises:
+        ValueError: "device is ...; "cpu", "cuda", "mps", or gpu.pick_device("auto")
+            would work"
 
     Example:
         >>> # in 12_train, where its other names come from

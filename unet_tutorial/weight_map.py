@@ -180,6 +180,8 @@ def border_weights(
             without channels"
         ValueError: "a label map holds integers, 0 = background, got ...: convert whole
             numbers with labels.astype(int), or ..."
+        ValueError: "the ids of cells are positive, 0 is background, got ...: make what
+            is not a cell background with labels.clip(0)"
 
     Example:
         >>> # in 07_weight_map, where its other names come from

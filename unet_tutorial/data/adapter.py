@@ -106,6 +106,11 @@ class Adapter(nn.Module):
         smallest: the smallest side that it takes; None: multiple
         key: where the logits are, in a dict or a tuple
 
+    Raises:
+        TypeError: unless this is a net
+        TypeError: "... is ...; ... of at least ... would work"
+        ValueError: "... is ...; ... of at least ... would work"
+
     Example:
         >>> # in adapter, where its other names come from
         >>> from unet_tutorial.data.adapter import Adapter
@@ -212,6 +217,7 @@ def known_net(
         nn.Module: the net inside, or itself
 
     Raises:
+        TypeError: unless this is a net
         TypeError: "... is no UNet: it does not say ...; Adapter(net, in_channels=3,
             num_classes=2) of data.adapter would work"
         ValueError: "this net has one class; it needs one for the background, too:

@@ -1424,6 +1424,9 @@ def write_masks(
         ValueError: "nothing is drawn on any image in ..."
         ValueError: "... would get one mask: names that differ before the ending would
             work"
+        ValueError: "the files name ... classes: .... Say which number each gets:
+            classes=(...)"
+        ValueError: if what is ignored is also a class
 
     Example:
         >>> # in annotations, where its other names come from

@@ -175,6 +175,7 @@ def check_image(
             np.moveaxis(image, -1, 0) would work"
         TypeError: "the image is a masked array: its hidden pixels would be seen;
             image.filled(0) would work"
+        ValueError: that names the first pixel that is NaN or infinite
 
     Example:
         >>> # in asking, where its other names come from

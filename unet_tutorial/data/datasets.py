@@ -511,6 +511,7 @@ def open_folder(
         ValueError: "threshold= and invert= are for masks of background and one object;
             leave them away, or instances= and values="
         ValueError: "... values for ... classes: one for each"
+        ValueError: if what is ignored is also a class
 
     Example:
         >>> # in datasets, where its other names come from

@@ -413,6 +413,9 @@ def download(
             you to log in or to agree"
         ConnectionError: "it announces the lengths ..."
         ConnectionError: "asked for the bytes from ... on, got ..."
+        OSError: "... has ... MB free, and ... MB are needed: make room, or choose
+            another disk"
+        ValueError: "... has more than ... bytes: refused"
 
     Example:
         >>> # in download, where its other names come from
@@ -558,6 +561,8 @@ def unpack(
         ValueError: "...: ... files, ... bytes, of ... at most"
         ValueError: "...: its entries overlap"
         ValueError: "...: it holds ... bytes in ..., a bomb"
+        ValueError: "... holds no ...: it is another data set"
+        ValueError: "... is no zip, or a damaged one: ..."
     """
     folder = Path(folder)
     try:

@@ -56,6 +56,9 @@ class ElasticDeform(A.DualTransform):
         zoom: share by which sides grow or shrink, at most; below 1
         shift: share of the sides, at most
 
+    Raises:
+        ValueError: unless deviation and grid make sense
+
     Example:
         >>> # in pipelines, where its other names come from
         >>> from unet_tutorial.data.pipelines import ElasticDeform

@@ -129,6 +129,9 @@ def prepare_image(
     Returns:
         Tensor: (C, h, w) float32, standardised, on the net's device
 
+    Raises:
+        ValueError: that names the first pixel that is NaN or infinite
+
     Example:
         >>> # in prepared, where its other names come from
         >>> from unet_tutorial.data.prepared import prepare_image

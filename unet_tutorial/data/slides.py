@@ -47,6 +47,9 @@ def slide_mean_and_std(
     Args:
         image: (C, H, W) or (H, W), any numbers, such as a memmap
 
+    Raises:
+        ValueError: that names the first pixel that is NaN or infinite
+
     Example:
         >>> # in slides, where its other names come from
         >>> from unet_tutorial.data.slides import slide_mean_and_std
@@ -165,6 +168,15 @@ def predict_blended(
 
     Raises:
         ValueError: unless a net can be asked in tiles that overlap like this
+        TypeError: "... is no image; a tensor or array would work"
+        TypeError: "the image is ...; floats would work: (image - mean) / std, see
+            mean_and_std"
+        ValueError: "the image has shape ...; one image (C, H, W) would work:
+            image[None] of a tensor (H, W), image[0] of a batch (1, C, H, W)"
+        ValueError: "the image has shape ..., the net takes C = .... Channels last?
+            np.moveaxis(image, -1, 0) would work"
+        TypeError: "the image is a masked array: its hidden pixels would be seen;
+            image.filled(0) would work"
 
     Example:
         >>> # in slides, where its other names come from
@@ -282,6 +294,7 @@ def predict_slide(
         np.ndarray: out: labels or logits
 
     Raises:
+        TypeError: unless this is a net
         TypeError: "the slide is a ...; an array or a memmap would work"
         ValueError: "the slide has shape ...; (H, W) or (C, H, W) with at least one
             pixel would work"

@@ -78,6 +78,9 @@ class ElasticGrid(v2.Transform):
         std: of the displacements at the grid points, in pixels
         grid: points along one side
 
+    Raises:
+        ValueError: unless deviation and grid make sense
+
     Example:
         >>> # in transforms, where its other names come from
         >>> from unet_tutorial.data.transforms import ElasticGrid

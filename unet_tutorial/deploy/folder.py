@@ -531,11 +531,13 @@ def predict_files(
     Raises:
         ValueError: "...: say so to Predictor.load instead"
         ValueError: "... cannot be written; ... would work"
+        ImportError: "ROI files need roifile: pip install "unet_tutorial[annotations]""
         NotADirectoryError: "... ; the name of a folder would work"
         ValueError: "... ends like a file, and answers are written into a folder: ...
             would work"
         ValueError: "... and ... would be written under one name"
         FileExistsError: "... is there: overwrite=True replaces it"
+        FileExistsError: "... and ..., which has to be written, are one name"
 
     Example:
         >>> # in folder, where its other names come from

@@ -490,6 +490,7 @@ def package_net(
         TypeError: "... is no UNet (unwrapped?); a UNet, a .safetensors file or a run's
             folder would work"
         ValueError: "these are 1... test images; one image would work"
+        ValueError: that names the first pixel that is NaN or infinite
         RuntimeError: unless both files answer as the net did
 
     Example:

@@ -126,6 +126,10 @@ class Training(Step):
         ema: decay of the averaged weights, such as 0.99; 0: none
         sync_batch_norm: over the batch of all processes
 
+    Raises:
+        TypeError: "... is ...; ... of at least ... would work"
+        ValueError: "... is ...; ... of at least ... would work"
+
     Example:
         >>> # in engine, where its other names come from
         >>> from unet_tutorial.runs.engine import Training
@@ -526,6 +530,11 @@ def go_on(
         dict[str, list[float]]: "train_loss", "valid_loss", metrics: a value per epoch
 
     Raises:
+        TypeError: "a loader gives batches in each epoch, this one can be gone through
+            only once; list(...) of it would work"
+        ValueError: "metrics are measured on the images held out; a valid_loader, or
+            metrics=None, would work"
+        ValueError: "watch is ...; one of ... would work"
         FloatingPointError: "epoch ...1, batch ...: .... . The step was not taken: the
             net is as it was before this batch"
 

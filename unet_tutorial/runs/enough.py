@@ -716,6 +716,8 @@ def how_many_more(
         ValueError: "no held-out mask (..., ...) has an object: hold out more
             (held_out=, --held-out), or look at the masks"
         FileExistsError: if a folder holds what is not a learning curve
+        ValueError: "... is a folder; a file would work"
+        ValueError: "... is damaged: ..."
 
     Example:
         >>> # in enough, where its other names come from

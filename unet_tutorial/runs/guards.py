@@ -720,6 +720,8 @@ def check_step(
         ValueError: "scheduler takes a step per batch, this one cannot;
             epoch_scheduler=ReduceLROnPlateau(optimizer) of fit would work"
         ValueError: "clip is 0, and no step would be taken; 1.0 would work"
+        TypeError: "... is ...; ... of at least ... would work"
+        ValueError: "... is ...; ... of at least ... would work"
 
     Example:
         >>> # in guards, where its other names come from
@@ -843,6 +845,10 @@ def check_fit(
             would work, or the parts of a collection by name"
         TypeError: "metrics[...] is ..., which takes no table of counts; a function of
             the counts of a set would work, such as metrics.dice_of,"
+        TypeError: "a loader gives batches in each epoch, this one can be gone through
+            only once; list(...) of it would work"
+        ValueError: "metrics are measured on the images held out; a valid_loader, or
+            metrics=None, would work"
 
     Example:
         >>> # in guards, where its other names come from
@@ -942,6 +948,10 @@ def begin_fit(
             would work, or the parts of a collection by name"
         TypeError: "metrics[...] is ..., which takes no table of counts; a function of
             the counts of a set would work, such as metrics.dice_of,"
+        TypeError: "a loader gives batches in each epoch, this one can be gone through
+            only once; list(...) of it would work"
+        ValueError: "metrics are measured on the images held out; a valid_loader, or
+            metrics=None, would work"
 
     Example:
         >>> # in guards, where its other names come from

@@ -68,6 +68,10 @@ def epochs_of(
     Returns:
         Iterator: of loaders; the last may end early
 
+    Raises:
+        TypeError: "... is ...; ... of at least ... would work"
+        ValueError: "... is ...; ... of at least ... would work"
+
     Example:
         >>> # in history, where its other names come from
         >>> from unet_tutorial.runs.history import epochs_of
@@ -175,6 +179,9 @@ def sum_up(
 
     Returns:
         tuple[float, Tensor, dict]: loss times pixels, (K, K) counts, number per object
+
+    Raises:
+        TypeError: unless a loss is one number that torch can differentiate
 
     Example:
         >>> # in history, where its other names come from

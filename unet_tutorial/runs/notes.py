@@ -142,6 +142,8 @@ def make_notes(
 
     Raises:
         TypeError: "... is no option of Predictor; device, amp, ... would work"
+        ValueError: unless these numbers can prepare an image
+        ValueError: unless the notes that have a meaning make sense
         ValueError: unless an average over so many views is known
         ValueError: "...=...; a positive integer would work"
         ValueError: "classes=...; a list of names would work"

@@ -729,11 +729,15 @@ def train_run(
         ValueError: "... is in the run that it is to begin from, and that is only read;
             the name of a new folder beside it would work"
         FileExistsError: if there is something in a run's folder
+        ValueError: "where the images of ... are is not known: kind and data (--kind,
+            --data) say what to learn from"
         ValueError: "the run was begun with an open source: give it as data="
         ValueError: "normalisation=...; "image" or "set" would work"
+        ValueError: "held_out=...: ... has not seen ... s, the others were learned from.
+            From 1 to ... would work (held_out=, --held-out)"
+        ValueError: if a recipe asks for another architecture than a net has
         TypeError: "recipe.json cannot keep the options (...): give an open source
             instead, data=open_source(...)"
-        ValueError: "... is empty: if it is removed, the run begins anew"
 
     Example:
         >>> # in run, where its other names come from
@@ -949,6 +953,9 @@ def resume_run(
         FileNotFoundError: "the data of ... were in ...: data= (--data DIR) says where
             they are now"
         ValueError: "the images in ... do not fit the masks in ..., those of ..."
+        ValueError: if images were added or removed since a run began
+        ValueError: "... is another net by now than the one that ... began from: begin
+            again in a new folder"
 
     Example:
         >>> # in run, where its other names come from
@@ -1084,6 +1091,8 @@ def evaluate_run(
             they are now"
         ValueError: "the images in ... do not fit the masks in ..., those of ..."
         FileNotFoundError: "... is missing: ..."
+        ValueError: "... is empty: ..."
+        ValueError: if a file cannot be read, or is of another run
 
     Example:
         >>> # in run, where its other names come from

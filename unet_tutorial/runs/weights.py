@@ -388,6 +388,7 @@ def pack_net(
             plain UNet; safetensors.torch.save_model would work"
         ValueError: "its switches are ..., no dictionary"
         ValueError: "UNet has no switch ...; a newer one may"
+        ValueError: that names the first tensor that does not fit
     """
     check_notes(notes)
     switches = _check_net(model)
@@ -521,6 +522,7 @@ def load_net(
         ValueError: that names the first tensor that does not fit
         ValueError: "the tensor ... has NaN or infinite numbers, so its net has no
             answers"
+        ValueError: "... is undamaged, but no net to use: ..."
 
     Example:
         >>> # in weights, where its other names come from
