@@ -578,7 +578,7 @@ def find_net(
     Raises:
         FileNotFoundError: "there is no ...; a .safetensors file, a run's folder or a
             shipped net (...) would work"
-        FileNotFoundError: "... holds no ..., but ...; an epoch must be done first"
+        FileNotFoundError: "... holds no ..., but ...; ..."
 
     Example:
         >>> # in weights, where its other names come from
@@ -598,6 +598,7 @@ def find_net(
     if not best.is_file():
         names = sorted(file.name for file in path.iterdir())
         there = ", ".join(names[:3]) + ("..." if names[3:] else "") or "nothing"
-        text = "an epoch must be done first"
+        begun = (path / "recipe.json").is_file()
+        text = "an epoch must be done first" if begun else "a run's folder would work"
         raise FileNotFoundError(f"{path} holds no {best.name}, but {there}; {text}")
     return best
