@@ -305,6 +305,11 @@ def test_whatever_is_given_nothing_is_raised(answer):
     assert check_answers(HALF, checker, ()).state == "wrong"
 
 
+def test_a_result_in_place_of_the_function_is_told():
+    result = check_answers(HALF, lambda half: half(8) and None, (4,))
+    assert "(int): hand over the function itself" in result.sentence
+
+
 def test_a_forgotten_return_is_named_where_one_is_due():
     def nothing(size):
         size // 2

@@ -221,6 +221,8 @@ def explain(
     what = f"{type(error).__name__}: {error}"
     if not mine:
         kinds = ", ".join(type(answer).__name__ for answer in answers)
+        if "object is not callable" in what:
+            what = "hand over the function itself, without (...) behind its name"
         return f"this cannot be checked ({kinds}): {what}"
     line = f", `{mine[-1].line}`," if mine[-1].line else ""
     return f"{mine[-1].name}, line {mine[-1].lineno}{line} raises {what}"
