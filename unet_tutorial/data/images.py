@@ -1265,6 +1265,8 @@ def read_stack(
 
 # %% ../../nbs/workshop/data/images.ipynb #d97efaf3
 _UNLIKE = "are images and masks swapped? Or was a mask of colours saved as JPEG?"
+_TWO = "a mask holds 0 and one other. Several classes? Set num_classes and use "
+_TWO += "read_labels, or keep one: labels == 1"
 
 
 def _perhaps_stray(values, counts, usual):
@@ -1329,8 +1331,7 @@ def why_not_two(
     if len(values) > 64:
         return "does not look like a mask", _UNLIKE, found
     remedy = _perhaps_stray(values, counts, usual) + _perhaps_unknown(values, usual)
-    remedy += "a mask holds 0 and one other. Several classes? Set num_classes and use "
-    remedy += "read_labels, or keep one: labels == 1"
+    remedy += _TWO
     if len(values) > 4 and values[0] == 0:
         remedy += ". Objects, each with a number? threshold=0 makes them one class"
     return "holds more than two values", remedy, found

@@ -66,9 +66,8 @@ def _sort(folders, suffix, several=False):
             end = ends[kind]
             if other in (real[side] / file).parents:
                 continue  # it belongs to the other side
-            if not re.search(_FORMATS, file.name, re.IGNORECASE):
-                kind = 2
-            if not file.stem.endswith(end or ""):
+            fits = file.stem.endswith(end or "")
+            if not (fits and re.search(_FORMATS, file.name, re.IGNORECASE)):
                 kind = 2
             found[kind][folder / file] = _key(file, end)
     if not found[0] or not found[1]:
