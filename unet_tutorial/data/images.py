@@ -2147,7 +2147,7 @@ def list_files(
         near = next((path for path in folder.parents if path.is_dir()), Path())
         names = name_some(sorted(path.name for path in near.iterdir()))
         text = f"{folder} is not a folder; {near} holds {names}"
-        raise FileNotFoundError(text + _like(folder.name, near))
+        raise FileNotFoundError(text + _like(folder.relative_to(near).parts[0], near))
 
     def stop(error):  # os.walk would go on without a word
         raise error
