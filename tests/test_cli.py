@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from samples import carvana, ctc, isbi, save, says
 
 from unet_tutorial import __version__, cli
@@ -313,9 +314,33 @@ def folders(monkeypatch, tmp_path):  # the folder that holds a and b
     return tmp_path
 
 
-def test_check_of_no_folder_is_wrong_usage(folders, capsys):
-    assert main(["check", "a", "nowhere"]) == 2
-    assert "nowhere is no folder" in capsys.readouterr().err
+def test_check_of_no_folder_says_which_are_there(folders, capsys):
+    (folders / "photos").mkdir()
+    assert main(["check", "photo", "nowhere"]) == 1
+    told = capsys.readouterr().err
+    assert "photo is not a folder; . holds a, b, photos. Is it photos?" in told
+    assert "usage" not in told
+
+
+def test_check_of_one_folder_twice_and_of_empty_ones(folders, capsys):
+    assert main(["check", "a", "b"]) == 1
+    assert "a and b hold no images" in capsys.readouterr().err
+    for number in range(2):
+        Image.new("L", (16, 16), number).save(folders / f"a/{number}.png")
+    assert main(["check", "a", "a"]) == 1
+    assert "a and a are the same folder" in capsys.readouterr().err
+    assert main(["check", "a", "b"]) == 1
+    assert "b holds no images" in capsys.readouterr().err
+
+
+def test_masks_in_colours_lead_to_python(folders, capsys):
+    Image.new("L", (16, 16)).save(folders / "a/1.png")
+    mask = Image.new("RGB", (16, 16))
+    mask.putpixel((3, 3), (200, 0, 0))
+    mask.save(folders / "b/1.png")
+    assert main(["check", "a", "b"]) == 1
+    told = capsys.readouterr().out
+    assert "in Python, as no option does it: Image.fromarray(read_labels(" in told
 
 
 def test_check(monkeypatch, folders, capsys):

@@ -705,3 +705,54 @@ def test_objects_written_as_what_is_left_out_are_noticed(tmp_path):
     assert "write it as 1" in told[0].remedy
     source = open_folder(tmp_path / "images", tmp_path / "masks", ignore=255)
     assert "1 of them (first 2.png)" in mask_notes(source)[0]
+
+
+def stray(home, count=8):
+    """Masks of 0 and 255; one of them has a pixel of 7."""
+    for number in range(count):
+        image, truth, _ = rimmed(number)
+        mask = 255 * truth
+        mask[0, 0] = 7 if number == 3 else 0
+        save(home / f"images/{number}.png", image)
+        save(home / f"masks/{number}.png", mask)
+    return str(home / "images"), str(home / "masks")
+
+
+def test_a_stray_value_does_not_make_the_object_of_the_others_unknown(tmp_path, capsys):
+    both = stray(tmp_path)
+    assert main(["check", *both]) == 1
+    told = lines(capsys)[0]
+    assert "7 in 1 pixel)" in told and "--ignore" not in told and "3.png" in told
+    assert "are pixels of 7 stray? --threshold 127 makes 255 the object" in told
+    assert main(["check", *both, "--threshold", "127"]) == 0
+    thing = np.mean([rimmed(number)[1].mean() for number in range(8)])
+    assert f"objects cover {thing:.1%}" in "\n".join(lines(capsys))
+
+
+def test_a_value_that_is_the_object_of_nearly_all_masks_is_not_left_out(
+    tmp_path, capsys
+):
+    both = stray(tmp_path)
+    assert main(["check", *both, "--ignore", "255"]) == 1
+    told = lines(capsys)[0]
+    assert "7 of 8 masks" in told and "is the value 255 the object?" in told
+    with pytest.raises(ValueError, match="nothing but background is left in 7 of them"):
+        mask_notes(open_folder(*both, ignore=255))
+    line = ["train", "--kind", "folder", "--data", both[0], "--masks", both[1]]
+    line += ["--device", "cpu", "--steps", "2", "--out", str(tmp_path / "run")]
+    assert main([*line, "--ignore", "255"]) == 1
+    assert "is it the object?" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    assert main(line) == 1
+    assert "threshold 127 makes 255 the object" in capsys.readouterr().err
+
+
+def test_a_rim_stays_right_where_some_masks_show_no_object(folder, tmp_path):
+    for number in range(6):
+        image, truth, unknown = rimmed(number)
+        mask = np.where(unknown, 255, truth if number < 2 else 0).astype(np.uint8)
+        save(tmp_path / f"images/{number}.png", image)
+        save(tmp_path / f"masks/{number}.png", mask)
+    both = tmp_path / "images", tmp_path / "masks"
+    assert not check_pairs(*both, ignore=255).problems
+    assert mask_notes(open_folder(*both, ignore=255))[0].startswith("Nobody annotated")

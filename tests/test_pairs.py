@@ -214,8 +214,10 @@ def test_other_files_are_told_and_hidden_ones_left_out(tmp_path):
 
 def test_no_images_or_no_masks(tmp_path):
     make(tmp_path, "images/1.png", "empty/.hidden.png", "texts/a.txt")
-    for masks in ("empty", "texts"):
-        words = says("1 images and 0 masks", masks, "suffix=")
+    for masks, words in (
+        ("empty", says("empty holds no images")),
+        ("texts", says("1 images and 0 masks", "texts", "suffix=")),
+    ):
         with pytest.raises(FileNotFoundError, match=words):
             find_pairs(tmp_path / "images", tmp_path / masks)
     with pytest.raises(FileNotFoundError, match=says("1 images and 0 masks")):

@@ -31,6 +31,9 @@ _TYPED = {
     "num_classes=None": "--instances",
     "Set num_classes and use read_labels, or keep one: labels == 1": "--classes K",
     "take check_pairs(...).pairs, without it": "move its partner away",
+    "read_labels(path, colours=[...]), and save that as PNG": "in Python, as no option "
+    "does it: Image.fromarray(read_labels(path, colours=[...])).save('new.png') with "
+    "read_labels of unet_tutorial.data.images",
     "check_pairs says it of all": "unet-tutorial check says it of all",
     "num_classes=": "--classes ",
     "suffix=": "--suffix ",
@@ -423,9 +426,6 @@ def _check(args):
         args.wrong(f"{own}, without --kind")
     if args.kind:
         return _check_known(args)
-    for folder in filter(None, (args.images, args.masks)):
-        if not os.path.isdir(folder):
-            args.wrong(f"{folder} is no folder")
     from unet_tutorial.data.check import check_pairs, suggestion_text, unknown_text
 
     what = args.images, args.masks, args.suffix, args.classes, args.range

@@ -20,7 +20,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 # %% ../../nbs/workshop/data/datasets.ipynb #imports-data
-from .check import name_unknown, odd_colours, unknown_text
+from .check import name_unknown, nearly_all, odd_colours, unknown_text
 from unet_tutorial.data.images import (
     UNKNOWN,
     check_free,
@@ -556,22 +556,6 @@ def _looks(source, limit):
         return dict(zip(every, found, strict=True))
 
 
-def _check_left(source, found, values):
-    """Raise a ValueError if one class alone is left of all the masks."""
-    some = sum(share > 0 for share, *_ in found.values())
-    objects, grounds = (any(look[n] for look in found.values()) for n in (1, 2))
-    two = len(source.classes) == 2 and not source.instances
-    if not some or (objects and (grounds or not two)):
-        return
-    what, left = ("background", "object") if objects else ("object", "background")
-    raise ValueError(
-        f"the {name_unknown(source.ignore)} is in {some:,} of {len(found):,} masks of "
-        f"{source.name}, and without it nothing but {left} is left: is it the {what}? "
-        f"Then leave ignore={source.ignore} away, and mark what nobody annotated by a "
-        f"number that is free: the masks hold {name_some(values)}"
-    )
-
-
 def _perhaps_exchanged(source, values):
     """Ask whether the object is what is ignored, and 255 what nobody annotated."""
     number, two = grey_of(source.ignore) or 0, len(source.classes) == 2
@@ -579,6 +563,27 @@ def _perhaps_exchanged(source, values):
         return ""
     text = f"; the object is 255 then: is it the other way round, {number} the object"
     return f"{text} and 255 what nobody annotated (ignore=255)?"
+
+# %% ../../nbs/workshop/data/datasets.ipynb #unknown-lost
+def _check_left(source, found, values):
+    """Raise a ValueError if one class alone is left of all the masks."""
+    some = sum(share > 0 for share, *_ in found.values())
+    objects, grounds = (sum(look[n] for look in found.values()) for n in (1, 2))
+    two = len(source.classes) == 2 and not source.instances
+    lone = sum(share > 0 and not thing and bg for share, thing, bg in found.values())
+    lost = two and nearly_all(lone, objects)
+    if not some or (objects and not lost and (grounds or not two)):
+        return
+    bare = lost or not objects
+    what, left = ("object", "background") if bare else ("background", "object")
+    where = f" in {lone:,} of them" if lost else ""
+    raise ValueError(
+        f"the {name_unknown(source.ignore)} is in {some:,} of {len(found):,} masks of "
+        f"{source.name}, and without it nothing but {left} is left{where}: is it the "
+        f"{what}? "
+        f"Then leave ignore={source.ignore} away, and mark what nobody annotated by a "
+        f"number that is free: the masks hold {name_some(values)}"
+    )
 
 # %% ../../nbs/workshop/data/datasets.ipynb #unknown-alone
 def _alone(source, found):

@@ -20,6 +20,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from glob import glob
 from math import prod
@@ -1264,14 +1265,26 @@ def read_stack(
 
 # %% ../../nbs/workshop/data/images.ipynb #d97efaf3
 _UNLIKE = "are images and masks swapped? Or was a mask of colours saved as JPEG?"
+_TWO = "a mask holds 0 and one other. Several classes? Set num_classes and use "
+_TWO += "read_labels, or keep one: labels == 1"
 
 
-def _perhaps_unknown(values):
+def _perhaps_stray(values, counts, usual):
+    """Ask whether a few pixels are stray, if they are few or others have none."""
+    first, *middle, last = values.tolist()
+    few = 100 * counts[1:-1].sum() < counts[-1] or usual == last
+    if first != 0 or values.dtype.kind == "f" or max(middle) > last // 2 or not few:
+        return ""
+    text = f"are pixels of {name_some(middle)} stray? threshold={last // 2} makes "
+    return f"{text}{last} the object, and them background. Else: "
+
+
+def _perhaps_unknown(values, usual=None):
     """Say which of the values of a mask may mark what nobody annotated, if one may."""
     first, *middle, last = values.tolist()
     rim = last == 255 and max(middle, default=first) < 64  # as in Pascal VOC
     trimap = first == 0 and len(middle) == 1 and 64 <= middle[0] <= 191 < last
-    if not (rim or trimap):
+    if not (rim or trimap) or (rim and usual == 255):
         return ""
     value, like = (255, "a rim") if rim else (middle[0], "a trimap")
     text = f"does {value} mark what nobody annotated ({like})? ignore={value} leaves"
@@ -1281,12 +1294,14 @@ def _perhaps_unknown(values):
 def why_not_two(
     values: np.ndarray,
     counts: np.ndarray,
+    usual: int | None = None,
 ) -> tuple[str, str, str]:
     r"""Return cause, remedy and findings for a mask that is not 0 and one other.
 
     Args:
         values: (K,) of a mask, ascending
         counts: (K,) how many pixels have each
+        usual: the object of most other masks
 
     Example:
         >>> # in images, where its other names come from
@@ -1300,8 +1315,8 @@ def why_not_two(
     low = counts[values <= values[0] + reach].sum()
     high = counts[values >= values[-1] - reach].sum()
     order = np.argsort(-counts, kind="stable")
-    found = name_some(f"{values[i]} in {counts[i]:,} pixels" for i in order)
-    found = f"values {found}"
+    found = [f"{values[i]} in {counts[i]:,} pixels" for i in order]
+    found = f"values {name_some(found)}".replace(" in 1 pixels", " in 1 pixel")
     if len(values) == 2 and values.dtype.kind != "f":
         remedy = f"0 would be background; threshold={int(values.sum()) // 2} makes "
         remedy += f"{values[1]} the object, and with invert=True the other one"
@@ -1315,8 +1330,8 @@ def why_not_two(
         return "is blurred", remedy, found
     if len(values) > 64:
         return "does not look like a mask", _UNLIKE, found
-    remedy = f"{_perhaps_unknown(values)}a mask holds 0 and one other. Several "
-    remedy += "classes? Set num_classes and use read_labels, or keep one: labels == 1"
+    remedy = _perhaps_stray(values, counts, usual) + _perhaps_unknown(values, usual)
+    remedy += _TWO
     if len(values) > 4 and values[0] == 0:
         remedy += ". Objects, each with a number? threshold=0 makes them one class"
     return "holds more than two values", remedy, found
@@ -2106,6 +2121,13 @@ def composite(
     return (255 * picture.clip(0, 1)).round().astype(np.uint8)
 
 # %% ../../nbs/workshop/data/images.ipynb #89b3305c
+def _like(name, place):
+    """Ask whether the folder of a place whose name is nearest to this was meant."""
+    names = [path.name for path in place.iterdir() if path.is_dir()]
+    like = get_close_matches(name, names, 1)
+    return f". Is it {like[0]}?" if like else ""
+
+
 def list_files(
     folder: str | Path,
 ) -> list[Path]:
@@ -2124,7 +2146,8 @@ def list_files(
     if not folder.is_dir():
         near = next((path for path in folder.parents if path.is_dir()), Path())
         names = name_some(sorted(path.name for path in near.iterdir()))
-        raise FileNotFoundError(f"{folder} is not a folder; {near} holds {names}")
+        text = f"{folder} is not a folder; {near} holds {names}"
+        raise FileNotFoundError(text + _like(folder.relative_to(near).parts[0], near))
 
     def stop(error):  # os.walk would go on without a word
         raise error

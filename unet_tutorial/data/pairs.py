@@ -40,8 +40,21 @@ def _is_mask(file, own, end):
         return file.stem.endswith(end) if end else not file.stem.endswith(own)
     return any(_IS_MASK.search(part) for part in (file.stem, *file.parent.parts))
 
+# %% ../../nbs/workshop/data/pairs.ipynb #check-folders
+def _check_folders(folders, real, several):
+    """Refuse empty folders, and one folder that was named twice."""
+    empty = [str(folder) for folder in folders if not list_files(folder)]
+    if empty:
+        text = " and ".join(dict.fromkeys(empty))
+        verb = "holds" if len({*empty}) == 1 else "hold"
+        raise FileNotFoundError(f"{text} {verb} no images: put them there")
+    if several and real[0] == real[1]:
+        first, second = folders
+        text = f"{first} and {second} are the same folder: name that of the images"
+        raise FileNotFoundError(f"{text} and that of the masks")
+
 # %% ../../nbs/workshop/data/pairs.ipynb #63a5c98a
-def _sort(folders, suffix):
+def _sort(folders, suffix, several=False):
     """Return {file: key} of the images, of the masks, and of what is neither."""
     ends = ("", suffix) if isinstance(suffix, str) else suffix or (None, None)
     ends = [end and re.sub(_FORMATS, "", end) for end in ends]
@@ -53,12 +66,12 @@ def _sort(folders, suffix):
             end = ends[kind]
             if other in (real[side] / file).parents:
                 continue  # it belongs to the other side
-            if not re.search(_FORMATS, file.name, re.IGNORECASE):
-                kind = 2
-            if not file.stem.endswith(end or ""):
+            fits = file.stem.endswith(end or "")
+            if not (fits and re.search(_FORMATS, file.name, re.IGNORECASE)):
                 kind = 2
             found[kind][folder / file] = _key(file, end)
     if not found[0] or not found[1]:
+        _check_folders(folders, real, several)
         drawn = [p for p in found[2] if p.suffix.lower() in _DRAWN]
         hint = "; unet-tutorial masks makes masks of annotations" if drawn else ""
         below = " and ".join(sorted({str(folder) for folder in folders}))
@@ -247,12 +260,15 @@ def match_names(
         only_annotated: leave out images without a mask
 
     Raises:
+        FileNotFoundError: "... no images: put them there"
+        FileNotFoundError: "... and ... are the same folder: name that of the images and
+            that of the masks"
         FileNotFoundError: "... images and ... masks below ..., which holds .... Name
             the folder of the images and that of the masks, or say how masks end:
             suffix='_mask'..."
     """
     folders = [Path(images), Path(masks or images)]
-    *keys, others = _sort(folders, suffix)
+    *keys, others = _sort(folders, suffix, masks is not None)
     if _are_swapped(keys, folders):
         return [], [_swapped_folders(folders)], []
     pairs, lonely, idle, double = _group(keys)
