@@ -434,7 +434,9 @@ def test_a_run_goes_on_exactly(stack, whole, tmp_path, place, every):
     torch.manual_seed(5)
     resume_run(out)
     assert_equal_runs(out, whole)
-    resume_run(out)  # it is done: nothing changes
+    said = []
+    resume_run(out, announce=said.append)  # it is done: nothing changes
+    assert says("nothing was left to do", f"--from {out}").search(said[-1])
     assert_equal_runs(out, whole)
 
 
@@ -932,7 +934,9 @@ def test_a_run_that_is_killed_before_it_is_saved_begins_anew(
         (out / name).write_bytes(b"half")
     begin_or_resume("isbi", stack, out, **asked)
     assert_equal_runs(out, whole)
-    with pytest.raises(FileExistsError, match="resume_run"):
+    with pytest.raises(
+        FileExistsError, match=says("--resume", "another --out", "resume_run")
+    ):
         train_run("isbi", stack, out, recipe(), epochs=3)
 
 
