@@ -73,6 +73,32 @@ def _options_typed(text):
         text = text.replace(python, words)
     return text
 
+# %% ../nbs/workshop/cli.ipynb #misspelt
+class _Parser(argparse.ArgumentParser):
+    """A parser that names a misspelt option, also where it complains of another."""
+
+    typed = ()
+
+    def parse_known_args(self, args=None, namespace=None):
+        self.typed = sys.argv[1:] if args is None else [*args]
+        found, rest = super().parse_known_args(args, namespace)
+        if rest:
+            self.error(f"unrecognized arguments: {' '.join(rest)}")
+        return found, rest
+
+    def error(self, message):
+        known = [name for name in self._option_string_actions if name[:2] == "--"]
+        words = self.typed
+        if self._subparsers:  # what comes after the command is for its own parser
+            words = takewhile(lambda word: word[:1] == "-", words)
+        names = [word.partition("=")[0] for word in words if word[:2] == "--"]
+        for name in dict.fromkeys(names):
+            if name != "--" and not any(option.startswith(name) for option in known):
+                near = get_close_matches(name, known, 1)
+                message += f"; there is no option {name}"
+                message += f": do you mean {near[0]}?" if near else ""
+        super().error(message)
+
 # %% ../nbs/workshop/cli.ipynb #exits
 EXITS = """exit status:
   0  done
@@ -107,32 +133,6 @@ class Command(NamedTuple):
 
 COMMANDS = {}
 _LAYOUT = {"formatter_class": argparse.RawDescriptionHelpFormatter}
-
-# %% ../nbs/workshop/cli.ipynb #misspelt
-class _Parser(argparse.ArgumentParser):
-    """A parser that names a misspelt option, also where it complains of another."""
-
-    typed = ()
-
-    def parse_known_args(self, args=None, namespace=None):
-        self.typed = sys.argv[1:] if args is None else [*args]
-        found, rest = super().parse_known_args(args, namespace)
-        if rest:
-            self.error(f"unrecognized arguments: {' '.join(rest)}")
-        return found, rest
-
-    def error(self, message):
-        known = [name for name in self._option_string_actions if name[:2] == "--"]
-        words = self.typed
-        if self._subparsers:  # what comes after the command is for its own parser
-            words = takewhile(lambda word: word[:1] == "-", words)
-        names = [word.partition("=")[0] for word in words if word[:2] == "--"]
-        for name in dict.fromkeys(names):
-            if name != "--" and not any(option.startswith(name) for option in known):
-                near = get_close_matches(name, known, 1)
-                message += f"; there is no option {name}"
-                message += f": do you mean {near[0]}?" if near else ""
-        super().error(message)
 
 # %% ../nbs/workshop/cli.ipynb #build-parser
 def build_parser() -> argparse.ArgumentParser:

@@ -547,9 +547,21 @@ def load_net(
         raise ValueError(f"{path} is undamaged, but no net to use: {text}") from error
     return model.eval(), notes
 
+# %% ../../nbs/workshop/runs/weights.ipynb #refuse-image
+_IMAGES = b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*"  # PNG, JPEG, TIFF
+
+
+def _refuse_image(path):
+    """Raise a ValueError if a file is an image by its name or its first bytes."""
+    kind, start = guess_type(path.name)[0] or "", b""
+    with suppress(OSError), path.open("rb") as file:
+        start = file.read(4)
+    if kind.startswith("image/") or start.startswith(_IMAGES):
+        text = "a run's folder or a .safetensors file would work, before the images"
+        raise ValueError(f"{path} is an image, but RUN is a net: {text}")
+
 # %% ../../nbs/workshop/runs/weights.ipynb #c8d65a96-b
 _NETS = Path(str(files("unet_tutorial"))) / "nets"
-_IMAGES = b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*"  # PNG, JPEG, TIFF
 
 
 def shipped_nets() -> list[str]:
@@ -564,16 +576,6 @@ def shipped_nets() -> list[str]:
         >>> print("shipped:", *shipped_nets())
     """
     return sorted(file.stem for file in _NETS.glob("*.safetensors"))
-
-
-def _refuse_image(path):
-    """Raise a ValueError if a file is an image by its name or its first bytes."""
-    kind, start = guess_type(path.name)[0] or "", b""
-    with suppress(OSError), path.open("rb") as file:
-        start = file.read(4)
-    if kind.startswith("image/") or start.startswith(_IMAGES):
-        text = "a run's folder or a .safetensors file would work, before the images"
-        raise ValueError(f"{path} is an image, but RUN is a net: {text}")
 
 
 def find_net(
