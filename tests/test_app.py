@@ -46,9 +46,19 @@ def test_no_net_says_how_to_get_one(monkeypatch):
         serve.main()
 
 
-def test_a_missing_net_is_named(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["serve.py", "runs/none"])
-    with pytest.raises(SystemExit, match="no runs.none"):
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("runs/none", "no runs.none; .* a run's folder"),
+        (str(ROOT / "nbs"), "holds no best.safetensors"),
+        (str(ROOT / "site" / "house.png"), "is an image"),
+        (str(ROOT / "README.md"), "not a net"),
+    ],
+)
+def test_what_is_no_net_is_refused_before_anything_starts(name, words, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["serve.py", name])
+    monkeypatch.setattr(serve, "install", lambda: pytest.fail("it has begun"))
+    with pytest.raises(SystemExit, match=words):
         serve.main()
 
 

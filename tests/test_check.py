@@ -205,6 +205,11 @@ def test_classes_in_a_mask_of_two(tmp_path):
     save(good(tmp_path) / "masks" / "1_mask.png", labels)
     text = only(check(tmp_path), "more than two values", "1_mask.png")
     assert says("2 in 20 pixels", "num_classes").match(text)
+    labels[:4, :5] = 0
+    labels[0, 0] = 2
+    save(tmp_path / "masks" / "1_mask.png", labels)
+    text = only(check(tmp_path), "more than two values", "1_mask.png")
+    assert "2 in 1 pixel" in text and "in 1 pixels" not in text
 
 
 def test_one_class_a_mask(tmp_path):

@@ -118,12 +118,19 @@ def test_the_version(capsys):
         ("package run", ["--to"]),
         ("report", ["RUN"]),
         ("doctor --fast", ["--fast"]),
+        ("predict run new --too nm", ["required: --to;", "--too", "mean --to?"]),
+        ("predict run a --to b --overwite", ["--overwite", "mean --overwrite?"]),
     ],
 )
 def test_wrong_usage_is_2_and_says_what_would_work(line, words, capsys):
     assert main(line.split()) == 2
     told = capsys.readouterr()
     assert told.out == "" and says("usage: unet-tutorial", *words).search(told.err)
+
+
+def test_options_of_an_unknown_command_are_not_called_unknown(capsys):
+    assert main("trian --kind isbi".split()) == 2
+    assert "no option" not in capsys.readouterr().err
 
 
 def test_help_waits_for_nothing_heavy():
@@ -155,6 +162,8 @@ def test_python_m_is_the_same():
             "a: --overwrite replaces it",
         ),
         (RuntimeError("two\n  lines"), "error: two lines"),
+        (ValueError("one.\ntwo"), "error: one. two"),
+        (ValueError("b.png...; an epoch must"), "b.png...; an epoch must"),
         (KeyError("best"), "error: KeyError: 'best' (--debug shows where)"),
         (ZeroDivisionError(), "error: ZeroDivisionError:  (--debug shows where)"),
         (ValueError(), "error: ValueError:  (--debug shows where)"),
@@ -532,7 +541,7 @@ def test_a_folder_from_the_first_command_to_the_last(tmp_path, capsys):
     assert told[0].startswith("classes: ") and "size: 32 x 32" in told[1]
     assert says("as asked for; objects are", "broad", "then still").search(told[1])
     assert says("weights, on cpu in 32 bits").search(told[at + 1])
-    assert told[at + 2].startswith("length: 1 steps; an epoch has")
+    assert told[at + 2].startswith("length: 1 step; an epoch has")
     assert any(line.startswith("epoch   1  train_loss") for line in told)
     assert says("Otsu's threshold").search(told[-2])
     (tmp_path / "masks").rename(tmp_path / "elsewhere")

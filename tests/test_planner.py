@@ -172,6 +172,11 @@ def test_some_hundred_steps_fit_or_the_net_is_the_smallest(seconds):
     assert recipe.batch == (12 if seconds == 0.001 else 4)
 
 
+def test_one_minute_is_no_minutes():
+    said = "\n".join(plan_for(CELLS, 0.1, minutes=1).reasons)
+    assert "steps fit into 1 minute\n" in said
+
+
 def test_the_rest_of_a_recipe():
     recipe, size, reasons = plan_for(CELLS, 0.1, minutes=6)
     assert size is None and recipe.loss == "dice and cross-entropy"

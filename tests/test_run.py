@@ -434,7 +434,9 @@ def test_a_run_goes_on_exactly(stack, whole, tmp_path, place, every):
     torch.manual_seed(5)
     resume_run(out)
     assert_equal_runs(out, whole)
-    resume_run(out)  # it is done: nothing changes
+    said = []
+    resume_run(out, announce=said.append)  # it is done: nothing changes
+    assert says("nothing was left to do", f"--from {out}").search(said[-1])
     assert_equal_runs(out, whole)
 
 
@@ -932,7 +934,9 @@ def test_a_run_that_is_killed_before_it_is_saved_begins_anew(
         (out / name).write_bytes(b"half")
     begin_or_resume("isbi", stack, out, **asked)
     assert_equal_runs(out, whole)
-    with pytest.raises(FileExistsError, match="resume_run"):
+    with pytest.raises(
+        FileExistsError, match=says("--resume", "another --out", "resume_run")
+    ):
         train_run("isbi", stack, out, recipe(), epochs=3)
 
 
@@ -1296,7 +1300,7 @@ def test_a_run_says_what_it_is_about_to_do(stack, tmp_path):
     ]
     assert says(*expected, "3 epochs, 6 steps", "2 steps").search(told[0])
     resume_run(out, announce=told.append)
-    assert any("2 steps are done" in text for text in told[1:])
+    assert any("2 steps done" in text for text in told[1:])
 
 
 # In a notebook

@@ -7,6 +7,7 @@ import re
 import shutil
 from dataclasses import replace
 from io import BytesIO
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from unet_tutorial.data.datasets import open_source
 from unet_tutorial.data.far import FarImage
 from unet_tutorial.metrics import dice, iou
 from unet_tutorial.predict import Predictor
+from unet_tutorial.runs import summary
 from unet_tutorial.runs.recipes import read_plan, read_recipe, split
 from unet_tutorial.runs.run import evaluate_run, train_run
 from unet_tutorial.runs.summary import bootstrap_interval, report_run
@@ -92,6 +94,20 @@ def test_each_held_out_image_is_measured_as_predict_writes_it(run, page):
         name = item.image.name.replace("|", "\\|")
         assert f"| {name} | {a:.3f} | {b:.3f} |" in page[1]
     assert f"| Dice | {np.mean(dices):.3f} |" in page[1]
+
+
+@pytest.mark.parametrize(
+    ("limit", "text"),
+    [
+        ({"epochs": 1}, "1 epoch"),
+        ({"steps": 2_000_000}, "2000000 steps (1 epoch in all)"),
+        ({"minutes": 1.0}, "1 minute (1 epoch in all)"),
+        ({"minutes": 1 / 6}, "0.17 minutes (1 epoch in all)"),
+    ],
+)
+def test_the_length_is_said_with_its_unit(limit, text):
+    none = dict.fromkeys(("epochs", "steps", "minutes"))
+    assert summary._length(SimpleNamespace(**none | limit), 1) == text
 
 
 def test_two_classes_get_a_line_for_the_object(run, page):

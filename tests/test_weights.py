@@ -173,12 +173,20 @@ def test_the_net_of_a_run_is_its_best(tmp_path):
 
 
 def test_a_run_without_a_net_says_what_is_there(tmp_path):
-    with pytest.raises(FileNotFoundError, match=says("nothing", "epoch")):
+    with pytest.raises(FileNotFoundError, match=says("nothing", "a run's folder")):
         find_net(tmp_path)
     for number in range(5):
         (tmp_path / f"{number}.txt").touch()
     with pytest.raises(FileNotFoundError, match=says("0.txt, 1.txt, 2.txt...")):
         find_net(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a.PNG", "a.tif", "no_ending"])
+def test_an_image_is_no_net(tmp_path, name):
+    start = b"\x89PNG" if name == "no_ending" else b""
+    (tmp_path / name).write_bytes(start)
+    with pytest.raises(ValueError, match=says(name, "is an image", "RUN", "folder")):
+        find_net(tmp_path / name)
 
 
 def test_weights_import_no_data():

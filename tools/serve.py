@@ -1,8 +1,9 @@
 """Serve a page that takes an image and shows its mask: make app NET=runs/cars
 
 Masks are saved into the folder `masks`, or that which UNET_MASKS names. The net is a
-run's folder or a .safetensors file; without one, the newest that the notebooks or a
-training have left here. What comes after it is told to Voilà, such as --port=8899.
+run's folder, a .safetensors file or a shipped net's name; without one, the newest that
+the notebooks or a training have left here. What comes after it is told to Voilà, such
+as --port=8899.
 """
 
 import importlib.util
@@ -47,10 +48,13 @@ def main():
             "app: there is no trained net here yet. Name one: make app NET=folder; or "
             "train a small one in a minute: make course NB=14_predict"
         )
-    if not net.exists():
-        sys.exit(
-            f"app: there is no {net}; NET is a run's folder or a .safetensors file"
-        )
+    from unet_tutorial.runs.weights import find_net, load_net
+
+    try:
+        net = find_net(net)
+        load_net(net)
+    except (OSError, ValueError) as error:
+        sys.exit(f"app: {error}")
     install()
     masks = Path(os.environ.get("UNET_MASKS") or ROOT / "masks").resolve()
     print(f"The net is {net}; masks are saved into {masks}", flush=True)

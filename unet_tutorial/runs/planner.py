@@ -27,6 +27,7 @@ from unet_tutorial.runs.recipes import (
     Net,
     Optimizer,
     Recipe,
+    counted,
     number_format,
 )
 from ..train import precision
@@ -238,7 +239,7 @@ def choose_net(
             break
     batch = 12 if steps >= 4000 else 4
     steps = 60 * minutes / _seconds(seconds, width, side, batch)
-    text = f"about {steps:.0f} steps fit into {minutes:g} minutes"
+    text = f"about {steps:.0f} steps fit into {counted(minutes, 'minute')}"
     return width, side, batch, f"net: {width} channels at the top level; {text}"
 
 # %% ../../nbs/workshop/runs/planner.ipynb #time

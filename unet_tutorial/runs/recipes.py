@@ -6,7 +6,7 @@
 __all__ = ['Net', 'Optimizer', 'Augment', 'Recipe', 'recipe_names', 'read_json', 'read_recipe', 'Plan', 'usual_size',
            'number_format', 'as_dict', 'plan_id', 'read_plan', 'split', 'train_loader', 'valid_loader', 'as_loaded',
            'rate_factor', 'layout_note', 'begin_training', 'steps_per_epoch', 'class_scores', 'mean_dice_of',
-           'image_scores', 'DicePerImage', 'criterion_for', 'metrics_for', 'notes_for', 'describe']
+           'image_scores', 'DicePerImage', 'criterion_for', 'metrics_for', 'notes_for', 'counted', 'describe']
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #cfc28a0b
 import hashlib
@@ -1173,6 +1173,25 @@ def notes_for(
         notes["tile"] = output_size(plan.recipe.tile, net.depth)
     return notes
 
+# %% ../../nbs/workshop/runs/recipes.ipynb #counted
+def counted(
+    number: float,
+    unit: str,
+) -> str:
+    """Return a number with its unit, which has an s unless the number is 1.
+
+    Args:
+        number: how many, from 0 on
+        unit: of one of them, such as "minute"
+
+    Example:
+        >>> # in recipes, where its other names come from
+        >>> from unet_tutorial.runs.recipes import counted
+        >>> print(counted(1, "epoch"), counted(2000, "step"), counted(1 / 6, "minute"), sep=", ")
+    """
+    text = f"{number:.2g}" if number < 1 else f"{number:.2f}".rstrip("0").rstrip(".")
+    return f"{text} {unit}" if text == "1" else f"{text} {unit}s"
+
 # %% ../../nbs/workshop/runs/recipes.ipynb #describe
 def _size_said(size, source):
     """Say how large the images are, and to what they are resized."""
@@ -1188,10 +1207,11 @@ def _size_said(size, source):
 def _length(plan, steps):
     """Say how long a run is."""
     if plan.minutes:
-        return f"{plan.minutes:g} minutes"
+        return counted(plan.minutes, "minute")
     if plan.steps:
-        return f"{plan.steps} steps"
-    return f"{plan.epochs} epochs, {plan.epochs * steps} steps"
+        return counted(plan.steps, "step")
+    steps = counted(plan.epochs * steps, "step")
+    return f"{counted(plan.epochs, 'epoch')}, {steps}"
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #describe-run
 def describe(
@@ -1225,10 +1245,10 @@ def describe(
     bits = f"16 bits ({plan.amp})" if plan.amp else "32 bits"
     read = f", read by {workers} workers" if workers else ""
     bits += f", in {world_size()} processes" if world_size() > 1 else ""
-    done = f", of which {training.step} steps are done" if training.step else ""
+    done = f" ({counted(training.step, 'step')} done)" if training.step else ""
     size += ", normalised by the training set" if plan.normalisation else ""
     return (
         f"images: {len(learn)} to learn from, {len(check)} held out, {size}{read}\n"
         f"net: {weights:,} weights, on {training.device} in {bits}\n"
-        f"length: {_length(plan, steps)}{done}; an epoch has {steps} steps"
+        f"length: {_length(plan, steps)}{done}; an epoch has {counted(steps, 'step')}"
     )

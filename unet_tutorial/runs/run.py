@@ -412,8 +412,9 @@ def _go_on(plan, source, training, train, valid, callback, announce=None):
 
 # %% ../../nbs/workshop/runs/run.ipynb #carry-out
 def _carry_out(plan, source, training, loaders, callback, saver, asked, announce):
-    """Call the loop, and save what it has done if it ends while it waits for data."""
+    """Call the loop; save what it has done if it ends while it waits for data."""
     saver.moment = _moment_of(training)
+    begun = training.step, training.epoch
     try:
         _go_on(plan, source, training, *loaders, callback, announce)
     except (logbook.Stuck, BrokenPipeError, RuntimeError) as error:
@@ -428,6 +429,10 @@ def _carry_out(plan, source, training, loaders, callback, saver, asked, announce
     finally:
         for loader in loaders:
             end_workers(loader)
+    if announce and (training.step, training.epoch) == begun:
+        way = f"unet-tutorial train --from {saver.out} --out NEW --minutes 5"
+        text = f"{saver.out} was finished, and nothing was left to do"
+        announce(f"{text}. To train its net longer: {way}")
 
 # %% ../../nbs/workshop/runs/run.ipynb #follow
 def _follow(plan, source, training, train, valid):
@@ -505,9 +510,8 @@ def _check_new(out):
     if left := _left(out):
         text = "the name of a new folder would work"
         if _has_begun(out):
-            text = (
-                f"to go on with it: resume_run({str(out)!r}), or --resume in a terminal"
-            )
+            text = "--resume goes on with it, another --out begins a new run (in "
+            text += f"Python: resume_run({str(out)!r}), or another folder)"
         raise FileExistsError(f"{out} holds {left[0]} and is not replaced: {text}")
 
 

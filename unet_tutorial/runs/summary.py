@@ -29,6 +29,7 @@ from ..predict import Predictor, labels_at, look_at, silent
 from .files import new_file
 from unet_tutorial.runs.recipes import (
     class_scores,
+    counted,
     image_scores,
     read_json,
     read_plan,
@@ -148,9 +149,10 @@ def _png(picture, side=320):
 
 # %% ../../nbs/workshop/runs/summary.ipynb #words-code
 def _length(plan, epochs):
-    asked = "epochs", "steps", "minutes"
-    limit = next(f"{getattr(plan, n):g} {n}" for n in asked if getattr(plan, n))
-    return limit if plan.epochs == epochs else f"{limit} ({epochs} epochs were done)"
+    asked = {unit: getattr(plan, f"{unit}s") for unit in ("epoch", "step", "minute")}
+    limit = next(counted(number, unit) for unit, number in asked.items() if number)
+    done = f"{limit} ({counted(epochs, 'epoch')} in all)"
+    return limit if plan.epochs == epochs else done
 
 
 def _of_net(plan, learn, check):

@@ -14,6 +14,7 @@ import os
 from contextlib import suppress
 from importlib.resources import files
 from inspect import signature
+from mimetypes import guess_type
 from pathlib import Path
 from reprlib import repr as short
 from typing import Any
@@ -546,6 +547,19 @@ def load_net(
         raise ValueError(f"{path} is undamaged, but no net to use: {text}") from error
     return model.eval(), notes
 
+# %% ../../nbs/workshop/runs/weights.ipynb #refuse-image
+_IMAGES = b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*"  # PNG, JPEG, TIFF
+
+
+def _refuse_image(path):
+    """Raise a ValueError if a file is an image by its name or its first bytes."""
+    kind, start = guess_type(path.name)[0] or "", b""
+    with suppress(OSError), path.open("rb") as file:
+        start = file.read(4)
+    if kind.startswith("image/") or start.startswith(_IMAGES):
+        text = "a run's folder or a .safetensors file would work, before the images"
+        raise ValueError(f"{path} is an image, but RUN is a net: {text}")
+
 # %% ../../nbs/workshop/runs/weights.ipynb #c8d65a96-b
 _NETS = Path(str(files("unet_tutorial"))) / "nets"
 
@@ -578,6 +592,7 @@ def find_net(
     Raises:
         FileNotFoundError: "there is no ...; a .safetensors file, a run's folder or a
             shipped net (...) would work"
+        ValueError: if a file is an image by its name or its first bytes
         FileNotFoundError: "... holds no ..., but ...; ..."
 
     Example:
@@ -593,6 +608,7 @@ def find_net(
         text = f"a .safetensors file, a run's folder or {known} would work"
         raise FileNotFoundError(f"there is no {path}; {text}")
     if not path.is_dir():
+        _refuse_image(path)
         return path
     best = path / "best.safetensors"
     if not best.is_file():
