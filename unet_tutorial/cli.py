@@ -19,8 +19,10 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import contextmanager, nullcontext, redirect_stderr, suppress
+from difflib import get_close_matches
 from functools import partial
 from io import StringIO
+from itertools import takewhile
 from typing import NamedTuple
 
 from . import __version__
@@ -74,6 +76,32 @@ def _options_typed(text):
         text = text.replace(python, words)
     return text
 
+# %% ../nbs/workshop/cli.ipynb #misspelt
+class _Parser(argparse.ArgumentParser):
+    """A parser that names a misspelt option, also where it complains of another."""
+
+    typed = ()
+
+    def parse_known_args(self, args=None, namespace=None):
+        self.typed = sys.argv[1:] if args is None else [*args]
+        found, rest = super().parse_known_args(args, namespace)
+        if rest:
+            self.error(f"unrecognized arguments: {' '.join(rest)}")
+        return found, rest
+
+    def error(self, message):
+        known = [name for name in self._option_string_actions if name[:2] == "--"]
+        words = self.typed
+        if self._subparsers:  # what comes after the command is for its own parser
+            words = takewhile(lambda word: word[:1] == "-", words)
+        names = [word.partition("=")[0] for word in words if word[:2] == "--"]
+        for name in dict.fromkeys(names):
+            if name != "--" and not any(option.startswith(name) for option in known):
+                near = get_close_matches(name, known, 1)
+                message += f"; there is no option {name}"
+                message += f": do you mean {near[0]}?" if near else ""
+        super().error(message)
+
 # %% ../nbs/workshop/cli.ipynb #exits
 EXITS = """exit status:
   0  done
@@ -123,7 +151,7 @@ def build_parser() -> argparse.ArgumentParser:
     both.add_argument("--debug", action="store_true", default=unless, help=text)
     layout = _LAYOUT | {"parents": [both]}
     whole = {"description": __doc__, "epilog": EXITS}
-    parser = argparse.ArgumentParser("unet-tutorial", **whole, **layout)
+    parser = _Parser("unet-tutorial", **whole, **layout)
     version = f"unet-tutorial {__version__}"
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
@@ -141,7 +169,7 @@ def build_parser() -> argparse.ArgumentParser:
 def _in_one_line(error):
     """Return a text as one line; where one that is not indented begins is a ";"."""
     text = "; ".join(re.split(r"\s*\n(?=\S)", str(error).strip()))
-    return " ".join(re.sub(r"([.,:;!?]);", r"\1", text).split())
+    return " ".join(re.sub(r"(?<!\.\.)([.,:;!?]);", r"\1", text).split())
 
 # %% ../nbs/workshop/cli.ipynb #message
 def _message(error):

@@ -814,9 +814,9 @@ def _check_channels(path, given, channels):
     raise BadFile(path, cause, remedy, _so_many(given))
 
 
-def _so_many(channels):
-    """Return a number of channels in words."""
-    return "1 channel" if channels == 1 else f"{channels} channels"
+def _so_many(number, unit="channel"):
+    """Return a number of channels, or of something else, in words."""
+    return f"1 {unit}" if number == 1 else f"{number:,} {unit}s"
 
 # %% ../../nbs/workshop/data/images.ipynb #in-order
 def _in_order(path, array, letters, channels):
@@ -1315,8 +1315,8 @@ def why_not_two(
     low = counts[values <= values[0] + reach].sum()
     high = counts[values >= values[-1] - reach].sum()
     order = np.argsort(-counts, kind="stable")
-    found = [f"{values[i]} in {counts[i]:,} pixels" for i in order]
-    found = f"values {name_some(found)}".replace(" in 1 pixels", " in 1 pixel")
+    found = name_some(f"{values[i]} in {_so_many(counts[i], 'pixel')}" for i in order)
+    found = f"values {found}"
     if len(values) == 2 and values.dtype.kind != "f":
         remedy = f"0 would be background; threshold={int(values.sum()) // 2} makes "
         remedy += f"{values[1]} the object, and with invert=True the other one"
@@ -1778,7 +1778,7 @@ def _labels_of(image, colours, path):
         labels[(pixels == colour).all(axis=-1)] = label
     other = pixels[labels == unknown]  # (n, 3)
     if len(other):
-        found = f"{tuple(other[0].tolist())}; {len(other):,} pixels in all"
+        found = f"{tuple(other[0].tolist())}; {_so_many(len(other), 'pixel')} in all"
         raise BadFile(path, "has a colour that is not in the list", "add it", found)
     return labels
 
