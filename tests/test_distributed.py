@@ -284,7 +284,7 @@ def test_the_command_is_restarted_and_goes_on(cars):
     assert status == 0, text
     assert "another process of this run has ended" in text
     assert text.count("killed is ready") == 1 and text.count("epoch   2") == 1
-    assert "in 2 processes" in text and "steps done" in text
+    assert "in 2 processes" in text and "(1 step done)" in text
     here = json.loads((cars / "killed" / "environment.json").read_text())
     assert here["processes"] == 2
     load_net(cars / "killed" / "best.safetensors")

@@ -142,9 +142,10 @@ def test_first_predicted_then_ignored(tmp_path, capsys, thing):
         assert main(again) == 0
         assert "in 1 of 5 masks" in capsys.readouterr().out
         return
-    assert main(again) == 0  # the four first masks have their object left out
-    told = " ".join(capsys.readouterr().out.split())
-    assert says("4 of them (first 0_mask.png)", "write it as 1").match(told)
+    assert main(again) == 1  # the four first masks would have their object left out
+    told = " ".join(capsys.readouterr().err.split())
+    assert says("255 is in 5 of 5", "left in 4 of them", "is it the object").match(told)
+    assert not (tmp_path / "second").exists()
 
 
 def test_masks_of_annotations_join_those_with_an_ignored_value(tmp_path, capsys):
