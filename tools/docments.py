@@ -150,13 +150,19 @@ def raised_by(
     return list(dict.fromkeys(found))
 
 
+def functions_in(
+    tree,  # ast of a module
+):  # dict: name -> ast.FunctionDef
+    "The functions of a module."
+    return {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef)}
+
+
 @cache
 def functions_of(
     path,  # of a module
 ):  # dict: name -> ast.FunctionDef
-    "The functions of a module; none if there is no such file."
-    tree = ast.parse(path.read_text("utf-8") if path.is_file() else "")
-    return {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef)}
+    "The functions of a file; none if there is no such file."
+    return functions_in(ast.parse(path.read_text("utf-8") if path.is_file() else ""))
 
 
 def checks_elsewhere(
@@ -403,7 +409,7 @@ def written(
     context = {
         "module": module,
         "comments": comments_of(text),
-        "helpers": {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef)},
+        "helpers": functions_in(tree),
         "others": checks_elsewhere(tree, folder, package),
         "cells": cells_of(folder / at[0][1][1]),
         "notebook": Path(at[0][1][1]).stem,

@@ -234,8 +234,8 @@ def average_views(
 @torch.no_grad()
 def _probabilities(model, images, size, views, tile, normalisation):
     """Ask about images of one size at once: (B, K, H, W), on the net's device."""
-    how = size, normalisation
-    x = torch.stack([prepared.prepare_image(model, image, *how) for image in images])
+    x = [prepared.prepare_image(model, image, size, normalisation) for image in images]
+    x = torch.stack(x)  # (B, C, h, w)
     p = average_views(lambda x: _logits(model, x, tile).softmax(1), x, views)
     full = images[0].shape[:2]
     return F.interpolate(p, full, mode="bilinear") if size else p

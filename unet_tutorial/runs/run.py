@@ -86,7 +86,7 @@ def _is_from_outside(error):
 
 def _farewell(out, training, asked):
     """Return what ends a run that was asked to stop."""
-    steps = "1 step" if training.step == 1 else f"{training.step} steps"
+    steps = recipes.counted(training.step, "step")
     text = f"stopped after {steps}, all is saved. To go on: "
     if training.epoch == 0:
         text = f"stopped after {steps}, all is saved. There is no net to predict with "
