@@ -2,6 +2,7 @@
 
 import io
 import sys
+import threading
 from datetime import datetime, timezone
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 from samples import noise, thin_net
 
+from unet_tutorial.data.download import alone
 from unet_tutorial.data.images import read_mask
 from unet_tutorial.deploy import live as module
 from unet_tutorial.deploy.live import Desk, live, read_upload
@@ -77,6 +79,24 @@ def test_what_goes_wrong_is_said_and_the_last_image_stays(tmp_path, predictor, k
     said = desk.open("bad.png", what)
     assert said.startswith("bad.png: ") and words in said and "0x" not in said
     assert desk.name == "good.png" and desk.png(0.5, 0.5) == before
+
+
+def test_an_image_waits_for_its_turn(tmp_path, predictor, monkeypatch):
+    desk = Desk(predictor, tmp_path, turn=tmp_path / "turn")
+    said = []
+    waiting = threading.Thread(
+        target=lambda: said.append(desk.open("a.png", noise(9, 9)))
+    )
+    with alone(tmp_path / "turn"):  # another page has the net
+        waiting.start()
+        waiting.join(0.3)
+        assert waiting.is_alive() and not said
+    waiting.join(120)
+    assert said == ["a.png: 9 x 9 pixels"]
+    monkeypatch.setattr(module, "_PATIENCE", 0)
+    with alone(tmp_path / "turn"):
+        assert "another image is being asked about" in desk.open("b.png", noise(9, 9))
+    assert desk.open("b.png", noise(9, 9)) == "b.png: 9 x 9 pixels"
 
 
 def parts(page):

@@ -6,11 +6,12 @@
 __all__ = ['read_upload', 'Desk', 'live']
 
 # %% ../../nbs/workshop/deploy/live.ipynb #imports
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from html import escape
 from io import BytesIO
 from pathlib import Path
 from threading import Lock
+from time import monotonic, sleep
 from typing import Any
 
 import numpy as np
@@ -79,14 +80,33 @@ def _shown(name):
     return "".join(c if c.isalnum() or c in " ._-+,=@#()/" else "_" for c in name)
 
 
+_PATIENCE = 60  # seconds that a page waits for another
+
+
+@contextmanager
+def _alone_with(file, busy):
+    """Work alone with a file, as soon as nobody else does."""
+    end = monotonic() + _PATIENCE
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(alone(file, busy))
+                break
+            except BlockingIOError:
+                if monotonic() > end:
+                    raise
+                sleep(0.1)
+        yield
+
+
 @contextmanager
 def _in_turn(free, file):
     """Work alone, in this process and beside others, or raise an error."""
     busy = BlockingIOError("another image is being asked about; try again in a moment")
-    if not free.acquire(blocking=False):
+    if not free.acquire(timeout=_PATIENCE):
         raise busy
     try:
-        with alone(file, busy) if file else nullcontext():
+        with _alone_with(file, busy) if file else nullcontext():
             yield
     finally:
         free.release()
@@ -209,13 +229,14 @@ def _invite(most):
     return f"drop an image here or choose one, of at most {size}"
 
 
-def _opened_by(upload, desk):
+def _opened_by(upload, desk, says):
     """Let a desk take the file of a button, if any; return what is said."""
     file, count = read_upload(upload.value), len(upload.value)
     if not file:
         return ""
     if isinstance(upload.value, tuple):  # a button of version 7 must keep its file
         upload.value = ()
+    says.value = "the net is asked, one image at a time ..."
     also = f"; of {count} files the last, one at a time" if count > 1 else ""
     return desk.open(*file) + also
 
@@ -292,7 +313,7 @@ def live(
             picture.value = desk.png(threshold.value, opacity.value)
 
     def take(_):
-        if said := _opened_by(upload, desk):
+        if said := _opened_by(upload, desk, says):
             says.value = escape(said)
             draw()
 
