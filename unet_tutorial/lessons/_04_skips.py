@@ -125,7 +125,7 @@ TASKS = [
         title="Copy and crop, by hand",
         ask="""
             Cut the middle out of a skip, so that it fits the map from below. Height and width may
-            differ; `center_crop` is what you write here, so do without it.
+            differ. `center_crop` does just that: write it yourself, without calling it.
         """,
         code='''
             def crop_like(skip, x):
@@ -201,8 +201,8 @@ TASKS = [
         title="One step of the expansive path",
         ask="""
             Put the step together: the up-convolution `up`, copy and crop, and the convolutions
-            `conv`. `up(x)` and `conv(x)` are functions of one map; `conv` stands for both
-            convolutions; call each once. The skip comes first in the joined map, as in `Up`.
+            `conv`. `up(x)` and `conv(x)` are functions of one map, and `conv` is both convolutions
+            together. Call `up` once and `conv` once. In the joined map the skip comes first, as in `Up`.
         """,
         code='''
             def one_step_up(x, skip, up, conv):
