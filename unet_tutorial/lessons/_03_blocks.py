@@ -87,7 +87,7 @@ def check_draw_weights(draw_weights):
     if not torch.equal(drawn, again):
         return "one seed gives two sets of weights: draw from `generator`"
     if torch.equal(drawn, draw_weights(shape, torch.Generator().manual_seed(4))):
-        return "two seeds give the same weights: draw from `generator` as it comes"
+        return "two seeds give the same weights: do not seed `generator` again"
     deviation = drawn.std().item()
     if abs(drawn.mean()) > deviation / 4:
         return "the mean is not 0: `torch.randn` draws Gaussian numbers around it"
@@ -356,7 +356,7 @@ TASKS = [
                 _, channels, height, width = shape
                 return (2 / (channels * height * width)) ** 0.5 * torch.randn(shape)
             """,
-            "two seeds give the same weights: draw from `generator` as it comes": """
+            "two seeds give the same weights: do not seed `generator` again": """
                 _, channels, height, width = shape
                 std = (2 / (channels * height * width)) ** 0.5
                 return std * torch.randn(shape, generator=generator.manual_seed(0))

@@ -90,7 +90,7 @@ def check_joined(joined, skip, x):
         (1, 2, 12, 10): "one map is below the other: join along the channels, dim=1",
         (1, 2, 6, 20): "one map is beside the other: join along the channels, dim=1",
         (1, 2, 6, 10): "`conv` sees 2 channels, not 4: join the maps, do not add them",
-        (1, 4, 10, 16): "the skip must be cropped to the size of x, not x enlarged",
+        (1, 4, 10, 16): "crop the skip to the size of x; do not enlarge x",
     }
     if tuple(joined.shape) in shapes:
         return shapes[tuple(joined.shape)]
@@ -255,7 +255,7 @@ TASKS = [
                 skip = F.interpolate(skip, size=x.shape[-2:], mode="bilinear")
                 return conv(torch.cat([skip, x], dim=1))
             """,
-            "the skip must be cropped to the size of x, not x enlarged": """
+            "crop the skip to the size of x; do not enlarge x": """
                 x = F.interpolate(up(x), size=skip.shape[-2:])
                 return conv(torch.cat([skip, x], dim=1))
             """,
