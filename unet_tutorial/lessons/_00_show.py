@@ -21,7 +21,7 @@ def check_touching(touching):
     if pairs([2, 1]) != {(1, 2)}:
         return "for [2, 1] the pair is (1, 2) and nothing else: the smaller label first"
     if pairs([1, 0, 0, 2]):
-        return "the left and the right edge of the image are no neighbours: `np.roll`"
+        return "the left and the right edge are no neighbours: `np.roll` makes them so"
     if pairs([0, 1, 0, 2, 0]):
         return "in [1, 0, 2] there is background between the cells: they do not touch"
     if pairs([1, 0], [0, 2]):
@@ -139,7 +139,7 @@ TASKS = [
                     meet = (a != b) & (a > 0) & (b > 0)
                     pairs |= set(zip(a[meet].tolist(), b[meet].tolist(), strict=True))
             """,
-            "the left and the right edge of the image are no neighbours: `np.roll`": """
+            "the left and the right edge are no neighbours: `np.roll` makes them so": """
                 for axis in (0, 1):
                     a, b = labels, np.roll(labels, 1, axis)
                     meet = (a != b) & (a > 0) & (b > 0)

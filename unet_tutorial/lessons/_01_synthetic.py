@@ -10,7 +10,7 @@ def check_foreground(foreground):
     found = np.asarray(foreground(car, "carvana"))
     if found.dtype.kind == "f" and 0 < found.max() < 0.01:
         return (
-            "1 / 255 is 0.004: in a mask with a palette 1 is the car, and no grey value"
+            "1 / 255 is 0.004: in a mask with a palette 1 is the car, not a grey value"
         )
     if found.dtype != bool:
         return f"a mask is boolean, and yours is {found.dtype}: compare, do not convert"
@@ -112,7 +112,7 @@ TASKS = [
             """,
         ),
         wrong={
-            "1 / 255 is 0.004: in a mask with a palette 1 is the car, and no grey value": """
+            "1 / 255 is 0.004: in a mask with a palette 1 is the car, not a grey value": """
                 mask = values / 255
                 return 1 - mask if challenge == "isbi" else mask
             """,

@@ -89,7 +89,7 @@ TASKS = [
         ask="""
             Write down what happens to the size of a map in a net with `depth` poolings, step by
             step: down, the bottom, and up again, without the functions above. `walk(572, 4)` must be
-            388. The sizes that it is tried with are valid.
+            388. The checker tries valid sizes only.
         """,
         code='''
             def walk(size, depth=4):
@@ -291,7 +291,10 @@ TASKS = [
         ''',
         checker=check_smallest_tile,
         hints=(
-            "Two things lie between output and tile: what the net loses, and the inch ruler.",
+            """
+            Two things make the tile larger than the output: what the net loses, and the step from one
+            valid size to the next.
+            """,
             """
             Add the margin (184 at depth 4; in general 12 times 2 to the depth, less 8). Then go up
             to the next multiple of 2 to the depth, less 4, unless you are there already.

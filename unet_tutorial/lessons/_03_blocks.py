@@ -1,6 +1,7 @@
 """The tasks of 03_blocks: a convolution of many channels, and its first weights."""
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from unet_tutorial.tasks import Task
 
@@ -16,17 +17,32 @@ def conv(x, weight, bias):
     return torch.nn.functional.conv2d(x[None], weight[None])[0, 0] + bias
 
 
+class Steps(TorchFunctionMode):
+    "Note the names of all functions of torch that run inside a `with`."
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        self.names.append(function.__name__)
+        return function(*args, **(kwargs or {}))
+
+
 def check_convolve(convolve):
     x, weight, bias = whole(2, 6, 9), whole(2, 3, 3), 100.0
     right = conv(x, weight, bias)
     try:
-        got = convolve(x.clone(), weight.clone(), bias)
+        with Steps() as few:
+            got = convolve(x.clone(), weight.clone(), bias)
     except RuntimeError as error:
         if "(0)" not in str(error):
             raise
         return (
             "a part has no pixels: `x[:, 2 : -2 + 2]` ends at 0; end it at `H - 2 + 2`"
         )
+    if "conv2d" in few.names:
+        return "`conv2d` does it all for you: here each of the nine steps is your own"
     sizes = {
         (6, 9): "6 x 9 pixels come out: unpadded, a window must lie inside the map",
         (3, 6): "one row and one column are missing: 6 pixels have 4 places for 3",
@@ -54,6 +70,11 @@ def check_convolve(convolve):
         if not torch.allclose(convolve(*case), conv(*case)):
             channels, rows, columns = case[0].shape
             return f"{channels} channels of {rows} x {columns}: the numbers differ"
+    larger = whole(2, 12, 18)
+    with Steps() as many:
+        convolve(larger.clone(), weight.clone(), bias)
+    if len(many.names) > len(few.names):
+        return "right, but a larger map takes more steps: loop over the nine places"
     return None
 
 
@@ -66,7 +87,7 @@ def check_draw_weights(draw_weights):
     if not torch.equal(drawn, again):
         return "one seed gives two sets of weights: draw from `generator`"
     if torch.equal(drawn, draw_weights(shape, torch.Generator().manual_seed(4))):
-        return "two seeds give the same weights: draw from `generator` as it comes"
+        return "two seeds give the same weights: do not seed `generator` again"
     deviation = drawn.std().item()
     if abs(drawn.mean()) > deviation / 4:
         return "the mean is not 0: `torch.randn` draws Gaussian numbers around it"
@@ -107,7 +128,7 @@ TASKS = [
             A map has many channels, and one number of the result is a sum over all of them. Write
             the convolution that makes *one* channel of the result. The notebook's double loop goes
             over all pixels. Yours goes over the nine places in the window, and multiplies a
-            shifted map as a whole: nine steps, whatever the size of the map. No `conv2d`.
+            shifted map as a whole: nine steps, whatever the size of the map. Do not use `conv2d`.
         """,
         code='''
             def convolve(x, weight, bias):
@@ -141,6 +162,18 @@ TASKS = [
             """,
         ),
         wrong={
+            "`conv2d` does it all for you: here each of the nine steps is your own": """
+                bias = torch.tensor([bias])
+                return torch.nn.functional.conv2d(x[None], weight[None], bias)[0, 0]
+            """,
+            "right, but a larger map takes more steps: loop over the nine places": """
+                out = torch.empty(x.shape[1] - 2, x.shape[2] - 2)
+                for row in range(out.shape[0]):
+                    for column in range(out.shape[1]):
+                        window = x[:, row : row + 3, column : column + 3]
+                        out[row, column] = (window * weight).sum() + bias
+                return out
+            """,
             "the bias is missing": """
                 height, width = x.shape[1] - 2, x.shape[2] - 2
                 out = torch.zeros(height, width)
@@ -323,7 +356,7 @@ TASKS = [
                 _, channels, height, width = shape
                 return (2 / (channels * height * width)) ** 0.5 * torch.randn(shape)
             """,
-            "two seeds give the same weights: draw from `generator` as it comes": """
+            "two seeds give the same weights: do not seed `generator` again": """
                 _, channels, height, width = shape
                 std = (2 / (channels * height * width)) ** 0.5
                 return std * torch.randn(shape, generator=generator.manual_seed(0))

@@ -90,7 +90,7 @@ def check_joined(joined, skip, x):
         (1, 2, 12, 10): "one map is below the other: join along the channels, dim=1",
         (1, 2, 6, 20): "one map is beside the other: join along the channels, dim=1",
         (1, 2, 6, 10): "`conv` sees 2 channels, not 4: join the maps, do not add them",
-        (1, 4, 10, 16): "the skip must be cropped to the size of x, not x enlarged",
+        (1, 4, 10, 16): "crop the skip to the size of x; do not enlarge x",
     }
     if tuple(joined.shape) in shapes:
         return shapes[tuple(joined.shape)]
@@ -125,7 +125,7 @@ TASKS = [
         title="Copy and crop, by hand",
         ask="""
             Cut the middle out of a skip, so that it fits the map from below. Height and width may
-            differ; `center_crop` is what you write here, so do without it.
+            differ. `center_crop` does just that: write it yourself, without calling it.
         """,
         code='''
             def crop_like(skip, x):
@@ -201,8 +201,8 @@ TASKS = [
         title="One step of the expansive path",
         ask="""
             Put the step together: the up-convolution `up`, copy and crop, and the convolutions
-            `conv`. `up(x)` and `conv(x)` are functions of one map; `conv` stands for both
-            convolutions; call each once. The skip comes first in the joined map, as in `Up`.
+            `conv`. `up(x)` and `conv(x)` are functions of one map, and `conv` is both convolutions
+            together. Call `up` once and `conv` once. In the joined map the skip comes first, as in `Up`.
         """,
         code='''
             def one_step_up(x, skip, up, conv):
@@ -255,7 +255,7 @@ TASKS = [
                 skip = F.interpolate(skip, size=x.shape[-2:], mode="bilinear")
                 return conv(torch.cat([skip, x], dim=1))
             """,
-            "the skip must be cropped to the size of x, not x enlarged": """
+            "crop the skip to the size of x; do not enlarge x": """
                 x = F.interpolate(up(x), size=skip.shape[-2:])
                 return conv(torch.cat([skip, x], dim=1))
             """,

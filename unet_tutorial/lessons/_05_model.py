@@ -49,7 +49,7 @@ def check_through(through):
     known = {
         "d2(d1(x))": "the steps up are missing",
         "u2(u1(d2(d1(x)), x), d1(x))": (
-            "the skips come in the wrong order: the deepest step up takes the last"
+            "the skips come in the wrong order: the deepest step up takes the last map kept"
         ),
         "u2(u1(d2(d1(x)), d2(d1(x))), d1(x))": (
             "the bottom becomes its own skip: a skip is the map *before* a step down"
@@ -162,10 +162,10 @@ TASKS = [
         number="5.2",
         title="The way through the net",
         ask="""
-            `downs` holds the steps down, `ups` the steps up, each in the order they run, and as many
-            of the one as of the other. `down(x)` halves the size, `up(x, skip)` doubles it, crops
-            the skip, and joins the two. What is missing is the order of the calls, with a loop or without.
-            It is tried with steps that only write down what they were called with.
+            `downs` is a list of steps down, `ups` a list of as many steps up; both are in the order in
+            which the steps run. `down(x)` halves the size, `up(x, skip)` doubles it, crops the skip, and
+            joins the two. Write the calls in the right order, with a loop or without. The checker's steps
+            are no real layers: they only note what they are called with.
         """,
         code='''
             def through(x, downs, ups):
@@ -192,7 +192,7 @@ TASKS = [
             """,
         ),
         wrong={
-            "the skips come in the wrong order: the deepest step up takes the last": """
+            "the skips come in the wrong order: the deepest step up takes the last map kept": """
                 maps = []
                 for down in downs:
                     maps.append(x)
