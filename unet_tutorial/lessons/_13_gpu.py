@@ -152,7 +152,7 @@ def check_two_times(two_times):
     known = {
         (3, 3): "3 and 3 ms: you read the clock when Python was done, not the card",
         (13, 13): "13 and 13 ms: the first clock already waited for the card",
-        (3, 10): "10 ms is the time from the last launch to the end; count from the *start*",
+        (3, 10): "10 ms is the time from the last launch on; count from the *start*",
         (13, 3): "both are right, but in the wrong order: first launched, then done",
         (3, 25): "two rounds are in the second time; start the clock after the warm-up",
     }
@@ -442,7 +442,7 @@ TASKS = [
                 card.wait()
                 return launched, card.clock() - start
             """,
-            "10 ms is the time from the last launch to the end; count from the *start*": """
+            "10 ms is the time from the last launch on; count from the *start*": """
                 work()
                 card.wait()
                 start = card.clock()
