@@ -129,14 +129,14 @@ def error_checked(error_of):
     share = float(error_of(net, loader))
     left_off = not torch.is_grad_enabled()
     if math.isclose(share, 8 / 60, rel_tol=1e-5) and error_of(net, loader[:1]) == 0:
-        text = "your classes are 0 and 1 only, and here are three: scores are compared"
-        return f"{text} with each other, `argmax(1)`"
+        text = "this net has three classes, and you know only 0 and 1"
+        return f"{text}: the highest score wins, `argmax(1)`"
     known = {
         (12 / 48 + 8 / 12) / 2: "the second batch has 12 known pixels, and counts as "
         "much as the first with 48: add up pixels, and divide once",
         24 / 64: "the 4 pixels of -100 count as wrong; nobody knows what they are",
         20 / 64: "the 4 pixels of -100 are among the 64 that you divide by",
-        40 / 60: "a third is wrong, and you say two thirds: that is the share of right",
+        40 / 60: "a third is wrong, and you say two thirds: that is what is right",
         20: "20 pixels are wrong; the question is which share of the known ones",
     }
     for value, text in known.items():
@@ -169,14 +169,14 @@ def check_last_epoch(last_epoch):
         got = last_epoch(falling, 1)
         return known.get(got, f"each of 4 epochs is better, and yours ends after {got}")
     if last_epoch([3, 4, 5, 6], 1) == 3:
-        text = "with patience 1, 3, 4, 5, 6 ends after epoch 2"
+        text = "3, 4, 5, 6 with patience 1 ends after epoch 2"
         return f"{text}: you wait one epoch too long"
     detour = [5, 3, 6, 5, 4, 2]
     if last_epoch(detour, 3) == 6 == last_epoch([5, 3, 4, 5, 6, 2], 3):
         text = "after 5, 3, 4, 5, 6 nobody knows of the 2 that would follow"
         return f"{text}: the best is the best *so far*"
     known = {
-        6: "5, 3, 6, 5, 4: the 5 and the 4 are better than before, but not the *best*",
+        6: "5, 3, 6, 5, 4: after the 6 the loss falls, but not below the *best*, the 3",
         2: "with patience 3 you wait 3 epochs after the best one, and then end",
         4: "after 5, 3, 6, 5 only 2 epochs have passed without a better one, not 3",
     }
@@ -427,8 +427,8 @@ TASKS = [
                 model.train()
                 return wrong / known
             """,
-            "your classes are 0 and 1 only, and here are three: scores are compared with "
-            "each other, `argmax(1)`": """
+            "this net has three classes, and you know only 0 and 1: the highest score "
+            "wins, `argmax(1)`": """
                 wrong = known = 0
                 with eval_mode(model), torch.no_grad():
                     for images, labels in loader:
@@ -460,7 +460,7 @@ TASKS = [
                         known += has_label.sum().item()
                 return wrong / known
             """,
-            "a third is wrong, and you say two thirds: that is the share of right": """
+            "a third is wrong, and you say two thirds: that is what is right": """
                 right = known = 0
                 with eval_mode(model), torch.no_grad():
                     for images, labels in loader:
@@ -501,8 +501,8 @@ TASKS = [
         hints=(
             "What must you remember while you go through the losses?",
             """
-            Keep the place of the best loss so far. How many epochs ago it was decides, and that
-            number falls to 0 by itself when a better one comes.
+            Keep the place of the best loss so far. The training ends when that was `patience`
+            epochs ago. A better loss moves the place, and so the count begins again.
             """,
             """
             best = 0  # where the best loss is
@@ -515,7 +515,7 @@ TASKS = [
             """,
         ),
         wrong={
-            "5, 3, 6, 5, 4: the 5 and the 4 are better than before, but not the *best*": """
+            "5, 3, 6, 5, 4: after the 6 the loss falls, but not below the *best*, the 3": """
                 worse = 0
                 for epoch in range(1, len(losses)):
                     worse = worse + 1 if losses[epoch] >= losses[epoch - 1] else 0
@@ -523,7 +523,7 @@ TASKS = [
                         return epoch + 1
                 return len(losses)
             """,
-            "with patience 1, 3, 4, 5, 6 ends after epoch 2: you wait one epoch too "
+            "3, 4, 5, 6 with patience 1 ends after epoch 2: you wait one epoch too "
             "long": """
                 best, waited = math.inf, 0
                 for epoch, loss in enumerate(losses, start=1):

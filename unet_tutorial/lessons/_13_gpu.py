@@ -152,8 +152,8 @@ def check_two_times(two_times):
     known = {
         (3, 3): "3 and 3 ms: you read the clock when Python was done, not the card",
         (13, 13): "13 and 13 ms: the first clock already waited for the card",
-        (3, 10): "from the last launch to the end are 10 ms; count from the *start*",
-        (13, 3): "both are right, and in the other order: first launched, then done",
+        (3, 10): "10 ms is the time from the last launch on; count from the *start*",
+        (13, 3): "both are right, but in the wrong order: first launched, then done",
         (3, 25): "two rounds are in the second time; start the clock after the warm-up",
     }
     if (launched, done) in known:
@@ -270,10 +270,10 @@ TASKS = [
         number="13.2",
         title="Wait once",
         ask="""
-            Task 12.2 asked the card for two numbers in each batch. Do without: `batches` gives
-            pairs of logits (B, K, h, w) and labels (B, h, w) that are on a card, -100 is unknown.
-            Return the share of known pixels that are wrong as a number of Python, and wait for the
-            card **once**, however many batches there are.
+            Task 12.2 asked the card for two numbers in each batch. Now wait for the card **once**,
+            however many batches there are. `batches` gives pairs of logits (B, K, h, w) and labels
+            (B, h, w) on a card; unknown pixels are labelled -100. Return a Python number: the share
+            of known pixels that are wrong.
         """,
         code='''
             def error_of_epoch(batches):
@@ -292,7 +292,7 @@ TASKS = [
             "Which rows of the table *waits, why* are in your loop?",
             """
             A sum of tensors is a tensor, and the card can add and divide. Do not pick the known
-            pixels out, because the size of the result would have to be known: use `&`.
+            pixels out, because Python would wait to learn how many they are. Use `&`.
             """,
             """
             wrong = known = 0
@@ -442,7 +442,7 @@ TASKS = [
                 card.wait()
                 return launched, card.clock() - start
             """,
-            "from the last launch to the end are 10 ms; count from the *start*": """
+            "10 ms is the time from the last launch on; count from the *start*": """
                 work()
                 card.wait()
                 start = card.clock()
@@ -451,7 +451,7 @@ TASKS = [
                 card.wait()
                 return launched - start, card.clock() - launched
             """,
-            "both are right, and in the other order: first launched, then done": """
+            "both are right, but in the wrong order: first launched, then done": """
                 work()
                 card.wait()
                 start = card.clock()

@@ -37,13 +37,13 @@ def check_both_sides(both_sides):
         "the two answers are added; half of their sum is the mean": one + two,
         "these are logits; make probabilities of both, then average": (logits + back)
         / 2,
-        "the mean is taken of logits, and the surer answer outvotes the other": (
+        "you average logits, and the surer answer outvotes the other": (
             ((logits + back) / 2).softmax(1)
         ),
         "that is the soft-max of a sum; make probabilities of each answer first": (
             (logits + back).softmax(1)
         ),
-        "over the classes the sum must be 1: they are dim=1, dim=0 are the images": (
+        "your soft-max runs over the images, dim=0; the classes are dim=1": (
             (logits.softmax(0) + back.softmax(0)) / 2
         ),
     }
@@ -98,7 +98,7 @@ MISTAKES = {  # what is said: the score, and the channel that is compared
         lambda both, found, true: 2 * both.sum() - found.sum(),
         1,
     ),
-    "that invents least, whatever it misses: count what is missed": (
+    "that threshold invents least, but it may miss much: the Dice counts both": (
         lambda both, found, true: both.sum() / max(found.sum(), 1),
         1,
     ),
@@ -140,7 +140,7 @@ TASKS = [
         title="Asked from both sides",
         ask="""
             The net of a colleague is padded: `net(x)` gives logits (B, K, H, W), as large as the
-            images (B, C, H, W). His objects have an up and a down, but no left and no right. Return
+            images (B, C, H, W). His objects have an up and a down, but left and right are alike. Return
             the mean of two answers: about the images, and about their mirror images. Nothing but
             tensors and their methods, please.
         """,
@@ -161,9 +161,9 @@ TASKS = [
             probabilities over the classes before you average.
             """,
             """
-            p = ...  # the answer about x, as probabilities
-            mirrored = ...  # the answer about x from the other side
-            return ...  # mirrored, back on its side, and p: their mean
+            p = ...  # probabilities for x
+            mirrored = ...  # probabilities for the mirror image of x
+            return ...  # the mean of p and of mirrored, flipped back
             """,
         ),
         wrong={
@@ -184,13 +184,13 @@ TASKS = [
             "these are logits; make probabilities of both, then average": """
                 return (net(x) + net(x.flip(-1)).flip(-1)) / 2
             """,
-            "the mean is taken of logits, and the surer answer outvotes the other": """
+            "you average logits, and the surer answer outvotes the other": """
                 return ((net(x) + net(x.flip(-1)).flip(-1)) / 2).softmax(1)
             """,
             "that is the soft-max of a sum; make probabilities of each answer first": """
                 return (net(x) + net(x.flip(-1)).flip(-1)).softmax(1)
             """,
-            "over the classes the sum must be 1: they are dim=1, dim=0 are the images": """
+            "your soft-max runs over the images, dim=0; the classes are dim=1": """
                 return (net(x).softmax(0) + net(x.flip(-1)).flip(-1).softmax(0)) / 2
             """,
             "these are labels; average probabilities, and decide afterwards": """
@@ -203,8 +203,8 @@ TASKS = [
             """,
         },
         why="""
-            Each flip undoes itself, so the way there is the way back. With a quarter turn it is not:
-            `turn_back` turns the other way.
+            A flip undoes itself, so the same flip leads back. A quarter turn does not: `turn_back`
+            turns the other way.
         """,
     ),
     Task(
@@ -232,10 +232,11 @@ TASKS = [
         ''',
         checker=check_pick_threshold,
         hints=(
-            "How much should an image of 100 pixels have to say beside one of 10,000?",
+            "Should an image of 100 pixels count as much as one of 10,000?",
             """
-            For each threshold go through all images and add up two numbers: the pixels that are in both
-            masks, and the pixels of the two masks. Divide once, after the last image.
+            For each threshold go through all images and add up two numbers: the foreground that mask and
+            truth share, and the foreground of the mask plus that of the truth. Divide once, after the
+            last image.
             """,
             """
             dices = []
@@ -311,7 +312,7 @@ TASKS = [
                     dices.append(2 * both / sum(m.sum() + t.sum() for m, t in zip(masks, truths)))
                 return thresholds[int(np.argmax(dices))]
             """,
-            "that invents least, whatever it misses: count what is missed": """
+            "that threshold invents least, but it may miss much: the Dice counts both": """
                 shares = []
                 for threshold in thresholds:
                     masks = [p[1] > threshold for p in probabilities]
@@ -321,8 +322,8 @@ TASKS = [
             """,
         },
         why="""
-            It belongs to these images and this net, so choose it on held-out images and report the number
-            on others.
+            A threshold belongs to its images and its net. So choose the threshold on held-out images, and
+            report the Dice of other ones.
         """,
     ),
 ]

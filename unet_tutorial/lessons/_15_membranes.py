@@ -69,11 +69,8 @@ def check_fair_error(fair_error):
         return f"two numbers are meant, threshold and error, not {result!r}"
     threshold, error = result
     known = {
-        (
-            0.6,
-            0.20,
-        ): "0.6 is chosen with the held-out errors in view; look at the others only",
-        (0.4, 0.14): "0.14 is the error of the training slices; measure on the others",
+        (0.6, 0.20): "0.6 was chosen on held-out slices; choose on training slices",
+        (0.4, 0.14): "0.14 is the error of training slices; report the held-out one",
         (0.22, 0.4): "the two numbers are swapped: first the threshold, then the error",
         (0.4, 0.20): "you choose on both parts: one threshold is used for both",
         (0.8, 0.50): "0.8 has the largest error of the training slices: take the least",
@@ -208,9 +205,9 @@ TASKS = [
         number="15.2",
         title="A threshold that was chosen fairly",
         ask="""
-            Given are two pairs `(p, truth)`, one of slices that were trained on and one of held-out
-            slices. Which error may you report? `error_of(p, truth, threshold)` measures; you
-            decide what is asked of which pair. Return the threshold and the error.
+            You get two pairs `(p, truth)`: `seen` is of slices that were trained on, `unseen` of
+            held-out slices. `error_of(p, truth, threshold)` measures the error of a pair at a
+            threshold. Which threshold do you choose, and which error may you report? Return both.
         """,
         code='''
             def fair_error(error_of, seen, unseen, thresholds):
@@ -235,12 +232,12 @@ TASKS = [
             """,
         ),
         wrong={
-            "0.6 is chosen with the held-out errors in view; look at the others only": """
+            "0.6 was chosen on held-out slices; choose on training slices": """
                 errors = [error_of(*unseen, t) for t in thresholds]
                 at = int(np.argmin(errors))
                 return thresholds[at], errors[at]
             """,
-            "0.14 is the error of the training slices; measure on the others": """
+            "0.14 is the error of training slices; report the held-out one": """
                 errors = [error_of(*seen, t) for t in thresholds]
                 at = int(np.argmin(errors))
                 return thresholds[at], errors[at]

@@ -91,7 +91,7 @@ def check_grow(grow):
     if (cells[p < 0.5] > 0).any():
         return "cells grow into the background: they must stay in the mask at 0.5"
     if not names:
-        return "no cell comes back: `distance_transform_edt` measures where it is true"
+        return "no cell comes back: `distance_transform_edt` looks for False, so cores must be"
     if len(names) == 1:
         return "the two cells are one again: number the cores *before* they grow"
     if (cells[p < 0.8] == 0).all():
@@ -108,7 +108,7 @@ def check_grow(grow):
     cores, count = ndimage.label(p > 0.8)
     cells = np.asarray(grow(p.copy(), 0.8))
     if len(np.unique(cells[cells > 0])) != count:
-        return "the cores of a drawn frame come back in another number"
+        return "a drawn frame comes back with more cells than cores, or with fewer"
     own = [len(np.unique(cells[cores == n])) for n in range(1, count + 1)]
     if set(own) - {1}:
         return "a core of a drawn frame is parted while it grows"
@@ -138,7 +138,7 @@ def check_nearest(grow):
 def check_threshold(same_mask):
     result = same_mask(1.0, 9.0)
     known = {
-        0.1: "you have swapped the weights: 0.1 is where a line must be certain",
+        0.1: "you have swapped the weights: with 0.1 a line must be almost certain",
         9.0: "9 are the odds of q; a share is odds / (1 + odds)",
         0.5: "0.5 is the threshold with the weights; the question is the one without",
     }
@@ -171,9 +171,9 @@ TASKS = [
         title="SEG, cell by cell",
         ask="""
             Write the measure of Table 2 for one frame, without `cell_ious` and `seg_score`. For each
-            true cell look for the predicted part that covers more than half of *it*. Its IoU with
-            that part counts, or 0 if there is none. Return the mean over the true cells; the frames
-            that it is tried with have some. 0 is background.
+            true cell, look for the predicted part that covers more than half of *that cell*. The cell
+            counts with the IoU of the two, or with 0 if there is no such part. Return the mean over
+            the true cells; the checker's frames have at least one. The label 0 is background.
         """,
         code='''
             def seg(pred, truth):
@@ -194,8 +194,8 @@ TASKS = [
         hints=(
             "How many parts can cover more than half of one cell?",
             """
-            At most one: the number that is most frequent in `pred` inside of the cell. See whether it
-            is a part and no background, and whether it has more than half of the cell's pixels.
+            At most one: the most frequent number of `pred` inside the cell. Is this number a part, and
+            not 0, the background? And does it fill more than half of the cell?
             """,
             """
             ious = []
@@ -344,16 +344,17 @@ TASKS = [
             """,
         },
         why="""
-            Two true cells in one part both have a match, and neither a good one. A true cell in two
-            halves has none.
+            If one part covers two true cells, both have a match, but not a good one. A true cell that
+            is cut into two halves has no match.
         """,
     ),
     Task(
         number="16.2",
         title="The same mask without the weights",
         ask="""
-            A net whose loss weighs a pixel $w_1$ as cell and $w_0$ as line answers $p^*$, and its mask
-            is $p^* > t$. A net without weights answers $q$. Which threshold gives *it* the same mask?
+            One net was trained with weights: a pixel weighs $w_1$ as cell and $w_0$ as line. The net
+            answers $p^*$, and its mask is $p^* > t$. Another net was trained without weights, and
+            answers $q$. Which threshold on $q$ gives the same mask?
         """,
         code='''
             def same_mask(w1, w0, threshold=0.5):
@@ -376,7 +377,7 @@ TASKS = [
             """,
         ),
         wrong={
-            "you have swapped the weights: 0.1 is where a line must be certain": """
+            "you have swapped the weights: with 0.1 a line must be almost certain": """
                 odds = threshold / (1 - threshold) * w1 / w0
                 return odds / (1 + odds)
             """,
@@ -428,7 +429,7 @@ TASKS = [
             "What has to be numbered first, the cores or the mask?",
             """
             Number the cores, then ask `ndimage.distance_transform_edt` with `return_indices=True` where
-            the nearest core pixel is. It looks from pixels that are true to those that are not.
+            the nearest core pixel is. It goes from each True pixel to the nearest False one.
             """,
             """
             cores = ...  # numbered
@@ -455,7 +456,7 @@ TASKS = [
             "a mask comes back; number the cells": """
                 return ndimage.binary_propagation(p > threshold, mask=p > 0.5)
             """,
-            "no cell comes back: `distance_transform_edt` measures where it is true": """
+            "no cell comes back: `distance_transform_edt` looks for False, so cores must be": """
                 cores = ndimage.label(p > threshold)[0]
                 _, nearest = ndimage.distance_transform_edt(cores, return_indices=True)
                 return np.where((p > 0.5) & (cores == 0), cores[tuple(nearest)], 0)
@@ -481,8 +482,8 @@ TASKS = [
             """,
         },
         why="""
-            A core of one cell can win pixels of a neighbour that has none. So cores do not repair a cell
-            that the threshold has eaten.
+            A cell that is nowhere above the threshold has no core, and its pixels go to a neighbour. So
+            cores do not bring back a cell that the threshold has eaten.
         """,
     ),
 ]

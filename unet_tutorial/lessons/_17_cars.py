@@ -103,7 +103,7 @@ def check_full_size(full_size):
             )
         raw = F.interpolate(logits[None], (60, 90), mode="bilinear")[0]
         if torch.equal(got, raw.softmax(0)[1] > 0.5):
-            return "enlarge probabilities, not logits: between 9 and -1 the middle is 4"
+            return "enlarge probabilities, not logits: a large logit moves the outline"
         if torch.equal(got, torch.sigmoid(raw[1]) > 0.5):
             return "two logits belong together: softmax over the classes, no sigmoid"
         if torch.equal(got, raw[1] > 0.5):
@@ -219,8 +219,9 @@ TASKS = [
         title="The mask of the whole photograph",
         ask="""
             A net answers with logits of two classes, (2, h, w), at the size of its training. Make the
-            mask of the photograph: as large as `shape` says, (H, W), and boolean. Its outline must not
-            have steps as large as the small pixels: the probabilities say where between them it is.
+            mask of the photograph: as large as `shape` says, (H, W), and boolean. The outline must not
+            have steps as large as the small pixels. Where does it run between two small pixels? The
+            probabilities say it.
         """,
         code='''
             def full_size(logits, shape):
@@ -236,7 +237,7 @@ TASKS = [
             "What knows where between two pixels an outline is: the mask, or what it is made from?",
             """
             Make probabilities of the logits, enlarge the one of class 1 with `F.interpolate`, and decide
-            at the very end. It wants four axes, and `mode="bilinear"`.
+            at the very end. `F.interpolate` needs a tensor of four axes, and `mode="bilinear"`.
             """,
             """
             p = ...[None, 1:]  # (1, 1, h, w)
@@ -253,7 +254,7 @@ TASKS = [
                 mask = logits.argmax(dim=0).float()[None, None]
                 return F.interpolate(mask, shape, mode="bilinear")[0, 0] > 0.5
             """,
-            "enlarge probabilities, not logits: between 9 and -1 the middle is 4": """
+            "enlarge probabilities, not logits: a large logit moves the outline": """
                 large = F.interpolate(logits[None], shape, mode="bilinear")[0]
                 return large.argmax(dim=0) == 1
             """,
@@ -288,8 +289,10 @@ TASKS = [
             """,
         },
         why="""
-            A logit of 9 outvotes a neighbour of -1 far beyond the middle between them; as probabilities
-            they are 1.00 and 0.27. `Predictor` does the same as this function.
+            Say the logit of car is 9 in one pixel and -1 in the next, and the logit of background is 0 in
+            both. Between logits, the outline is at nine tenths of the way, because the large one wins
+            nearly everywhere. Between probabilities, 1.00 and 0.27, it is at two thirds. `Predictor` does
+            the same as this function.
         """,
     ),
 ]
