@@ -272,9 +272,9 @@ TASKS = [
         number="7.3",
         title="The target and the weights that helped",
         ask="""
-            Here is the label map of a frame in which cells touch. Return what the loss needs: the target
-            as a mask, and the weights. Take those of the third row of the table above, with the border
-            term on the background only. `classes` holds the two class weights, counted over the training set.
+            `labels` is the label map of a frame in which cells touch. Return what the loss needs: the
+            target as a mask, and the weights. Take those of the third row of the table above, with the
+            border term on the background only. `classes` holds the two class weights, counted over the training set.
         """,
         code='''
             def target_and_weights(labels, classes):
