@@ -131,7 +131,7 @@ def check_square_dice(square_dice):
         "with squares, the rearranged numerator is sum (p - y)^2, not sum |p - y|": (
             5 / below
         ),
-        "`smooth` is in the denominator only; it belongs in the numerator too": 1 - 10 / below,
+        "`smooth` is in the denominator only; the numerator has it too": 1 - 10 / below,
         "a mean of two losses, one per image: add over the whole batch": (
             (1 - top / below) / 2
         ),
@@ -346,7 +346,7 @@ TASKS = [
                 below = p.square().sum() + y.square().sum() + smooth
                 return (p - y).abs().sum() / below
             """,
-            "`smooth` is in the denominator only; it belongs in the numerator too": """
+            "`smooth` is in the denominator only; the numerator has it too": """
                 p, y = torch.sigmoid(logits[:, 0]), labels.float()
                 top = 2 * (p * y).sum()
                 return 1 - top / (p.square().sum() + y.square().sum() + smooth)
