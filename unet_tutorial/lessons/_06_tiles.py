@@ -128,7 +128,7 @@ def check_one_scale(one_scale):
             variances.mean() ** 0.5,
         ),
         "that is the variance; its root is missing": (every.var(),),
-        "that is the root of the mean square; take the square of the mean off": (
+        "that is the root of the mean square; subtract the square of the mean": (
             np.mean(every**2) ** 0.5,
         ),
         "that is the deviation of the tiles' means, without what is inside them": (
@@ -338,7 +338,7 @@ TASKS = [
                 every = np.concatenate([np.ravel(tile) for tile in tiles])
                 return every.mean(), every.var()
             """,
-            "that is the root of the mean square; take the square of the mean off": """
+            "that is the root of the mean square; subtract the square of the mean": """
                 every = np.concatenate([np.ravel(tile) for tile in tiles])
                 return every.mean(), np.mean(every**2) ** 0.5
             """,

@@ -291,7 +291,7 @@ TASKS = [
             "What must happen before anything is computed from the label map?",
             """
             Separate once, and make both from the result. The first term is there on every pixel; only
-            the second is multiplied by the background.
+            the second is multiplied by the mask of the background.
             """,
             """
             parted = ...

@@ -52,7 +52,7 @@ def check_pixel_energy(pixel_energy):
         "that is the energy of class 1 in each pixel; the labels say which class": (
             logits.logsumexp(dim=1) - logits[:, 1]
         ),
-        "the score of the true class is not taken off": logits.logsumexp(dim=1),
+        "the score of the true class is not subtracted": logits.logsumexp(dim=1),
         "you take the *highest* score, not that of the true class: use the labels": (
             logits.logsumexp(dim=1) - logits.amax(dim=1)
         ),
@@ -88,7 +88,7 @@ def check_large(pixel_energy):
             return f"{says}, and yours is {large.item()}; {cure}"
         if not small.isfinite():
             says = "a pixel with the scores 0 and 0 gets no finite energy beside one"
-            return f"{says} with 10000: take off the maximum of each pixel, `dim=1`"
+            return f"{says} with 10000: subtract the maximum of each pixel, `dim=1`"
     with Calls() as calls:
         pixel_energy(logits.clone(), torch.tensor([[[0, 0]]]))
     for name in calls.names:
@@ -151,9 +151,7 @@ def check_square_dice(square_dice):
         return f"ten pixels at p = 0.5 cost {1 - top / below:.4f}, not {loss:.4f}"
     labels[1, :, 0] = 1  # now 10 and 4 pixels, of which 2 are in the same place
     if abs(square_dice(scores_of(labels, 0.5), labels) - (1 - 19 / 18.5)) < 1e-6:
-        return (
-            "images meet the labels of others, (B, B, H, W): take the channel axis off"
-        )
+        return "images meet the labels of others, (B, B, H, W): drop the channel axis"
     labels[1] = 0
     loss, right = square_dice(logits, labels, 9.0), 1 - (10 + 9) / (12.5 + 9)
     if abs(loss - right) > 1e-6:
@@ -229,7 +227,7 @@ TASKS = [
                 return logits.logsumexp(dim=1) - score
             """,
             "a pixel with the scores 0 and 0 gets no finite energy beside one with 10000: "
-            "take off the maximum of each pixel, `dim=1`": """
+            "subtract the maximum of each pixel, `dim=1`": """
                 z = logits - logits.max()
                 log_p = z - z.exp().sum(dim=1, keepdim=True).log()
                 return -log_p.gather(1, labels[:, None])[:, 0]
@@ -260,8 +258,8 @@ TASKS = [
             """,
         },
         why="""
-            Nothing was divided. The wrong answer of shape (B, B, H, W) raises no error, and its mean
-            looks like a loss.
+            Nothing was divided. If the axis of the true score is kept, (B, 1, H, W), the difference has the
+            shape (B, B, H, W). That raises no error, and its mean looks like a loss.
         """,
     ),
     Task(
@@ -288,9 +286,9 @@ TASKS = [
         ''',
         checker=check_square_dice,
         hints=(
-            "Which function makes a probability of a score that has no rival?",
+            "With one channel there is one score per pixel. Which function turns it into a probability?",
             """
-            The sigmoid. Take off the axis of the channel before you multiply by the labels, or
+            The sigmoid. Drop the axis of the channel before you multiply by the labels. Otherwise
             (B, 1, H, W) times (B, H, W) becomes (B, B, H, W).
             """,
             """
@@ -320,7 +318,7 @@ TASKS = [
                 top = 2 * (p * y).sum() + smooth
                 return 1 - top / (p.square().sum() + y.square().sum() + smooth)
             """,
-            "images meet the labels of others, (B, B, H, W): take the channel axis off": """
+            "images meet the labels of others, (B, B, H, W): drop the channel axis": """
                 p, y = torch.sigmoid(logits), labels.float()
                 top = 2 * (p * y).sum() + smooth
                 return 1 - top / (p.square().sum() + y.square().sum() + smooth)

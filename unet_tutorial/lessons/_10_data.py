@@ -44,9 +44,7 @@ def check_pair_files(pair_files):
     if not pairs and set(alone) == {"desk", "de"}:
         return '`rstrip("_mask")` makes "de" of "desk_mask": it strips letters'
     if not pairs and "desk_mask" in alone:
-        return (
-            "the mask of `desk` is called `desk_mask`: take the end off, then compare"
-        )
+        return "the mask of `desk` is called `desk_mask`: remove the end, then compare"
     pairs, alone = pair_files(*files_of("a b", "b a ghost"))
     if not set(alone):
         return "the mask of `ghost` has no image and is not in `alone`"
@@ -229,7 +227,7 @@ TASKS = [
                 pairs = [(image_of[n], mask_of[n]) for n in image_of if n in mask_of]
                 return pairs, image_of.keys() ^ mask_of.keys()
             """,
-            "the mask of `desk` is called `desk_mask`: take the end off, then compare": """
+            "the mask of `desk` is called `desk_mask`: remove the end, then compare": """
                 image_of = {image.stem: image for image in images}
                 mask_of = {mask.stem: mask for mask in masks}
                 pairs = [(image_of[n], mask_of[n]) for n in image_of if n in mask_of]
@@ -305,7 +303,7 @@ TASKS = [
         ''',
         checker=check_split_cars,
         hints=(
-            "What must be drawn: pictures, or something that there are fewer of?",
+            "What do you draw at random: pictures, or cars?",
             """
             Make a sorted list of the cars, each once, and draw from it without replacement. Then
             each picture goes where its car goes.
