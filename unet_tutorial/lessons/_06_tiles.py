@@ -128,7 +128,7 @@ def check_one_scale(one_scale):
             variances.mean() ** 0.5,
         ),
         "that is the variance; its root is missing": (every.var(),),
-        "that is the root of the mean square; take the square of the mean off": (
+        "that is the root of the mean square; subtract the square of the mean": (
             np.mean(every**2) ** 0.5,
         ),
         "that is the deviation of the tiles' means, without what is inside them": (
@@ -278,8 +278,8 @@ TASKS = [
             """,
         },
         why="""
-            At 1000 pixels the last tile reaches 12 pixels beyond the border instead of 156. It answers
-            once more for pixels that have an answer already, and it is the same one.
+            At 1000 pixels the last tile reaches 12 pixels beyond the border instead of 156. Some pixels
+            get a second answer from it, and it equals the first.
         """,
     ),
     Task(
@@ -308,8 +308,9 @@ TASKS = [
         hints=(
             "Which numbers of two tiles may simply be added?",
             """
-            The pixels may be counted, summed, and their squares summed. The variance is the mean of the
-            squares less the square of the mean.
+            Three numbers can be added up from tile to tile: how many pixels there are, their sum, and
+            the sum of their squares. The variance is the mean of the squares less the square of the
+            mean.
             """,
             """
             count, total, squares = 0, 0.0, 0.0
@@ -337,7 +338,7 @@ TASKS = [
                 every = np.concatenate([np.ravel(tile) for tile in tiles])
                 return every.mean(), every.var()
             """,
-            "that is the root of the mean square; take the square of the mean off": """
+            "that is the root of the mean square; subtract the square of the mean": """
                 every = np.concatenate([np.ravel(tile) for tile in tiles])
                 return every.mean(), np.mean(every**2) ** 0.5
             """,
@@ -362,8 +363,9 @@ TASKS = [
             """,
         },
         why="""
-            For an image with a mean far above its deviation the difference of two large numbers loses
-            digits; programs then add up how far the tiles are from a running mean.
+            If the mean of an image is far above its deviation, the difference of two large numbers loses
+            digits. Programs that need these digits keep a running mean, and add up the squared
+            distances from it.
         """,
     ),
 ]

@@ -216,9 +216,9 @@ TASKS = [
         number="7.2",
         title="How wide a gap still matters",
         ask="""
-            Two cells with long parallel borders have a gap between them. How many pixels may it have
-            for its weight to be at least `weight`? Solve the border term for the width of the gap;
-            `widest_gap(1.0)` is 9.
+            Two cells with long parallel borders have a gap between them. How many pixels wide may the
+            gap be, if the border term in it must be at least `weight`? Solve the border term for the
+            width of the gap; `widest_gap(1.0)` is 9.
         """,
         code='''
             def widest_gap(weight, w0=10.0, sigma=5.0):
@@ -233,7 +233,7 @@ TASKS = [
             "What is d1 + d2 on a pixel of the gap?",
             """
             Divide by w0, take the logarithm, and solve for d1 + d2, which is g + 1. Then round down:
-            the next gap is too wide already.
+            in a gap that is one pixel wider, the weight is too small.
             """,
             """
             distance = ... * math.sqrt(... * math.log(...))  # d1 + d2
@@ -272,9 +272,9 @@ TASKS = [
         number="7.3",
         title="The target and the weights that helped",
         ask="""
-            Make what the loss needs of one frame in which cells touch: the target as a mask, and the
-            weights of the third row of the table above, with the border term on the background only.
-            `classes` holds the two class weights, counted over the training set.
+            `labels` is the label map of a frame in which cells touch. Return what the loss needs: the
+            target as a mask, and the weights. Take those of the third row of the table above, with the
+            border term on the background only. `classes` holds the two class weights, counted over the training set.
         """,
         code='''
             def target_and_weights(labels, classes):
@@ -291,7 +291,7 @@ TASKS = [
             "What must happen before anything is computed from the label map?",
             """
             Separate once, and make both from the result. The first term is there on every pixel; only
-            the second is multiplied by the background.
+            the second is multiplied by the mask of the background.
             """,
             """
             parted = ...

@@ -2,8 +2,28 @@
 
 import torch
 import torch.nn.functional as F
+from torch.overrides import TorchFunctionMode
 
 from unet_tutorial.tasks import Task
+
+READY = {  # what task 8.1 does without
+    "cross_entropy": "a finished loss",
+    "nll_loss": "a finished loss",
+    "log_softmax": "a soft-max",
+    "softmax": "a soft-max",
+}
+
+
+class Calls(TorchFunctionMode):
+    "Notes which functions of torch are called."
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        self.names.append(getattr(function, "__name__", ""))
+        return function(*args, **(kwargs or {}))
 
 
 def check_pixel_energy(pixel_energy):
@@ -32,7 +52,7 @@ def check_pixel_energy(pixel_energy):
         "that is the energy of class 1 in each pixel; the labels say which class": (
             logits.logsumexp(dim=1) - logits[:, 1]
         ),
-        "the score of the true class is not taken off": logits.logsumexp(dim=1),
+        "the score of the true class is not subtracted": logits.logsumexp(dim=1),
         "you take the *highest* score, not that of the true class: use the labels": (
             logits.logsumexp(dim=1) - logits.amax(dim=1)
         ),
@@ -68,7 +88,13 @@ def check_large(pixel_energy):
             return f"{says}, and yours is {large.item()}; {cure}"
         if not small.isfinite():
             says = "a pixel with the scores 0 and 0 gets no finite energy beside one"
-            return f"{says} with 10000: take off the maximum of each pixel, `dim=1`"
+            return f"{says} with 10000: subtract the maximum of each pixel, `dim=1`"
+    with Calls() as calls:
+        pixel_energy(logits.clone(), torch.tensor([[[0, 0]]]))
+    for name in calls.names:
+        if name in READY:
+            says = f"the numbers are right, but `{name}` is {READY[name]}"
+            return f"{says}: write the logarithm of the fraction out yourself"
     return None
 
 
@@ -97,15 +123,15 @@ def check_square_dice(square_dice):
     loss = loss.detach()
     known = {
         "Dice comes out, and a loss is 1 - Dice": top / below,
-        "the squares are missing below the line": 1 - top / (5 + 10 + 1),
+        "the squares are missing in the denominator": 1 - top / (5 + 10 + 1),
         "square each probability, then add; yours squares the sums": (
             1 - top / (5**2 + 10**2 + 1)
         ),
-        "the 2 above the line is missing": 1 - (5 + 1) / below,
-        "with squares below, the rearranged top is sum (p - y)^2, not sum |p - y|": (
+        "the 2 in the numerator is missing": 1 - (5 + 1) / below,
+        "with squares, the rearranged numerator is sum (p - y)^2, not sum |p - y|": (
             5 / below
         ),
-        "`smooth` is below the line only; it belongs above it too": 1 - 10 / below,
+        "`smooth` is in the denominator only; the numerator has it too": 1 - 10 / below,
         "a mean of two losses, one per image: add over the whole batch": (
             (1 - top / below) / 2
         ),
@@ -125,9 +151,7 @@ def check_square_dice(square_dice):
         return f"ten pixels at p = 0.5 cost {1 - top / below:.4f}, not {loss:.4f}"
     labels[1, :, 0] = 1  # now 10 and 4 pixels, of which 2 are in the same place
     if abs(square_dice(scores_of(labels, 0.5), labels) - (1 - 19 / 18.5)) < 1e-6:
-        return (
-            "images meet the labels of others, (B, B, H, W): take the channel axis off"
-        )
+        return "images meet the labels of others, (B, B, H, W): drop the channel axis"
     labels[1] = 0
     loss, right = square_dice(logits, labels, 9.0), 1 - (10 + 9) / (12.5 + 9)
     if abs(loss - right) > 1e-6:
@@ -203,7 +227,7 @@ TASKS = [
                 return logits.logsumexp(dim=1) - score
             """,
             "a pixel with the scores 0 and 0 gets no finite energy beside one with 10000: "
-            "take off the maximum of each pixel, `dim=1`": """
+            "subtract the maximum of each pixel, `dim=1`": """
                 z = logits - logits.max()
                 log_p = z - z.exp().sum(dim=1, keepdim=True).log()
                 return -log_p.gather(1, labels[:, None])[:, 0]
@@ -223,10 +247,19 @@ TASKS = [
             "p comes out, and the energy is -log p": """
                 return logits.softmax(dim=1).gather(1, labels[:, None])[:, 0]
             """,
+            "the numbers are right, but `cross_entropy` is a finished loss: "
+            "write the logarithm of the fraction out yourself": """
+                return F.cross_entropy(logits, labels, reduction="none")
+            """,
+            "the numbers are right, but `log_softmax` is a soft-max: "
+            "write the logarithm of the fraction out yourself": """
+                log_p = F.log_softmax(logits, dim=1)
+                return -log_p.gather(1, labels[:, None])[:, 0]
+            """,
         },
         why="""
-            Nothing was divided. The wrong answer of shape (B, B, H, W) raises no error, and its mean
-            looks like a loss.
+            Nothing was divided. If the axis of the true score is kept, (B, 1, H, W), the difference has the
+            shape (B, B, H, W). That raises no error, and its mean looks like a loss.
         """,
     ),
     Task(
@@ -253,9 +286,9 @@ TASKS = [
         ''',
         checker=check_square_dice,
         hints=(
-            "Which function makes a probability of a score that has no rival?",
+            "With one channel there is one score per pixel. Which function turns it into a probability?",
             """
-            The sigmoid. Take off the axis of the channel before you multiply by the labels, or
+            The sigmoid. Drop the axis of the channel before you multiply by the labels. Otherwise
             (B, 1, H, W) times (B, H, W) becomes (B, B, H, W).
             """,
             """
@@ -266,7 +299,7 @@ TASKS = [
             """,
         ),
         wrong={
-            "the squares are missing below the line": """
+            "the squares are missing in the denominator": """
                 return soft_dice_loss(logits, labels, smooth)
             """,
             "a mean of two losses, one per image: add over the whole batch": """
@@ -285,7 +318,7 @@ TASKS = [
                 top = 2 * (p * y).sum() + smooth
                 return 1 - top / (p.square().sum() + y.square().sum() + smooth)
             """,
-            "images meet the labels of others, (B, B, H, W): take the channel axis off": """
+            "images meet the labels of others, (B, B, H, W): drop the channel axis": """
                 p, y = torch.sigmoid(logits), labels.float()
                 top = 2 * (p * y).sum() + smooth
                 return 1 - top / (p.square().sum() + y.square().sum() + smooth)
@@ -306,12 +339,12 @@ TASKS = [
                 top = 2 * (p * y).sum() + smooth
                 return 1 - top / (p.square().sum() + y.square().sum() + smooth)
             """,
-            "with squares below, the rearranged top is sum (p - y)^2, not sum |p - y|": """
+            "with squares, the rearranged numerator is sum (p - y)^2, not sum |p - y|": """
                 p, y = torch.sigmoid(logits[:, 0]), labels.float()
                 below = p.square().sum() + y.square().sum() + smooth
                 return (p - y).abs().sum() / below
             """,
-            "`smooth` is below the line only; it belongs above it too": """
+            "`smooth` is in the denominator only; the numerator has it too": """
                 p, y = torch.sigmoid(logits[:, 0]), labels.float()
                 top = 2 * (p * y).sum()
                 return 1 - top / (p.square().sum() + y.square().sum() + smooth)

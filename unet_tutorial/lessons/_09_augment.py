@@ -36,7 +36,7 @@ def check_zoom_field(zoom_field):
         ),
         "this field shrinks the image: what it fetches comes from farther out": 3 * off,
         "the sign is wrong: pixels fetch from farther out": 0.75 * off,
-        "1 - zoom is of pushing; a pixel fetches from its place divided by zoom": (
+        "1 - zoom would push pixels; a pixel fetches from its place divided by zoom": (
             -3 * off
         ),
         "a displacement is in pixels; -1 to 1 is how `F.grid_sample` counts": (
@@ -130,12 +130,12 @@ def check_draws(draws, mirror_batch):
     if all(len(set(images)) == 1 for images in draws):
         return "a batch is mirrored as a whole, or not at all: draw for each image"
     if draws[0] == draws[1]:
-        return "two batches in a row get the same numbers: do not seed, let it go on"
+        return "two batches in a row get the same numbers: do not seed the generator"
     if not 0.4 < share < 0.6:
         return f"{share:.0%} of 640 images are mirrored; half must be"
     again = torch.Generator().manual_seed(0)
     if changes(mirror_batch(*numbered(), again)[0], numbered()[0]) != draws[0]:
-        return "the same generator, seeded anew, gives others: draw from `generator`"
+        return "`generator` with the same seed gives other pairs: draw all from it"
     return None
 
 
@@ -144,9 +144,9 @@ TASKS = [
         number="9.1",
         title="A field that magnifies",
         ask="""
-            Not every field is random. Write the one with which `warp` shows an image `zoom` times as
-            large, cut to its old size; the centre stays where it is. The centre of 5 rows is row 2,
-            that of 6 rows between rows 2 and 3.
+            Not every field is random. Write the field with which `warp` shows an image `zoom` times as
+            large, cut to its old size. The centre stays where it is: of 5 rows it is row 2, of 6 rows
+            it is between rows 2 and 3.
         """,
         code='''
             def zoom_field(zoom, size):
@@ -205,7 +205,7 @@ TASKS = [
                 places = torch.stack(torch.meshgrid(down, right, indexing="ij"))
                 return (places / zoom - places)[None]
             """,
-            "1 - zoom is of pushing; a pixel fetches from its place divided by zoom": """
+            "1 - zoom would push pixels; a pixel fetches from its place divided by zoom": """
                 down = torch.arange(size[0]) - (size[0] - 1) / 2
                 right = torch.arange(size[1]) - (size[1] - 1) / 2
                 places = torch.stack(torch.meshgrid(down, right, indexing="ij"))
@@ -256,8 +256,9 @@ TASKS = [
             """,
         },
         why="""
-            A turn is made in the same way: fetch from the place turned back. Fields of this kind added
-            to the elastic one cost no second `warp`, and grey values are interpolated only once.
+            A rotation is made in the same way: each pixel fetches from its place rotated back. If you add
+            such a field to the elastic one, a single `warp` does both, and grey values are interpolated
+            only once.
         """,
     ),
     Task(
@@ -283,8 +284,8 @@ TASKS = [
         hints=(
             "How many random numbers does a batch of eight pairs need?",
             """
-            Eight: one decides for image and label together. A mask of booleans (B,) picks the pairs,
-            and `flip(-1)` turns the last axis, the columns, of whatever has some.
+            Eight: one decides for image and label together. A mask of booleans (B,) picks the pairs.
+            The columns are the last axis of images and of label maps, and `flip(-1)` reverses it.
             """,
             """
             chosen = torch.rand(..., generator=generator) < 0.5
@@ -308,7 +309,7 @@ TASKS = [
                     return image.flip(-1), label.flip(-1)
                 return image, label
             """,
-            "two batches in a row get the same numbers: do not seed, let it go on": """
+            "two batches in a row get the same numbers: do not seed the generator": """
                 generator.manual_seed(0)
                 chosen = torch.rand(len(image), generator=generator) < 0.5
                 image, label = image.clone(), label.clone()
@@ -335,7 +336,7 @@ TASKS = [
                 label[chosen] = label[chosen].flip(-1)
                 return image, label
             """,
-            "the same generator, seeded anew, gives others: draw from `generator`": """
+            "`generator` with the same seed gives other pairs: draw all from it": """
                 chosen = torch.rand(len(image)) < 0.5
                 image, label = image.clone(), label.clone()
                 image[chosen] = image[chosen].flip(-1)
@@ -355,8 +356,8 @@ TASKS = [
             """,
         },
         why="""
-            The generator comes from outside and is never seeded here: a seed within would give each
-            batch, and each worker, the same numbers.
+            The generator comes from outside and is never seeded here: a seed inside the function would give
+            each batch, and each worker, the same numbers.
         """,
     ),
 ]

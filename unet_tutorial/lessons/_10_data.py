@@ -32,17 +32,19 @@ def check_pair_files(pair_files):
         return "`alone` holds names, such as `a_02`, not paths"
     names = [(image.stem, mask.stem) for image, mask in pairs]
     if ("a_02", "a_03_mask") in names:
-        return "`a_02` has no mask, and got the one of `a_03`: the order is no name"
+        return (
+            "`a_02` has no mask, and got the one of `a_03`: pair by name, not by order"
+        )
     pairs, alone = pair_files(*files_of("car_1 car_10", "car_10 car_1"))
     if [(i.stem, m.stem) for i, m in pairs][:1] == [("car_1", "car_10_mask")]:
-        return "`car_1` got the mask of `car_10`, which begins the same: compare it all"
+        return (
+            "`car_1` got the mask of `car_10`, which begins the same: compare all of it"
+        )
     pairs, alone = pair_files(*files_of("desk", "desk"))
     if not pairs and set(alone) == {"desk", "de"}:
         return '`rstrip("_mask")` makes "de" of "desk_mask": it strips letters'
     if not pairs and "desk_mask" in alone:
-        return (
-            "the mask of `desk` is called `desk_mask`: take the end off, then compare"
-        )
+        return "the mask of `desk` is called `desk_mask`: remove the end, then compare"
     pairs, alone = pair_files(*files_of("a b", "b a ghost"))
     if not set(alone):
         return "the mask of `ghost` has no image and is not in `alone`"
@@ -170,8 +172,8 @@ TASKS = [
         ask="""
             The image `NAME.jpg` belongs to the mask `NAME_mask.gif`. Both lists hold paths, in any
             order, and either may have files without a partner. Return the pairs, in the order of
-            the images, and the set `alone` of the names (without `_mask`) that have no partner, be
-            it an image or a mask.
+            the images, and the set `alone`: the names (without `_mask`) of images without a mask
+            and of masks without an image.
         """,
         code='''
             def pair_files(images, masks):
@@ -186,7 +188,7 @@ TASKS = [
         ''',
         checker=check_pair_files,
         hints=(
-            "What can you look up a mask by, if neither its place in a list nor a part will do?",
+            "A mask's place in the list does not say which image it belongs to. What does?",
             """
             Make two dictionaries, from the name to the path: one of images, one of masks. A name
             in both is a pair. A name in only one of them is alone.
@@ -200,11 +202,11 @@ TASKS = [
             """,
         ),
         wrong={
-            "`a_02` has no mask, and got the one of `a_03`: the order is no name": """
+            "`a_02` has no mask, and got the one of `a_03`: pair by name, not by order": """
                 pairs = list(zip(sorted(images), sorted(masks)))
                 return pairs, set()
             """,
-            "`car_1` got the mask of `car_10`, which begins the same: compare it all": """
+            "`car_1` got the mask of `car_10`, which begins the same: compare all of it": """
                 pairs, left = [], set()
                 for image in images:
                     fits = [m for m in masks if m.stem.startswith(image.stem)]
@@ -225,7 +227,7 @@ TASKS = [
                 pairs = [(image_of[n], mask_of[n]) for n in image_of if n in mask_of]
                 return pairs, image_of.keys() ^ mask_of.keys()
             """,
-            "the mask of `desk` is called `desk_mask`: take the end off, then compare": """
+            "the mask of `desk` is called `desk_mask`: remove the end, then compare": """
                 image_of = {image.stem: image for image in images}
                 mask_of = {mask.stem: mask for mask in masks}
                 pairs = [(image_of[n], mask_of[n]) for n in image_of if n in mask_of]
@@ -301,7 +303,7 @@ TASKS = [
         ''',
         checker=check_split_cars,
         hints=(
-            "What must be drawn: pictures, or something that there are fewer of?",
+            "What do you draw at random: pictures, or cars?",
             """
             Make a sorted list of the cars, each once, and draw from it without replacement. Then
             each picture goes where its car goes.
@@ -373,8 +375,8 @@ TASKS = [
             """,
         },
         why="""
-            Why sort a set? The order of its strings is another one each time Python starts, and
-            with it the split, seed or not.
+            Why sort a set? Each time Python starts, it puts the strings of a set into another order.
+            Without `sorted` the split would change with it, even with the same seed.
         """,
     ),
     Task(

@@ -28,7 +28,7 @@ def mistaken_dices(batches, num_classes):
         torch.stack(each).mean(): "this is the mean over images: add the counts first",
         at_last: "only the last batch is counted",
         dices(counts).mean(): "the background is in your mean: it is class 0",
-        objects: "you added the classes up, so that the large one decides: take a mean",
+        objects: "you added all classes up, so the largest decides: take a mean over classes",
         (right / (true + pred - right))[1:].mean(): "this is IoU; Dice counts 2 TP",
         (right / true)[1:].mean(): "this is recall: invented pixels cost nothing",
         (right / pred)[1:].mean(): "this is precision: missed pixels cost nothing",
@@ -152,7 +152,7 @@ TASKS = [
         ''',
         checker=check_mean_dice,
         hints=(
-            "What of a batch can be added to that of another one, and what cannot?",
+            "Which numbers of two batches can be added, and which cannot?",
             """
             Add the tables. For class k, TP is on the diagonal, the row k sums up to TP + FN, and
             the column k to TP + FP. How do you write Dice with these three?
@@ -200,7 +200,7 @@ TASKS = [
                 counts = sum(count_pixels(*batch, num_classes) for batch in batches)
                 return (counts.diagonal() / counts.sum(dim=1))[1:].mean().item()
             """,
-            "you added the classes up, so that the large one decides: take a mean": """
+            "you added all classes up, so the largest decides: take a mean over classes": """
                 counts = sum(count_pixels(*batch, num_classes) for batch in batches)
                 total = counts.sum(dim=0) + counts.sum(dim=1)
                 return (2 * counts.diagonal()[1:].sum() / total[1:].sum()).item()
@@ -329,7 +329,7 @@ TASKS = [
         },
         why="""
             `found / (found + missed + invented)` is the score of the Data Science Bowl at the
-            threshold 0.5, and its mean over several thresholds ranked the nets.
+            threshold 0.5, and the mean of this score over several thresholds ranked the nets.
         """,
     ),
 ]
