@@ -51,7 +51,7 @@ def check_same_start(same_start):
     if not same(now, "second.weight", theirs["second.weight"]):
         return "`second` is in both nets, and has not been copied"
     if not same(now, "norm.running_mean", theirs["norm.running_mean"]):
-        return "running mean and deviation belong to the state, and are no parameters"
+        return "running mean and variance are no parameters, but belong to the state: copy them"
     shared = {value.data_ptr() for value in base.state_dict().values()}
     if any(value.data_ptr() in shared for value in changed.state_dict().values()):
         return "the two nets share their weights now: train one, and the other moves"
@@ -226,7 +226,7 @@ TASKS = [
                     mine[name].copy_(theirs[name])
                 return same
             """,
-            "running mean and deviation belong to the state, and are no parameters": """
+            "running mean and variance are no parameters, but belong to the state: copy them": """
                 theirs, names = dict(base.named_parameters()), []
                 for name, weight in changed.named_parameters():
                     if name in theirs and theirs[name].shape == weight.shape:

@@ -68,7 +68,7 @@ def check_follow(follow):
     weight = float(got["0.weight"].mean())
     known = {
         0.0: "the average has not moved: change its tensors in place",
-        9.0: "a decay of 0.9 keeps nine tenths of the average, and you keep one",
+        9.0: "a decay of 0.9 keeps nine tenths of the average; you keep one tenth",
         10.0: "the average is the net now: it has to move a tenth of the way",
         5.0: "you go half of the way, to the mean of both; `decay` says how far to go",
     }
@@ -143,7 +143,7 @@ TASKS = [
             "The mean of a dog and a horse is no animal. Of which numbers could you take a mean here?",
             """
             Give each class a map of its own, 1 where it is and 0 elsewhere. The mean over a square is
-            then the share of its votes. `one_hot` puts the classes last; pooling wants them second.
+            then the share of votes for this class. `one_hot` puts the classes last; pooling wants them second.
             """,
             """
             votes = F.one_hot(labels)....float()  # (B, K, H, W)
@@ -223,7 +223,7 @@ TASKS = [
             """,
         ),
         wrong={
-            "a decay of 0.9 keeps nine tenths of the average, and you keep one": """
+            "a decay of 0.9 keeps nine tenths of the average; you keep one tenth": """
                 present = net.state_dict()
                 for name, value in average.state_dict().items():
                     value.copy_((1 - decay) * value + decay * present[name])

@@ -377,8 +377,8 @@ TASKS = [
         number="22.3",
         title="Between two measurements",
         ask="""
-            `times` were measured for nets with as many `channels` at the top as the other list says,
-            as in the figure above, on the left. What would another width cost? Interpolate on **logarithmic** axes, as the eye
+            `channels` and `times` are two lists, as in the figure above, on the left: a net with so many
+            channels at the top takes so long. What would another width cost? Interpolate on **logarithmic** axes, as the eye
             does in the figure, and refuse with a `ValueError` what is outside the measured widths.
         """,
         code='''
