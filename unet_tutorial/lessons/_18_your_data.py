@@ -62,7 +62,7 @@ def check_known_dice(known_dice):
     nothing = np.full((4, 4), -100)
     nothing[0] = 1
     if not np.isclose(known_dice(nothing == 1, nothing), 1):
-        return "where all that is known is right, it must be 1"
+        return "if the net is right at every known pixel, the Dice must be 1"
     return None
 
 
@@ -101,7 +101,7 @@ def doubt(p):
 
 
 REST = (
-    "the doubt is 1 less the likeliest class; yours asks how the rest is divided, too"
+    "the doubt is 1 less the largest probability; yours also looks at the other classes"
 )
 SCORES = {
     REST: lambda p: (p * (1 - p)).mean(),
@@ -246,9 +246,9 @@ TASKS = [
         ask="""
             A thousand masks are waiting to be corrected, and you have an hour. Choose the images about
             which the net is most in doubt. The doubt about a pixel is 1 less the probability of its
-            likeliest class; that about an image is the mean of its pixels. `probabilities` is a list
-            of arrays (K, H, W), of several sizes and any number of classes. Return where in this list
-            the `few` most doubtful images are, counted from 0, the most doubtful first.
+            likeliest class; the doubt about an image is the mean over its pixels. `probabilities` is a list
+            of arrays (K, H, W), of several sizes and any number of classes. Return the places in this
+            list, counted from 0, of the `few` most doubtful images, the most doubtful first.
         """,
         code='''
             def correct_first(probabilities, few):
@@ -289,13 +289,13 @@ TASKS = [
                 doubts = [(1 - p.max(axis=0)).max() for p in probabilities]
                 return np.argsort(doubts)[::-1][:few].tolist()
             """,
-            "the doubt is 1 less the likeliest class; yours asks how the rest is divided, "
-            "too": """
+            "the doubt is 1 less the largest probability; yours also looks at the other "
+            "classes": """
                 doubts = [(p * (1 - p)).mean() for p in probabilities]
                 return np.argsort(doubts)[::-1][:few].tolist()
             """,
-            "the doubt is 1 less the likeliest class; yours asks how the rest is divided, "
-            "too (entropy)": """
+            "the doubt is 1 less the largest probability; yours also looks at the other "
+            "classes (entropy)": """
                 doubts = [-(p * np.log(p)).sum(axis=0).mean() for p in probabilities]
                 return np.argsort(doubts)[::-1][:few].tolist()
             """,
@@ -337,8 +337,8 @@ TASKS = [
             """,
         },
         why="""
-            Doubt finds what the net knows that it does not know. What it is sure about and wrong, it does
-            not find; so look at a few other images, too.
+            Doubt finds the mistakes of which the net is unsure. Where the net is wrong and sure, doubt is
+            small; so look at a few other images, too.
         """,
     ),
 ]

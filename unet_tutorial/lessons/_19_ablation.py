@@ -51,7 +51,7 @@ def check_same_start(same_start):
     if not same(now, "second.weight", theirs["second.weight"]):
         return "`second` is in both nets, and has not been copied"
     if not same(now, "norm.running_mean", theirs["norm.running_mean"]):
-        return "running mean and deviation belong to the state, and are no parameters"
+        return "running mean and variance are no parameters, but belong to the state: copy them"
     shared = {value.data_ptr() for value in base.state_dict().values()}
     if any(value.data_ptr() in shared for value in changed.state_dict().values()):
         return "the two nets share their weights now: train one, and the other moves"
@@ -76,10 +76,10 @@ def luck(differences):
 def check_by_luck(by_luck):
     share = float(by_luck([3.0, 2.0, 1.0]))
     known = {
-        0.0: "the signs that were seen are one of the cases: as far as, not farther",
-        0.125: "only one side is counted; three seeds below zero would surprise as much",
+        0.0: "the measured signs are one of the ways: count means that are *as* far, too",
+        0.125: "you count one side only; three seeds below zero would be as surprising",
         0.75: "that is the share of means that are nearer to zero",
-        1.0: "each mean counts as far: flip one sign at a time, not all or the order",
+        1.0: "every mean is as far with you: change signs, and not the order of the values",
         2.0: "2 of the 8 cases are as far; return the share, 0.25",
     }
     mixed = float(by_luck([1.0, -2.0, 4.0]))
@@ -128,20 +128,24 @@ def check_seeds_needed(seeds_needed):
     values = [0.6, -0.3, 0.9, 1.4]
     number = seeds_needed(list(values), dict(STUDENT))
     if number != seeds_needed([value / 10 for value in values], dict(STUDENT)):
-        return "in another unit the number changes: take the deviation, no variance"
+        return (
+            "in another unit the number changes: take the deviation, not the variance"
+        )
     formulas = {
         needed(
             values, times=2
         ): "`student[n]` gives *half* the width; do not double it",
-        needed(values, factor=STUDENT[4]): "the factor is the one of the seeds that "
-        "there are; it changes with their number",
+        needed(
+            values, factor=STUDENT[4]
+        ): "you keep the factor of the seeds that there "
+        "are; look it up again for each number",
         needed(values, factor=1.96): "1.96 is for many seeds; for a few take `student`",
         needed(values, root=1): "the half width falls with the root of the number",
         needed(values, ddof=0): "the spread of a few values: divide by n - 1, `ddof=1`",
     }
     right, few = needed(values), [1.0, -0.2, 2.0]
     if number == right - 4 and seeds_needed(few, dict(STUDENT)) == needed(few) - 3:
-        return "so many more than there are: all of them together are asked for"
+        return "that is how many seeds to add; return the number of all seeds together"
     if number != right and number in formulas:
         return formulas[number]
     if number == right - 1:
@@ -222,7 +226,7 @@ TASKS = [
                     mine[name].copy_(theirs[name])
                 return same
             """,
-            "running mean and deviation belong to the state, and are no parameters": """
+            "running mean and variance are no parameters, but belong to the state: copy them": """
                 theirs, names = dict(base.named_parameters()), []
                 for name, weight in changed.named_parameters():
                     if name in theirs and theirs[name].shape == weight.shape:
@@ -258,16 +262,16 @@ TASKS = [
         },
         why="""
             The table of this notebook needs none of it: where layers are the same, they are drawn in the
-            same order. In notebook 20 a residual block draws one layer more, and its rows do without
-            the same start.
+            same order. In notebook 20 a residual block has one layer more, so its net does not begin
+            with the weights of its partner.
         """,
     ),
     Task(
         number="19.2",
         title="How far by luck?",
         ask="""
-            If a part brings nothing, a pair of the same seed could as well have come out the other way
-            round: each difference might have had the other sign. Go through *all* ways of giving the
+            If a part brings nothing, each pair could as well have come out the other way round, and its
+            difference would have the other sign. Go through *all* ways of giving the
             differences their signs. In which share of them is the mean at least as far from zero, on
             either side, as the one that was measured? 3, 2 and 1 have eight ways.
         """,
@@ -286,9 +290,9 @@ TASKS = [
         hints=(
             "Three pairs, each + or -: how many ways, and which two of them are the farthest?",
             """
-            Make a table with a row per pair and a column per way, of -1 and 1. A product with the
-            differences gives all the sums. Compare their sizes with the size of yours, allowing for
-            rounding.
+            Make a table of -1 and 1, with a row per pair and a column per way. The product of the
+            differences with the table gives all sums. Compare their sizes with that of the measured
+            sum, and allow for rounding.
             """,
             """
             n = len(differences)
@@ -298,7 +302,7 @@ TASKS = [
             """,
         ),
         wrong={
-            "the signs that were seen are one of the cases: as far as, not farther": """
+            "the measured signs are one of the ways: count means that are *as* far, too": """
                 n = len(differences)
                 signs = 2 * np.indices((2,) * n).reshape(n, -1) - 1
                 sums = np.abs(np.dot(differences, signs))
@@ -309,12 +313,12 @@ TASKS = [
                 means = np.abs(ways @ values) / len(values)
                 return np.mean(means >= abs(values.mean()) - 1e-9)
             """,
-            "only one side is counted; three seeds below zero would surprise as much": """
+            "you count one side only; three seeds below zero would be as surprising": """
                 n = len(differences)
                 signs = 2 * np.indices((2,) * n).reshape(n, -1) - 1
                 return np.mean(np.dot(differences, signs) >= sum(differences) - 1e-9)
             """,
-            "each mean counts as far: flip one sign at a time, not all or the order": """
+            "every mean is as far with you: change signs, and not the order of the values": """
                 rng = np.random.default_rng(0)
                 means = [np.mean(rng.permutation(differences)) for _ in range(1000)]
                 return np.mean(np.abs(means) >= abs(np.mean(differences)) - 1e-9)
@@ -385,7 +389,7 @@ TASKS = [
             """,
         ),
         wrong={
-            "so many more than there are: all of them together are asked for": """
+            "that is how many seeds to add; return the number of all seeds together": """
                 mean, spread = abs(np.mean(differences)), np.std(differences, ddof=1)
                 every = (n for n in student if student[n] * spread / n**0.5 < mean)
                 return next(every) - len(differences)
@@ -394,14 +398,14 @@ TASKS = [
                 mean, spread = abs(np.mean(differences)), np.std(differences)
                 return next(n for n in student if student[n] * spread / n**0.5 < mean)
             """,
-            "the factor is the one of the seeds that there are; it changes with their number": """
+            "you keep the factor of the seeds that there are; look it up again for each number": """
                 mean, spread = abs(np.mean(differences)), np.std(differences, ddof=1)
                 n, factor = len(differences), student[len(differences)]
                 while factor * spread / n**0.5 >= mean:
                     n = n + 1
                 return n
             """,
-            "in another unit the number changes: take the deviation, no variance": """
+            "in another unit the number changes: take the deviation, not the variance": """
                 mean, spread = abs(np.mean(differences)), np.var(differences, ddof=1)
                 return next(n for n in student if student[n] * spread / n**0.5 < mean)
             """,
@@ -428,8 +432,8 @@ TASKS = [
         },
         why="""
             By this count 6 seeds would do for the two padded rows, 11 for torch's first weights, 22 for
-            deformation and 32 for drop-out. Take these numbers for what they are: a spread of three
-            values is known badly itself.
+            deformation and 32 for drop-out. These numbers are rough, because three values do not tell
+            their spread well.
         """,
     ),
 ]

@@ -68,9 +68,9 @@ def check_follow(follow):
     weight = float(got["0.weight"].mean())
     known = {
         0.0: "the average has not moved: change its tensors in place",
-        9.0: "a decay of 0.9 keeps nine tenths of the average, and you keep one",
+        9.0: "a decay of 0.9 keeps nine tenths of the average; you keep one tenth",
         10.0: "the average is the net now: it has to move a tenth of the way",
-        5.0: "the mean of both is half of the way: how far is the matter of `decay`",
+        5.0: "you go half of the way, to the mean of both; `decay` says how far to go",
     }
     if round(weight, 4) in known:
         return known[round(weight, 4)]
@@ -101,8 +101,8 @@ def check_as_rare(as_rare):
         0.9048: "rarer than in training, and p goes up: `trained` and `here` are swapped",
         0.2368: "these are odds; a probability is odds / (1 + odds)",
         0.2308: "1 - p changes, too: multiply it by (1 - here) / (1 - trained)",
-        0.0732: "you count `here` in, and do not take `trained` out",
-        0.2754: "there is more background here than in training: its chance must grow",
+        0.0732: "you multiply by `here`, and forget to divide by `trained`",
+        0.2754: "there is more background here than in training: its probability must grow",
         0.6: "both classes get the same factor, and dividing by the sum removes it",
     }
     if round(p, 4) in known:
@@ -140,10 +140,10 @@ TASKS = [
         ''',
         checker=check_majority,
         hints=(
-            "The mean of a dog and a horse is no animal. Of what could one take a mean here?",
+            "The mean of a dog and a horse is no animal. Of which numbers could you take a mean here?",
             """
             Give each class a map of its own, 1 where it is and 0 elsewhere. The mean over a square is
-            then the share of its votes. `one_hot` puts the classes last; pooling wants them second.
+            then the share of votes for this class. `one_hot` puts the classes last; pooling wants them second.
             """,
             """
             votes = F.one_hot(labels)....float()  # (B, K, H, W)
@@ -182,7 +182,8 @@ TASKS = [
         },
         why="""
             A thin membrane loses every vote against the cells on both sides of it, so it is gone from the
-            coarse labels. One pixel near the centre keeps its share on average.
+            coarse labels. If one pixel near the centre decides, the share of membrane stays the same on
+            average.
         """,
     ),
     Task(
@@ -207,7 +208,7 @@ TASKS = [
         ''',
         checker=check_follow,
         hints=(
-            "At a decay of 0.99, how far does the average go in a step? And what belongs to a state?",
+            "How far does the average go in a step if `decay` is 0.99? And what is in a state?",
             """
             The tensors of a `state_dict` are those of the net, without their gradients: an operation
             in place, with a name that ends in `_`, changes the net. `lerp_` goes a share of the way.
@@ -222,7 +223,7 @@ TASKS = [
             """,
         ),
         wrong={
-            "a decay of 0.9 keeps nine tenths of the average, and you keep one": """
+            "a decay of 0.9 keeps nine tenths of the average; you keep one tenth": """
                 present = net.state_dict()
                 for name, value in average.state_dict().items():
                     value.copy_((1 - decay) * value + decay * present[name])
@@ -247,7 +248,7 @@ TASKS = [
                 for name, value in net.state_dict().items():
                     value.copy_(decay * state[name] + (1 - decay) * value)
             """,
-            "the mean of both is half of the way: how far is the matter of `decay`": """
+            "you go half of the way, to the mean of both; `decay` says how far to go": """
                 present = net.state_dict()
                 for name, value in average.state_dict().items():
                     value.copy_((value + present[name]) / 2)
@@ -257,8 +258,8 @@ TASKS = [
             """,
         },
         why="""
-            Forget the running mean and the averaged net normalises with the numbers of its first day. The
-            library does the same, with a smaller decay during the first steps.
+            If you forget the running mean, the averaged net normalises with the numbers that it had before
+            the training. The library averages as here, with a smaller decay during the first steps.
         """,
     ),
     Task(
@@ -266,9 +267,10 @@ TASKS = [
         title="As rare as it is",
         ask="""
             Oversampling showed a net more of an object than there is. In the windows that it learned from, the
-            share `trained` of all pixels was object; in your images it is `here`. Correct its probability `p`. By Bayes' rule, the chance of
-            object has to be multiplied by `here / trained`, the chance of background by the ratio of its own
-            two shares, and then the two have to be scaled to add up to 1. `p` is a number or an array, and may be 0 or 1.
+            share `trained` of all pixels was object; in your images it is `here`. Correct the net's probability `p`
+            of object. By Bayes' rule, multiply it by `here / trained`. Multiply the probability of background by the
+            ratio of the two shares of background. Then scale both, so that they add up to 1. `p` is a number or an
+            array, and may be 0 or 1.
         """,
         code='''
             def as_rare(p, trained, here):
@@ -281,10 +283,10 @@ TASKS = [
         ''',
         checker=check_as_rare,
         hints=(
-            "If the object is a tenth as frequent as in training, what is more frequent?",
+            "If there is less object here than in training, of what is there more?",
             """
-            Weigh both classes: object by how much rarer it is, background by how much more there
-            is of it. Then divide by the sum.
+            Weigh both classes, each by its share here divided by its share in training. Then divide
+            by the sum.
             """,
             """
             yes = p * ...
@@ -309,7 +311,7 @@ TASKS = [
                 odds = p / (1 - p) * here / trained
                 return odds / (1 + odds)
             """,
-            "there is more background here than in training: its chance must grow": """
+            "there is more background here than in training: its probability must grow": """
                 yes, no = p * here / trained, (1 - p) * (1 - trained) / (1 - here)
                 return yes / (yes + no)
             """,
@@ -317,7 +319,7 @@ TASKS = [
                 yes, no = p * here / trained, (1 - p) * here / trained
                 return yes / (yes + no)
             """,
-            "you count `here` in, and do not take `trained` out": """
+            "you multiply by `here`, and forget to divide by `trained`": """
                 yes, no = p * here, (1 - p) * (1 - here)
                 return yes / (yes + no)
             """,

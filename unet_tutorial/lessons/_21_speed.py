@@ -14,13 +14,13 @@ def check_at_most(at_most):
     ratio = float(at_most(dict(times), {"convolution": 4}))
     known = {
         0.55: "0.55 of the time is left, so it is 1 / 0.55 times as fast",
-        2.8: "factors are no times: at four times the speed, 60 ms become 15 ms",
+        2.8: "add up times, not factors: at four times the speed, 60 ms become 15 ms",
         6.6667: "what is not made faster takes its time, too",
         4.0: "the whole is as fast as its parts only if all of them are four times as fast",
         2.2222: "you divide by the time that is saved; divide by the time that is left",
         1.45: "0.45 of the time is saved, which is more than 1.45 times as fast",
         2.0: "the mean of the factors does not know how long each kind takes",
-        0.0182: "before and after are both times: divide the one by the other",
+        0.0182: "both `before` and `after` are times: divide the one by the other",
     }
     if round(ratio, 4) in known:
         return known[round(ratio, 4)]
@@ -30,7 +30,7 @@ def check_at_most(at_most):
     if not math.isclose(both, 100 / 55):
         return f"30, 5 and 20 ms are left of 100: 1.8182 times as fast, not {both:.4f}"
     if not math.isclose(float(at_most({"a": 3.0, "b": 1.0}, {"b": math.inf})), 4 / 3):
-        return "a part that goes altogether, by a factor of `inf`, takes no time"
+        return "a part that becomes `inf` times as fast takes no time at all"
     if not math.isclose(float(at_most(dict(times), {"pooling": 9})), 1):
         return "what takes no time in this profile brings nothing"
     if not math.isclose(float(at_most(dict(times), {"convolution": 0.5})), 100 / 160):
@@ -73,7 +73,7 @@ def check_in_turns(in_turns):
     if log == sorted(log) and len(log) > 2:
         return "first all calls of one, then of the other: take turns, round by round"
     if len(log) == 6:
-        return "the first call belongs to no round: make one of each before you count"
+        return "call each work once before the rounds, and do not count that call"
     if len(log) != 8:
         return f"one call of each and three rounds are 8 calls, and you make {len(log)}"
     if times == [0, 0]:
@@ -88,7 +88,7 @@ def check_in_turns(in_turns):
         return f"they take 2 and 3, not {times[0]:g} and {times[1]:g}"
     machine = Machine([2.0, 3.0], first=50.0)
     if list(in_turns(machine.works, 1, machine.clock)) != [2.0, 3.0]:
-        return "the first call, which builds and fills caches, is in the result"
+        return "the first call, which is slow, is in the result: leave it out"
     machine = Machine([2.0, 3.0], interrupted=[4, 7])
     times = list(in_turns(machine.works, 5, machine.clock))
     if times != [2.0, 3.0]:
@@ -138,7 +138,7 @@ def check_fold_before(fold_before):
     g, beta = g.detach(), beta.detach()
     right = g / (var + norm.eps).sqrt()
     if nearly(got, weight * right[:, None]) and not nearly(got, weight * right):
-        return "it comes before: the factor belongs to what goes in, a column each"
+        return "the norm comes first: its factors belong to the inputs, the columns of the weight"
     if nearly(got, weight * (g / var.sqrt())):
         return "`eps` is missing, and one channel hardly varies"
     if nearly(got, weight * (g / (var + norm.eps))):
@@ -151,14 +151,29 @@ def check_fold_before(fold_before):
         return "the weight is wrong: each column is multiplied by gamma / sigma"
     added = beta - right * mean
     sentences = [
-        (bias, "the bias is the old one: the mean is never taken off"),
-        (bias + added, "what the norm adds goes through the layer, too: a product"),
+        (
+            bias,
+            "the bias has not changed, though the norm subtracts a mean and adds beta",
+        ),
+        (
+            bias + added,
+            "what the norm adds goes through the layer, too: multiply it by the weight",
+        ),
         (bias + got @ added, "the bias has the factor twice: use the old weight in it"),
         (weight @ added, "the bias of the layer itself is lost"),
-        (bias + weight @ (right * mean - beta), "the mean is taken off, not added"),
+        (
+            bias + weight @ (right * mean - beta),
+            "the norm subtracts the mean, and you add it",
+        ),
         (bias + added @ weight, "the weight is (out, in): multiply it from the left"),
-        (bias + weight @ (beta - mean), "the mean gets the factor, too: x - mean does"),
-        (right * bias + weight @ added, "the bias of the layer comes after the norm"),
+        (
+            bias + weight @ (beta - mean),
+            "you forget to multiply the mean by the factor: norm(x) is factor (x - mean) + beta",
+        ),
+        (
+            right * bias + weight @ added,
+            "the factor changes the bias of the layer, which is added after the norm",
+        ),
     ]
     for value, text in sentences:
         if nearly(shift, value):
@@ -205,7 +220,7 @@ TASKS = [
             """,
         ),
         wrong={
-            "factors are no times: at four times the speed, 60 ms become 15 ms": """
+            "add up times, not factors: at four times the speed, 60 ms become 15 ms": """
                 total = sum(times.values())
                 return sum(t / total * faster.get(kind, 1) for kind, t in times.items())
             """,
@@ -234,7 +249,7 @@ TASKS = [
                     ratio = ratio * factor
                 return ratio
             """,
-            "before and after are both times: divide the one by the other": """
+            "both `before` and `after` are times: divide the one by the other": """
                 return 1 / sum(t / faster.get(kind, 1) for kind, t in times.items())
             """,
         },
@@ -293,7 +308,7 @@ TASKS = [
                     medians.append(float(np.median(times)))
                 return medians
             """,
-            "the first call belongs to no round: make one of each before you count": """
+            "call each work once before the rounds, and do not count that call": """
                 seconds = [[] for _ in works]
                 for _ in range(rounds):
                     for work, times in zip(works, seconds):
@@ -302,7 +317,7 @@ TASKS = [
                         times.append(clock() - begin)
                 return [float(np.median(times)) for times in seconds]
             """,
-            "the first call, which builds and fills caches, is in the result": """
+            "the first call, which is slow, is in the result: leave it out": """
                 seconds = [[] for _ in works]
                 for _ in range(1 + rounds):
                     for work, times in zip(works, seconds):
@@ -402,7 +417,7 @@ TASKS = [
             """,
         ),
         wrong={
-            "it comes before: the factor belongs to what goes in, a column each": """
+            "the norm comes first: its factors belong to the inputs, the columns of the weight": """
                 factor = norm.weight / (norm.running_var + norm.eps).sqrt()
                 bias = norm.bias + factor * (linear.bias - norm.running_mean)
                 return factor[:, None] * linear.weight, bias
@@ -427,7 +442,7 @@ TASKS = [
                 shift = norm.bias - factor * norm.running_mean
                 return linear.weight * factor, linear.bias + shift @ linear.weight
             """,
-            "the mean gets the factor, too: x - mean does": """
+            "you forget to multiply the mean by the factor: norm(x) is factor (x - mean) + beta": """
                 factor = norm.weight / (norm.running_var + norm.eps).sqrt()
                 shift = norm.bias - norm.running_mean
                 return linear.weight * factor, linear.bias + linear.weight @ shift
@@ -437,7 +452,7 @@ TASKS = [
                 shift = norm.bias - factor * norm.running_mean
                 return linear.weight * factor, linear.bias + linear.weight @ shift
             """,
-            "what the norm adds goes through the layer, too: a product": """
+            "what the norm adds goes through the layer, too: multiply it by the weight": """
                 factor = norm.weight / (norm.running_var + norm.eps).sqrt()
                 shift = norm.bias - factor * norm.running_mean
                 return linear.weight * factor, linear.bias + shift
@@ -448,7 +463,7 @@ TASKS = [
                 weight = linear.weight * factor
                 return weight, linear.bias + weight @ shift
             """,
-            "the bias is the old one: the mean is never taken off": """
+            "the bias has not changed, though the norm subtracts a mean and adds beta": """
                 factor = norm.weight / (norm.running_var + norm.eps).sqrt()
                 return linear.weight * factor, linear.bias
             """,

@@ -73,9 +73,7 @@ def check_in_chunks(in_chunks):
             return "the answers are cut to whole numbers, of the type of the image"
         if np.allclose(found, whole):
             continue
-        before = (
-            "of the block, the pixels of the neighbours before the chunk come first"
-        )
+        before = "the answer begins with the neighbours above and on the left"
         known = {
             f"a block begins between two poolings: round {margin} up to {near}": (
                 cut(ask, image, chunk, margin, margin),
@@ -228,8 +226,8 @@ TASKS = [
             "Which of the four panels above was empty, and which two rules made it so?",
             """
             Round the margin up to a multiple of `step`. Cut the block out with that much on each
-            side, but not beyond the image, and remember where it begins. Then the chunk is
-            `top` less that beginning further down in the answer.
+            side, but not beyond the image, and remember at which row `y` the block begins. In
+            the answer, the chunk begins `top - y` rows further down.
             """,
             """
             overlap = ...  # the next multiple of step
@@ -264,8 +262,9 @@ TASKS = [
             "the first chunks have no neighbour before them: cut nothing off there": instead(
                 LOOPS, ("[top - y :, left - x :]", "[overlap:, overlap:]")
             ),
-            "of the block, the pixels of the neighbours before the chunk come first: cut "
-            "them off": instead(LOOPS, ("[top - y :, left - x :]", "")),
+            "the answer begins with the neighbours above and on the left: cut them off": instead(
+                LOOPS, ("[top - y :, left - x :]", "")
+            ),
             "4 pixels are too few for a margin of 5: round up": instead(
                 LOOPS, ("-(-margin // step) * step", "margin // step * step")
             ),
@@ -307,8 +306,8 @@ TASKS = [
         title="A share for each process",
         ask="""
             Several processes train together. All of them know the same shuffled `order` of an
-            epoch, a list of numbers of images. A step takes the next `batch` images, of all
-            processes together. Return what process `rank` (from 0) does in this epoch, as a list
+            epoch, a list of numbers of images. A step of all processes together takes the next
+            `batch` images. Return what process `rank` (from 0) does in this epoch, as a list
             of its parts of the batches. Each step must learn from the very images that a single
             process would take. Batches can be shared evenly, and the last one is full.
         """,
@@ -326,7 +325,8 @@ TASKS = [
             "Which images are in the first step of one process that trains alone?",
             """
             Cut the order into batches first, as a single process does. Then deal each batch, as
-            cards are dealt: every `processes`-th image, beginning with another one per process.
+            cards are dealt: every `processes`-th image. Process 0 begins with the first image of
+            the batch, process 1 with the second.
             """,
             """
             starts = range(0, len(order), ...)
@@ -377,8 +377,8 @@ TASKS = [
         number="22.3",
         title="Between two measurements",
         ask="""
-            `times` were measured for nets with so many `channels` at the top, as in the figure on
-            the left. What would another width cost? Interpolate on **logarithmic** axes, as the eye
+            `channels` and `times` are two lists, as in the figure above, on the left: a net with so many
+            channels at the top takes so long. What would another width cost? Interpolate on **logarithmic** axes, as the eye
             does in the figure, and refuse with a `ValueError` what is outside the measured widths.
         """,
         code='''
@@ -396,8 +396,8 @@ TASKS = [
             "What is the middle between 10 and 1,000 on a logarithmic axis?",
             """
             `np.interp` draws straight lines between points. Give it logarithms of everything, and
-            take the logarithm off what comes back. Beyond the ends it does not complain: it
-            repeats the last value.
+            take the exponential of what comes back. Beyond the ends `np.interp` does not complain:
+            it repeats the last value.
             """,
             """
             if not ...:

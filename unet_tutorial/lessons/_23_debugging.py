@@ -31,9 +31,11 @@ def check_refuse(refuse):
     except AssertionError:
         return "`assert` is gone when Python runs with `-O`: raise a ValueError"
     if says is None:
-        return "5 and 255 pass; what is printed or returned stops nothing: raise"
+        return (
+            "5 and 255 pass: to print or to return a sentence stops nothing; raise it"
+        )
     if refusal(refuse, [0, 1, 2, -100]) is not None:
-        return "-100 means unknown, losses leave it out, and you refuse it"
+        return "-100 means unknown, and losses leave it out; you refuse it"
     if refusal(refuse, [0, 1, 3]) is None:
         return "3 passes, and the labels of three classes are 0, 1 and 2"
     if refusal(refuse, [-1, 0, 1]) is None:
@@ -89,7 +91,7 @@ def check_safe_dice(safe_dice):
     decided = (p > 0.5).double()
     both, every = (p.double() * true).sum(), p.double().sum() + true.sum()
     known = {
-        "the mask holds 255, and each of its pixels counts 255-fold": exact_dice(
+        "the mask holds 255, and each of its pixels counts 255 times": exact_dice(
             p, true.double() * 255
         ),
         "no pixel of 0 and 255 is equal to 1; compare with 0": 0,
@@ -109,7 +111,7 @@ def check_safe_dice(safe_dice):
         return f"the Dice of this batch is {right:.4f}, and yours is {got:.4f}"
     got = float(safe_dice(p.clone(), true))
     if not abs(got - right) < 1e-4:
-        return "a mask of 0 and 1 comes out all but empty: 1 is object there, not 255"
+        return "a mask of 0 and 1 is almost empty with you: there 1 is object, not 255"
     return check_small(safe_dice)
 
 
@@ -246,10 +248,10 @@ TASKS = [
         code=REFUSE,
         checker=check_refuse,
         hints=(
-            "Which labels are good? Of which values, then, does the sentence consist?",
+            "Which labels are good? And which labels should your sentence name?",
             """
             Make a mask of the pixels whose label is known: -100, or both at least 0 and less than
-            the number of classes. Of the other pixels `unique` names each value once.
+            the number of classes. `unique` gives each value of the other pixels once.
             """,
             """
             known = (labels == -100) | (...)
@@ -262,13 +264,13 @@ TASKS = [
             "3 passes, and the labels of three classes are 0, 1 and 2": instead(
                 REFUSE, ("labels < num_classes", "labels <= num_classes")
             ),
-            "-100 means unknown, losses leave it out, and you refuse it": instead(
+            "-100 means unknown, and losses leave it out; you refuse it": instead(
                 REFUSE, ("(labels == -100) | ", "")
             ),
             "-1 passes; it is no class, and -100 alone means unknown": instead(
                 REFUSE, ("(labels == -100) | ((labels >= 0) & ", "((labels < 0) | ")
             ),
-            "5 and 255 pass; what is printed or returned stops nothing: raise": instead(
+            "5 and 255 pass: to print or to return a sentence stops nothing; raise it": instead(
                 REFUSE, ("raise ValueError", "print")
             ),
             "`assert` is gone when Python runs with `-O`: raise a ValueError": """
@@ -291,8 +293,8 @@ TASKS = [
             ),
         },
         why="""
-            Call it where masks are read. In the loop, on a GPU, the same look would wait for the
-            card in each step.
+            Call this check where masks are read. In the training loop the CPU would have to wait for
+            the GPU at each step, to see the labels.
         """,
     ),
     Task(
@@ -327,10 +329,10 @@ TASKS = [
             "a sum of float16 ends at 65,504: make p 32 bits *before* it is added": instead(
                 DICE, ("p.float(), (mask > 0).float()", "p, (mask > 0).to(p.dtype)")
             ),
-            "the mask holds 255, and each of its pixels counts 255-fold": instead(
+            "the mask holds 255, and each of its pixels counts 255 times": instead(
                 DICE, ("(mask > 0).float()", "mask.float()")
             ),
-            "a mask of 0 and 1 comes out all but empty: 1 is object there, not 255": instead(
+            "a mask of 0 and 1 is almost empty with you: there 1 is object, not 255": instead(
                 DICE, ("(mask > 0).float()", "mask.float() / 255")
             ),
             "no pixel of 0 and 255 is equal to 1; compare with 0": instead(
@@ -361,8 +363,8 @@ TASKS = [
             """,
         },
         why="""
-            `bfloat16` would not have been infinite, but its sums keep two to three digits. So 32
-            bits for all that is added up, whichever kind of half precision the net has.
+            With `bfloat16` the sum would not be infinite, but it has only two to three digits. So add
+            up in 32 bits, whichever kind of half precision the net has.
         """,
     ),
     Task(

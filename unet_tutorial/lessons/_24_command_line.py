@@ -25,7 +25,7 @@ def check_words(train_words):
     if any(word.strip("'\"") == folder != word for word in words):
         return "quotes are for a shell; here they become a part of the folder's name"
     if "my" in words:
-        return "the folder `my images` has become two words: put no line together first"
+        return "the folder `my images` has become two words: do not build a line and split it"
     if words[0] != "train":
         return f"the program's name is not for `main`: begin with train, not {words[0]}"
     for word in words:
@@ -94,7 +94,7 @@ def check_until_done(until_done):
         return f"the last exit status should come back, 0 here, and not {back!r}"
     calls, back = calls_of(until_done, [143, 129, 0])
     if "?" in calls:
-        return "those are words of your own: `train` and `resume` are all you need"
+        return "you made words of your own: `train` and `resume` are all you need"
     if calls.startswith("TT"):
         return "a second `train` finds the folder in use and refuses: use `resume`"
     if calls == "T":
@@ -105,12 +105,16 @@ def check_until_done(until_done):
     if calls_of(until_done, [130, 0])[0] != "T":
         return "130 is Ctrl-C: somebody at the keyboard wants it to end"
     if calls != "TRR":
-        return "143, then 129: it was stopped twice, and is done after the third call"
+        return (
+            "143, then 129: the run was stopped twice, and is done after the third call"
+        )
     if calls_of(until_done, [137, 0])[0] != "TR":
         return "137 is 128 + 9, killed from outside like 143: go on"
     calls = calls_of(until_done, [137])[0]
     if len(calls) > 20:
-        return "killed each time, it is called for ever: `tries` says how often at most"
+        return (
+            "if each call is killed, you call for ever: `tries` says how often at most"
+        )
     if len(calls) != 5:
         return (
             f"with tries=5 it is called at most 5 times, and yours {len(calls)} times"
@@ -218,8 +222,8 @@ TASKS = [
         hints=(
             "Where does a word begin and end if nobody looks for blanks?",
             """
-            Each option is a word, and what it is followed by is the next. Paths and numbers must
-            become texts. Pillow says (width, height); `--size` wants height x width.
+            Each option is one word, and its value is the next word. Paths and numbers must become
+            texts. Pillow says (width, height); `--size` wants height x width.
             """,
             """
             width, height = photo
@@ -229,7 +233,7 @@ TASKS = [
             """,
         ),
         wrong={
-            "the folder `my images` has become two words: put no line together first": """
+            "the folder `my images` has become two words: do not build a line and split it": """
                 line = f"train --kind folder --data {images} --masks {masks} --out {out}"
                 width, height = photo
                 line += f" --size {height // 2}x{width // 2} --minutes {minutes}"
@@ -276,18 +280,18 @@ TASKS = [
         ask="""
             A training in a queue is stopped now and then: the machine is needed, the time is up, the
             kernel kills it. Write what a script does about that. `run(words)` carries out a command
-            and returns its exit status as the table above has it; a kill from outside is 128 plus the
-            signal. `train` are the words that begin the run, `resume` those that go on with it. Call
-            `run` at most `tries` times in all, and return the last exit status. Go on with what was
-            stopped from outside, and with nothing else: after Ctrl-C somebody wants it to end.
+            and returns its exit status, as in the table above; after a kill from outside it is 128 plus
+            the signal. `train` are the words that begin the run, `resume` those that go on with it. Call
+            `run` at most `tries` times in all, and return the last exit status. Go on with a training that
+            was stopped from outside, and with no other: after Ctrl-C somebody wants it to end.
         """,
         code=NIGHT,
         checker=check_until_done,
         hints=(
             "Which rows of the table of exit statuses say that a run is saved and not done?",
             """
-            What is stopped by a signal ends with a number above 128. Trouble and wrong usage would
-            come again, and after Ctrl-C somebody is there who wanted the end.
+            A training that a signal stopped ends with a number above 128. Trouble and wrong usage
+            would come again. And after Ctrl-C nobody wants the training to go on.
             """,
             """
             status = run(train)
@@ -302,7 +306,7 @@ TASKS = [
             "a second `train` finds the folder in use and refuses: use `resume`": instead(
                 NIGHT, ("run(resume)", "run(train)")
             ),
-            "those are words of your own: `train` and `resume` are all you need": instead(
+            "you made words of your own: `train` and `resume` are all you need": instead(
                 NIGHT, ("run(resume)", 'run([*train, "--resume"])')
             ),
             "1 is trouble, and the same would happen again: give up": instead(
@@ -311,13 +315,13 @@ TASKS = [
             "130 is Ctrl-C: somebody at the keyboard wants it to end": instead(
                 NIGHT, (" or status == 130", "")
             ),
-            "143, then 129: it was stopped twice, and is done after the third call": instead(
+            "143, then 129: the run was stopped twice, and is done after the third call": instead(
                 NIGHT, ("status <= 128 or status == 130", "status != 143")
             ),
             "137 is 128 + 9, killed from outside like 143: go on": instead(
                 NIGHT, ("status <= 128 or status == 130", "status not in (129, 143)")
             ),
-            "killed each time, it is called for ever: `tries` says how often at most": """
+            "if each call is killed, you call for ever: `tries` says how often at most": """
                 status = run(train)
                 while status > 128 and status != 130:
                     status = run(resume)
@@ -343,8 +347,8 @@ TASKS = [
             """,
         },
         why="""
-            `--resume-if-there` makes one command of the two: it begins a run, or goes on where there
-            is one.
+            With `--resume-if-there` one command is enough: it goes on with the run if there is one, and
+            begins it otherwise.
         """,
     ),
     Task(
@@ -353,15 +357,15 @@ TASKS = [
         ask="""
             `text` is what a run's `history.csv` holds: a line of names, then one line per epoch, as
             `epoch,train_loss,valid_loss,pixel error`. Return the number of the epoch with the lowest
-            value in a `column`, the first of them if there are several. Where a training went wrong,
-            a value may be `nan`.
+            value in a `column`. If several are equally low, return the first. Where a training went
+            wrong, a value may be `nan`.
         """,
         code=BEST,
         checker=check_best_epoch,
         hints=(
             "What is a value of the file before you do anything with it, a number or a text?",
             """
-            Split each line at its commas; the first line says which place a column has. Make
+            Split each line at its commas; the first line says at which place a column is. Make
             floats of its values before you compare. nan is the one number that is not equal to
             itself.
             """,
