@@ -45,10 +45,7 @@ def check_convolve(convolve):
         return "`conv2d` does it all for you: here each of the nine steps is your own"
     sizes = {
         (6, 9): "6 x 9 pixels come out: unpadded, a window must lie inside the map",
-        (
-            3,
-            6,
-        ): "a row and a column are missing: a window of 3 has 4 places on 6 pixels",
+        (3, 6): "a row and a column too few: a window of 3 has 4 places on 6 pixels",
         (2, 4, 7): "two channels come out: the products of both make one number",
     }
     if tuple(got.shape) in sizes:
@@ -151,8 +148,9 @@ TASKS = [
             "Which part of the map does the top left weight of the window ever meet?",
             """
             The top left weight meets all pixels but the last two rows and columns. Its right
-            neighbour meets the part that begins one column further. Each weight gets such a part of the map,
-            (H - 2, W - 2) pixels. Multiply, add the channels up, and add the nine results.
+            neighbour meets the part that begins one column further. Each weight gets such a
+            part of the map, (H - 2, W - 2) pixels. Multiply, add the channels up, and add the
+            nine results.
             """,
             """
             height, width = ...
@@ -252,7 +250,7 @@ TASKS = [
                         out += (weight[:, column, row, None, None] * part).sum(0)
                 return out
             """,
-            "a row and a column are missing: a window of 3 has 4 places on 6 pixels": """
+            "a row and a column too few: a window of 3 has 4 places on 6 pixels": """
                 height, width = x.shape[1] - 3, x.shape[2] - 3
                 out = torch.full((height, width), bias)
                 for row in range(3):
