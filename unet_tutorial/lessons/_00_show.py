@@ -236,7 +236,7 @@ TASKS = [
             """,
         },
         why="""
-            Without the first line, `~` on numbers turns every bit: `~1` is -2, and `255 & ~1` is 254.
+            Without the first line, `~` on numbers flips every bit: `~1` is -2, and `255 & ~1` is 254.
         """,
     ),
 ]

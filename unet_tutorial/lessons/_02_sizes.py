@@ -296,8 +296,8 @@ TASKS = [
             valid size to the next.
             """,
             """
-            Add the margin (184 at depth 4; in general 12 times 2 to the depth, less 8). Then go up
-            to the next multiple of 2 to the depth, less 4, unless you are there already.
+            Add the margin: 184 at depth 4, `12 * 2**depth - 8` in general. If the sum is not a valid
+            size, take the next one. Valid sizes are multiples of `2**depth`, less 4.
             """,
             """
             step = 2**depth

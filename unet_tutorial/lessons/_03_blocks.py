@@ -45,7 +45,7 @@ def check_convolve(convolve):
         return "`conv2d` does it all for you: here each of the nine steps is your own"
     sizes = {
         (6, 9): "6 x 9 pixels come out: unpadded, a window must lie inside the map",
-        (3, 6): "one row and one column are missing: 6 pixels have 4 places for 3",
+        (3, 6): "a row and a column too few: a window of 3 has 4 places on 6 pixels",
         (2, 4, 7): "two channels come out: the products of both make one number",
     }
     if tuple(got.shape) in sizes:
@@ -115,8 +115,8 @@ def check_draw_weights(draw_weights):
         right = (2 / (other[1] * other[2] * other[3])) ** 0.5
         if abs(drawn.std() / right - 1) > 0.1:
             nine = drawn.std() * (9 * other[1] / 2) ** 0.5  # 1 if N is taken for 9 C
-            why = ": its window has not nine places" if abs(nine - 1) < 0.1 else ""
-            return f"{other}: the deviation should be near {right:.3f}{why}"
+            why = "; not every window has nine places" if abs(nine - 1) < 0.1 else ""
+            return f"shape {other}: the deviation should be near {right:.3f}{why}"
     return None
 
 
@@ -147,9 +147,10 @@ TASKS = [
         hints=(
             "Which part of the map does the top left weight of the window ever meet?",
             """
-            The top left weight meets all pixels but the last two rows and columns, and its right
-            neighbour meets the same, one column further. Each weight gets such a part of the map,
-            (H - 2, W - 2) pixels. Multiply, add the channels up, and add the nine results.
+            The top left weight meets all pixels but the last two rows and columns. Its right
+            neighbour meets the part that begins one column further. Each weight gets such a
+            part of the map, (H - 2, W - 2) pixels. Multiply, add the channels up, and add the
+            nine results.
             """,
             """
             height, width = ...
@@ -249,7 +250,7 @@ TASKS = [
                         out += (weight[:, column, row, None, None] * part).sum(0)
                 return out
             """,
-            "one row and one column are missing: 6 pixels have 4 places for 3": """
+            "a row and a column too few: a window of 3 has 4 places on 6 pixels": """
                 height, width = x.shape[1] - 3, x.shape[2] - 3
                 out = torch.full((height, width), bias)
                 for row in range(3):
@@ -361,7 +362,7 @@ TASKS = [
                 std = (2 / (channels * height * width)) ** 0.5
                 return std * torch.randn(shape, generator=generator.manual_seed(0))
             """,
-            "(90, 64, 1, 1): the deviation should be near 0.177: its window has not nine places": """
+            "shape (90, 64, 1, 1): the deviation should be near 0.177; not every window has nine places": """
                 return (2 / (shape[1] * 9)) ** 0.5 * torch.randn(
                     shape, generator=generator
                 )

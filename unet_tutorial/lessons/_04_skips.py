@@ -42,7 +42,7 @@ def check_crop_like(crop_like):
             (0, 0): "all is cut off at the bottom and on the right; crop every side",
             (4, 6): "all is cut off at the top and on the left; crop every side",
         }
-        off = f"pixel (0, 0) is (2, 3) of the skip; yours is ({row}, {column})"
+        off = f"your first pixel is ({row}, {column}) of the skip; it must be (2, 3)"
         return places.get((row, column), off)
     if not torch.equal(cut, skip[..., 2:8, 3:11]):
         return "the first pixel is right, and others are not in their place"
@@ -152,7 +152,7 @@ TASKS = [
             """,
         ),
         wrong={
-            "pixel (0, 0) is (2, 3) of the skip; yours is (3, 4)": """
+            "your first pixel is (3, 4) of the skip; it must be (2, 3)": """
                 height, width = x.shape[-2:]
                 top = (skip.shape[-2] - height) // 2 + 1
                 left = (skip.shape[-1] - width) // 2 + 1
