@@ -46,7 +46,7 @@ def check_mistakes(mistakes):
         (
             4,
             4,
-        ): "4 are both kinds together; `!=` does not say which of the two masks is 0",
+        ): "4 counts both kinds together; `!=` does not say which of the two masks is 0",
         (5, 3): "5 and 3 are the sizes of the masks: pixels that are right count too",
         (2, 2): "2 pixels are foreground in both masks: these are right",
     }
@@ -206,7 +206,7 @@ TASKS = [
                 pred, true = pred != 0, true != 0
                 return (true & ~pred).sum(), (pred & ~true).sum()
             """,
-            "4 are both kinds together; `!=` does not say which of the two masks is 0": """
+            "4 counts both kinds together; `!=` does not say which of the two masks is 0": """
                 wrong = (pred != 0) != (true != 0)
                 return wrong.sum(), wrong.sum()
             """,
