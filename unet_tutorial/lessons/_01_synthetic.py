@@ -108,7 +108,7 @@ TASKS = [
             """
             if challenge == "isbi":
                 return values == ...
-            return values ...  # one comparison does for the other two
+            return values ...  # one comparison is enough for the other two
             """,
         ),
         wrong={
