@@ -8,8 +8,8 @@ from unet_tutorial.tasks import Task
 WALKS = {
     (84, 32): "the up-convolution is missing: on the way up the size doubles first",
     (88, 40): "the way up is missing: after the bottom, go up as often as down",
-    (88, 76): "you go up one step too few: as often as you went down",
-    (364, 340): "you go down one step too few: as often as there are poolings",
+    (88, 76): "one step up is missing: go up as often as you went down",
+    (364, 340): "one step down is missing: go down once per pooling",
     (360, 708): "`size - 4 // 2` is `size - 2`: the parentheses matter",
     (176, 168): "4 pixels per block, and the size is never halved or doubled",
     (176, 160): "the way down or the way up has no convolutions",
@@ -190,7 +190,7 @@ TASKS = [
                     size = 2 * size - 4
                 return size
             """,
-            "you go up one step too few: as often as you went down": """
+            "one step up is missing: go up as often as you went down": """
                 for _ in range(depth):
                     size = (size - 4) // 2
                 size = size - 4
@@ -198,7 +198,7 @@ TASKS = [
                     size = 2 * size - 4
                 return size
             """,
-            "you go down one step too few: as often as there are poolings": """
+            "one step down is missing: go down once per pooling": """
                 for _ in range(depth - 1):
                     size = (size - 4) // 2
                 size = size - 4
