@@ -145,7 +145,7 @@ TASKS = [
         ''',
         checker=check_convolve,
         hints=(
-            "Which part of the map does the top left weight of the window ever meet?",
+            "The window slides over the map. Which pixels does its top left weight meet?",
             """
             The top left weight meets all pixels but the last two rows and columns. Its right
             neighbour meets the part that begins one column further. Each weight gets such a
@@ -369,8 +369,8 @@ TASKS = [
             """,
         },
         why="""
-            The uniform numbers of torch's `kaiming_uniform_` with the right limit would have the same
-            deviation. The paper asks for a Gaussian.
+            Torch's `kaiming_uniform_` draws with the same deviation, but from a uniform distribution.
+            The paper asks for a Gaussian.
         """,
     ),
 ]
