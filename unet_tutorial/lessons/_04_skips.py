@@ -193,7 +193,8 @@ TASKS = [
             """,
         },
         why="""
-            `top:-top` would be shorter, and empty where nothing is to be cut: -0 is 0.
+            `skip[..., top:-top, left:-left]` would be shorter. But where nothing is to be cut, nothing is left:
+            -0 is 0, so `0:-0` is `0:0`.
         """,
     ),
     Task(
@@ -217,8 +218,8 @@ TASKS = [
         hints=(
             "In which order do the four things happen, and which shape is there after each?",
             """
-            First `up`: only then do you know how large the skip may be. `center_crop` cuts it,
-            `torch.cat` joins the two along the channels, and `conv` has the last word.
+            First `up`: only then do you know how large the skip may be. `center_crop` cuts the skip,
+            `torch.cat` joins the two maps along the channels, and `conv` comes last.
             """,
             """
             x = up(x)
