@@ -182,7 +182,7 @@ TASKS = [
             "Which of the maps does the first step up need, and which one the last?",
             """
             With a loop: keep each map *before* its step down, and take the kept maps from the end.
-            Without: between the first step down and the last step up there is a smaller net.
+            Without a loop: between the first step down and the last step up there is a smaller net.
             """,
             """
             if not downs:
