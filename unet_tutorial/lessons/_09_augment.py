@@ -357,7 +357,7 @@ TASKS = [
         },
         why="""
             The generator comes from outside and is never seeded here: a seed inside the function would give
-            each batch, and each worker, the same numbers.
+            each batch the same numbers.
         """,
     ),
 ]
