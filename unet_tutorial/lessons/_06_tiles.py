@@ -225,9 +225,9 @@ TASKS = [
         title="The last tile, moved back",
         ask="""
             The last tile of `tile_starts` may reach far beyond the image, and what it says there is
-            thrown away. Move it back: it should begin as early as it can and still answer for the last
-            pixel, at a place that the poolings know. No tile begins before the image. For 1000 pixels
-            and the paper's net that gives `[0, 384, 624]`.
+            thrown away. Move it back as far as possible. It must still answer for the last pixel, and begin
+            where the poolings form the same groups as in the other tiles. No tile begins before the
+            image. For 1000 pixels and the paper's net that gives `[0, 384, 624]`.
         """,
         code='''
             def starts_inside(size, tile, depth):

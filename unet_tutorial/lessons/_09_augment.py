@@ -28,7 +28,7 @@ def check_zoom_field(zoom_field):
         return "a displacement can be half a pixel, and yours are integers"
     off, places = from_centre(5, 9), from_centre(5, 9, centre=0)
     known = {
-        "those are the places to fetch from; take the pixel's own place off": (
+        "those are the places to fetch from; subtract the pixel's own place": (
             places - 0.75 * off
         ),
         "those are places, counted from the centre; a displacement begins at its pixel": (
@@ -357,7 +357,7 @@ TASKS = [
         },
         why="""
             The generator comes from outside and is never seeded here: a seed inside the function would give
-            each batch, and each worker, the same numbers.
+            each batch the same numbers.
         """,
     ),
 ]

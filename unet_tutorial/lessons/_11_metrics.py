@@ -160,7 +160,7 @@ TASKS = [
             """
             counts = sum(... for batch in batches)  # (K, K)
             right = counts.diagonal()
-            total = ...  # (K,), the pixels predicted as a class, and those of it
+            total = ...  # (K,), pixels predicted as a class, plus pixels of that class
             dice_of_each = torch.where(total > 0, ..., 1.0)
             return ...  # without class 0
             """,
