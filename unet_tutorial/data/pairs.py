@@ -21,26 +21,58 @@ from .images import SUFFIXES, list_files, name_some, what_it_is
 _FORMATS = f"({'|'.join(map(re.escape, SUFFIXES))})$"
 _DRAWN = (".json", ".geojson", ".roi", ".zip")  # see annotations
 _MASKS = "masks?|labels?|segs?|segmentations?|segmentationclass|annotations?|gts?|truth"
+_MASKS += "|ground[ _-]?truth|manual"
 _IS_MASK, _WORD = (
     re.compile(rf"^({w})([ _.-]+|(?=\d)|$)|([ _.-]+|(?<=\d))({w})$", re.IGNORECASE)
     for w in (_MASKS, _MASKS + "|images?|imgs?|photos?|raw|inputs?|sat")
 )
 
 
+def _around(end):
+    """Return what a name has before and after what must be equal: "t*", "_mask"."""
+    before, _, after = (end or "").rpartition("*")
+    return before, after
+
+
+def _fits(name, end):
+    before, after = _around(end)
+    long = len(name) >= len(before) + len(after)
+    return long and name.startswith(before) and name.endswith(after)
+
+
 def _key(file, end):
     """Return what must be equal: the name, and for names that repeat the sub-folder."""
-    name = unicodedata.normalize("NFC", file.stem)
-    name = _WORD.sub("", name) if end is None else name.removesuffix(end)
+    name, (before, after) = unicodedata.normalize("NFC", file.stem), _around(end)
+    name = name.removeprefix(before).removesuffix(after)
+    name = _WORD.sub("", name) if end is None else name
     return name, "/".join(_WORD.sub("", part) for part in file.parent.parts).strip("/")
 
 
 def _is_mask(file, own, end):
     """Tell a mask from an image where both are below one folder."""
     if end is not None:
-        return file.stem.endswith(end) if end else not file.stem.endswith(own)
+        return _fits(file.stem, end) if end else not _fits(file.stem, own)
     return any(_IS_MASK.search(part) for part in (file.stem, *file.parent.parts))
 
 # %% ../../nbs/workshop/data/pairs.ipynb #check-folders
+def _rules(ends):
+    """Return the most frequent (ending of images, of masks), as they are typed."""
+    most = max(ends.values(), default=0)
+    best = sorted(each for each, count in ends.items() if count == most)[:3]
+    return [f"suffix={(own, end) if own else end!r}" for own, end in best]
+
+
+def _longer(paths):
+    """Return as rules by what some names of one folder are longer than others."""
+    names, ends = {path.stem for path in paths}, Counter()
+    for name in names:
+        for at, letter in enumerate(name):
+            if letter in "_.- " and name[:at] in names:
+                end = name[at:]
+                ends[(end, "") if end[1:].isdigit() else ("", end)] += 1
+    return _rules(ends)
+
+
 def _check_folders(folders, real, several):
     """Refuse empty folders, and one folder that was named twice."""
     empty = [str(folder) for folder in folders if not list_files(folder)]
@@ -66,14 +98,15 @@ def _sort(folders, suffix, several=False):
             end = ends[kind]
             if other in (real[side] / file).parents:
                 continue  # it belongs to the other side
-            fits = file.stem.endswith(end or "")
+            fits = _fits(file.stem, end)
             if not (fits and re.search(_FORMATS, file.name, re.IGNORECASE)):
                 kind = 2
             found[kind][folder / file] = _key(file, end)
     if not found[0] or not found[1]:
         _check_folders(folders, real, several)
         drawn = [p for p in found[2] if p.suffix.lower() in _DRAWN]
-        hint = "; unet-tutorial masks makes masks of annotations" if drawn else ""
+        hint = " or ".join(_longer(found[0])) or "suffix='_mask'"
+        hint += "; unet-tutorial masks makes masks of annotations" if drawn else ""
         below = " and ".join(sorted({str(folder) for folder in folders}))
         other = next((path for path in found[2] if path.is_file()), None)
         other = f". {other.name} {': '.join(what_it_is(other))}" if other else ""
@@ -81,7 +114,7 @@ def _sort(folders, suffix, several=False):
             f"{len(found[0])} images and {len(found[1])} masks below {below}, which "
             f"holds {name_some(p.name for part in found for p in part)}. Name the "
             "folder of the images and that of the masks, or say how masks end: "
-            f"suffix='_mask'{hint}{other}"
+            f"{hint}{other}"
         )
     return found
 
@@ -130,6 +163,16 @@ def _ends(image, mask, common):
     return image[len(common) :], mask[len(common) :]
 
 
+def _numbered(images, masks):
+    """Count what names have before numbers that are equal, with a star for these."""
+    numbers, found = re.compile(r"(.*?)(\d+)"), Counter()
+    for names in product(sorted(images)[:20], sorted(masks)[:400]):
+        one, other = map(numbers.fullmatch, names)
+        if one and other and one[2] == other[2]:
+            found[f"{one[1]}*", f"{other[1]}*"] += 1
+    return Counter({rule: count for rule, count in found.items() if count > 1})
+
+
 def _stack(images, masks):
     """Return the name of an image of which several masks have a number."""
     names = [_WORD.sub("", name) for name in sorted(masks)[:400]]
@@ -140,9 +183,12 @@ def _stack(images, masks):
     return ""
 
 # %% ../../nbs/workshop/data/pairs.ipynb #guess-code
-def _guess(images, masks):
+def _guess(images, masks, least=1):
     """Say what might bring together the images and masks that are left over."""
     left, right = ({p.stem for p in side} for side in (images, masks))
+    if left & right:
+        text = "; some names are equal and their sub-folders are not: "
+        return f"{text}name the very folder of the images and that of the masks"
     if {name.lower() for name in left} & {name.lower() for name in right}:
         return "; some differ only in upper and lower case: rename those"
     if stack := _stack(left, right):
@@ -156,12 +202,11 @@ def _guess(images, masks):
             common = re.sub("[_.\\- ][^_.\\- ]*$|[^_.\\- ]*$", "", common)
         if common:
             rests[_ends(i, m, common)] += 1
-    if not rests:
-        return ""
-    (own, end), count = rests.most_common(1)[0]
-    if own and count < 2:
-        return ""  # one pair alone may be chance
-    return f"; or is it suffix={(own, end) if own else end!r}?"
+    (own, _), count = (rests.most_common(1) or [(("", ""), 0)])[0]
+    if count < least or (own and count < 2):  # one pair alone may be chance
+        rests = _numbered(left, right)
+    rules = " or ".join(_rules(rests))
+    return f"; or is it {rules}?" if rules else ""
 
 # %% ../../nbs/workshop/data/pairs.ipynb #further
 _MERGE = "merge them into one file: np.maximum.reduce([first, second])"
@@ -264,8 +309,7 @@ def match_names(
         FileNotFoundError: "... and ... are the same folder: name that of the images and
             that of the masks"
         FileNotFoundError: "... images and ... masks below ..., which holds .... Name
-            the folder of the images and that of the masks, or say how masks end:
-            suffix='_mask'..."
+            the folder of the images and that of the masks, or say how masks end: ..."
     """
     folders = [Path(images), Path(masks or images)]
     *keys, others = _sort(folders, suffix, masks is not None)
@@ -274,7 +318,8 @@ def match_names(
     pairs, lonely, idle, double = _group(keys)
     pairs, lonely, idle, further = _further(pairs, lonely, idle, suffix)
     lonely, idle, overlays, odd = _overlays(pairs, lonely, idle)
-    guess = _guess(lonely, idle)
+    known = lonely or [pair.image for pair in pairs]
+    guess = _guess(known, idle, least=1 if lonely else 2) if idle else ""
     bare, left = ({}, lonely) if only_annotated else (lonely, {})
     problems = (
         Problem(NO_MASK, f"add it, {_OR_LEAVE}{guess}", bare),
