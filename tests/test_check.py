@@ -266,8 +266,8 @@ def test_empty_masks(tmp_path):
 
 CLASSES = [
     ([0, 1, 2], 3, None, None),
-    ([1, 2, 3], 3, "labels 1 to 3", "subtract 1"),
-    ([0, 85, 170], 3, "beyond 0 to 2", "np.searchsorted([0, 85, 170], labels)"),
+    ([1, 2, 3], 3, "labels 1 to 3", "values=(1, 2, 3)"),
+    ([0, 85, 170], 3, "beyond 0 to 2", "values=(0, 85, 170)"),
     ([0, 1, 2, 255], 3, "beyond 0 to 2", "255 often marks"),
     ([0, 1, 2, 3, 4], 3, "beyond 0 to 2", "num_classes=5"),
     ([*range(0, 250, 2)], 3, "beyond 0 to 2", "JPEG"),

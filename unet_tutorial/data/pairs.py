@@ -39,7 +39,7 @@ def _fits(name, end):
     long = len(name) >= len(before) + len(after)
     return long and name.startswith(before) and name.endswith(after)
 
-
+# %% ../../nbs/workshop/data/pairs.ipynb #key-code
 def _key(file, end):
     """Return what must be equal: the name, and for names that repeat the sub-folder."""
     name, (before, after) = unicodedata.normalize("NFC", file.stem), _around(end)
@@ -62,6 +62,14 @@ def _rules(ends):
     return [f"suffix={(own, end) if own else end!r}" for own, end in best]
 
 
+def _holds_objects(path):
+    """Tell an .npy of Python's objects, as some programs save beside their masks."""
+    if path.suffix != ".npy" or not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        return b"'|O'" in file.read(64)
+
+
 def _longer(paths):
     """Return as rules by what some names of one folder are longer than others."""
     names, ends = {path.stem for path in paths}, Counter()
@@ -72,7 +80,7 @@ def _longer(paths):
                 ends[(end, "") if end[1:].isdigit() else ("", end)] += 1
     return _rules(ends)
 
-
+# %% ../../nbs/workshop/data/pairs.ipynb #check-folders-code
 def _check_folders(folders, real, several):
     """Refuse empty folders, and one folder that was named twice."""
     empty = [str(folder) for folder in folders if not list_files(folder)]
@@ -98,7 +106,7 @@ def _sort(folders, suffix, several=False):
             end = ends[kind]
             if other in (real[side] / file).parents:
                 continue  # it belongs to the other side
-            fits = _fits(file.stem, end)
+            fits = _fits(file.stem, end) and not _holds_objects(folder / file)
             if not (fits and re.search(_FORMATS, file.name, re.IGNORECASE)):
                 kind = 2
             found[kind][folder / file] = _key(file, end)
@@ -183,17 +191,19 @@ def _stack(images, masks):
     return ""
 
 # %% ../../nbs/workshop/data/pairs.ipynb #guess-code
+_VERY = "name the very folder of the images and that of the masks"
+
+
 def _guess(images, masks, least=1):
     """Say what might bring together the images and masks that are left over."""
-    left, right = ({p.stem for p in side} for side in (images, masks))
+    left, right = ({path.stem for path in side} for side in (images, masks))
     if left & right:
-        text = "; some names are equal and their sub-folders are not: "
-        return f"{text}name the very folder of the images and that of the masks"
-    if {name.lower() for name in left} & {name.lower() for name in right}:
+        return f"; some names are equal and their sub-folders are not: {_VERY}"
+    if {*map(str.lower, left)} & {*map(str.lower, right)}:
         return "; some differ only in upper and lower case: rename those"
     if stack := _stack(left, right):
-        text = f"; is {stack} a stack, with a mask per page? Save each page as an "
-        return f"{text}image of its own, under the name of its mask"
+        text = f"; is {stack} a stack, with a mask per page? unet-tutorial pages writes "
+        return f"{text}each page as an image; give it the name of its mask"
     rests = Counter()
     for i, m in product(sorted(left)[:20], sorted(right)[:400]):
         same = takewhile(lambda two: two[0] == two[1], zip(i, m, strict=False))
@@ -205,8 +215,7 @@ def _guess(images, masks, least=1):
     (own, _), count = (rests.most_common(1) or [(("", ""), 0)])[0]
     if count < least or (own and count < 2):  # one pair alone may be chance
         rests = _numbered(left, right)
-    rules = " or ".join(_rules(rests))
-    return f"; or is it {rules}?" if rules else ""
+    return f"; or is it {' or '.join(_rules(rests))}?" if rests else ""
 
 # %% ../../nbs/workshop/data/pairs.ipynb #further
 _MERGE = "merge them into one file: np.maximum.reduce([first, second])"
