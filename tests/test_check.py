@@ -445,7 +445,7 @@ def test_masks_of_several_pages_are_told_what_masks_need(tmp_path):
         tifffile.imwrite(tmp_path / side / f"{name}.tif", pages)
     told = [str(problem) for problem in check(tmp_path).problems]
     assert "channels=5" in told[0] and "s.tif" in told[0]
-    assert "channels" not in told[1] and "named like that of its image" in told[1]
+    assert "channels" not in told[1] and "unet-tutorial pages" in told[1]
 
 
 def test_a_turned_photograph_whose_size_tells_nothing(tmp_path):

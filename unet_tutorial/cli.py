@@ -503,9 +503,10 @@ def _check(args):
     what = args.images, args.masks, args.suffix, args.classes, args.range
     which = args.channels, args.axes, args.channel
     of_masks = args.threshold, bool(args.invert), args.ignore
-    more = bool(args.only_annotated), args.values
+    named = {"values": args.values} if args.values else {}
+    only = bool(args.only_annotated)
     with _known_kind(args):
-        report = check_pairs(*what, *which, *of_masks, *more)
+        report = check_pairs(*what, *which, *of_masks, only, **named)
     for line in _problem_lines(report.problems, args.list):
         print(f"problem: {line}")
     for note in report.notes:
@@ -526,6 +527,26 @@ def _check(args):
 # %% ../nbs/workshop/cli.ipynb #check-command
 _PAIRS = "photos masks\nscans --suffix _label --classes 4\ncars --picture pairs.png"
 COMMANDS["check"] = Command("find what is wrong with pairs", _PAIRS, _add_check, _check)
+
+# %% ../nbs/workshop/cli.ipynb #pages-command
+def _add_pages(parser):
+    add = parser.add_argument
+    add("stack", metavar="STACK", help="a TIFF of several pages, of images or of masks")
+    add("--to", metavar="DIR", required=True, help="the folder to write into")
+    add("--overwrite", action="store_true", help="replace files that are there")
+
+
+def _pages(args):
+    from unet_tutorial.data.outputs import write_pages
+
+    pages = write_pages(args.stack, args.to, args.overwrite)
+    print(f"{len(pages):,} pages written to {args.to}")
+    return 0
+
+
+_STACKS = "volume.tif --to images\nlabels.tif --to masks"
+_ABOUT_PAGES = "write each page of a stack as a file"
+COMMANDS["pages"] = Command(_ABOUT_PAGES, _STACKS, _add_pages, _pages)
 
 # %% ../nbs/workshop/cli.ipynb #masks-command
 def _add_masks(parser):

@@ -126,7 +126,14 @@ def _look_at(pairs, value_range, of_images=(None,) * 3, of_masks=(None, False, N
 
 # %% ../../nbs/workshop/data/check.ipynb #36be93c3
 _DEEP, _PAGES = "has more than 8 bits", "has several pages"  # causes in images
-_ONE_PAGE = "a mask has one: save each page as a file, named like that of its image"
+_ONE_PAGE = (
+    "a mask has one: unet-tutorial pages FILE --to FOLDER, once for the images and "
+)
+_ONE_PAGE += "once for the masks, writes a file per page, named alike"
+
+
+def _has_pages(found):
+    return isinstance(found, BadFile) and found.cause == _PAGES
 
 
 def _file_problems(looks):
@@ -134,13 +141,13 @@ def _file_problems(looks):
     for pair, (size, image), (other, mask) in looks:
         for path, found in ((pair.image, image), (pair.mask, mask)):
             if isinstance(found, BadFile):
-                several = found.cause == _PAGES and path == pair.mask
-                remedy = _ONE_PAGE if several else found.remedy
+                stacks = _has_pages(found) and _has_pages(mask)
+                channels = path == pair.image and "channels" in found.remedy
+                remedy = _ONE_PAGE if stacks and not channels else found.remedy
                 yield found.cause, remedy, path, found.found
             elif isinstance(found, Exception):
                 yield "cannot be read", "mend link or permission", path, str(found)
-        paged = isinstance(image, BadFile) and image.cause == _PAGES
-        if size and other and size != other and not paged:
+        if size and other and size != other and not _has_pages(image):
             remedy = "made for another image? Else resize the mask with NEAREST"
             if size == other[::-1]:
                 remedy = "was the mask drawn without applying the EXIF orientation of "
@@ -617,7 +624,9 @@ def field_note(
     Example:
         >>> # in check, where its other names come from
         >>> from unet_tutorial.data.check import field_note
-        >>> fields = [Pair(Path(f"data/eye {n}.png"), Path(f"data/field {n}.png")) for n in range(3)]
+        >>> fields = [
+        ...     Pair(Path(f"data/eye {n}.png"), Path(f"data/field {n}.png")) for n in range(3)
+        ... ]
         >>> print(field_note(fields))
     """
     some = list(pairs)[:: max(1, len(pairs) // 12)][:12]
@@ -671,6 +680,15 @@ _RULE = (
 
 def _rule(suffix):
     return _RULE.format(repr(suffix) if suffix else "words such as _mask, seg_, image_")
+
+
+def _classes_of(num_classes, values, threshold, invert):
+    """Return how many classes there are, or say what does not go together."""
+    if (num_classes != 2 or values) and (invert or threshold is not None):
+        raise ValueError(
+            "threshold= and invert= are for num_classes=2, without values="
+        )
+    return len(values) if values else num_classes
 
 # %% ../../nbs/workshop/data/check.ipynb #judge-code
 def _judge(looks, num_classes, value_range=None, ignore=None):
@@ -856,16 +874,14 @@ def check_pairs(
         Report: its `problems` is empty when all is well
 
     Raises:
-        ValueError: "threshold= and invert= are for num_classes=2"
+        ValueError: "threshold= and invert= are for num_classes=2, without values="
 
     Example:
         >>> # in check, where its other names come from
         >>> from unet_tutorial.data.check import check_pairs
         >>> report = check_pairs(mine)
     """
-    if (num_classes != 2 or values) and (invert or threshold is not None):
-        raise ValueError("threshold= and invert= are for num_classes=2")
-    num_classes = len(values) if values else num_classes
+    num_classes = _classes_of(num_classes, values, threshold, invert)
     pairs, problems, notes = match_names(images, masks, suffix, only_annotated)
     of_masks = threshold, invert, ignore
     looks = _look_at(pairs, value_range, (channels, axes, channel), of_masks)
@@ -875,6 +891,7 @@ def check_pairs(
     more += [odd_colours([pair.mask for pair in pairs])] if num_classes else []
     problems += [problem for problem in more if problem]
     bad = {path for problem in problems for path in problem.files}
-    pairs, notes = [pair for pair in pairs if bad.isdisjoint(pair[:2])], notes + further
-    known = _rule(suffix), value_range, channels, axes, shares.pop("share"), of_masks
-    return Report(pairs, problems, notes, *known, channel, **shares, suggested=suggested)
+    pairs = [pair for pair in pairs if bad.isdisjoint(pair[:2])]
+    shares |= {"of_masks": of_masks, "channel": channel, "suggested": suggested}
+    known = _rule(suffix), value_range, channels, axes
+    return Report(pairs, problems, notes + further, *known, **shares)

@@ -93,6 +93,22 @@ def _check_folders(folders, real, several):
         text = f"{first} and {second} are the same folder: name that of the images"
         raise FileNotFoundError(f"{text} and that of the masks")
 
+# %% ../../nbs/workshop/data/pairs.ipynb #nothing-code
+def _nothing(found, folders):
+    """Return the error of folders that hold no images, or no masks."""
+    drawn = [p for p in found[2] if p.suffix.lower() in _DRAWN]
+    hint = " or ".join(_longer(found[0])) or "suffix='_mask'"
+    hint += "; unet-tutorial masks makes masks of annotations" if drawn else ""
+    below = " and ".join(sorted({str(folder) for folder in folders}))
+    other = next((path for path in found[2] if path.is_file()), None)
+    other = f". {other.name} {': '.join(what_it_is(other))}" if other else ""
+    return FileNotFoundError(
+        f"{len(found[0])} images and {len(found[1])} masks below {below}, which "
+        f"holds {name_some(p.name for part in found for p in part)}. Name the "
+        "folder of the images and that of the masks, or say how masks end: "
+        f"{hint}{other}"
+    )
+
 # %% ../../nbs/workshop/data/pairs.ipynb #63a5c98a
 def _sort(folders, suffix, several=False):
     """Return {file: key} of the images, of the masks, and of what is neither."""
@@ -112,18 +128,7 @@ def _sort(folders, suffix, several=False):
             found[kind][folder / file] = _key(file, end)
     if not found[0] or not found[1]:
         _check_folders(folders, real, several)
-        drawn = [p for p in found[2] if p.suffix.lower() in _DRAWN]
-        hint = " or ".join(_longer(found[0])) or "suffix='_mask'"
-        hint += "; unet-tutorial masks makes masks of annotations" if drawn else ""
-        below = " and ".join(sorted({str(folder) for folder in folders}))
-        other = next((path for path in found[2] if path.is_file()), None)
-        other = f". {other.name} {': '.join(what_it_is(other))}" if other else ""
-        raise FileNotFoundError(
-            f"{len(found[0])} images and {len(found[1])} masks below {below}, which "
-            f"holds {name_some(p.name for part in found for p in part)}. Name the "
-            "folder of the images and that of the masks, or say how masks end: "
-            f"{hint}{other}"
-        )
+        raise _nothing(found, folders)
     return found
 
 # %% ../../nbs/workshop/data/pairs.ipynb #a7ad9bbb
@@ -166,6 +171,11 @@ def _group(keys):
     return sorted(pairs), *alone, double
 
 # %% ../../nbs/workshop/data/pairs.ipynb #guess
+_VERY = "; some names are equal and their sub-folders are not: name the very folder of "
+_VERY += "the images and that of the masks"
+_EACH = "unet-tutorial pages writes each page as an image: give it the name of its mask"
+
+
 def _ends(image, mask, common):
     """Return what two names have behind their common beginning."""
     return image[len(common) :], mask[len(common) :]
@@ -191,19 +201,15 @@ def _stack(images, masks):
     return ""
 
 # %% ../../nbs/workshop/data/pairs.ipynb #guess-code
-_VERY = "name the very folder of the images and that of the masks"
-
-
 def _guess(images, masks, least=1):
     """Say what might bring together the images and masks that are left over."""
     left, right = ({path.stem for path in side} for side in (images, masks))
     if left & right:
-        return f"; some names are equal and their sub-folders are not: {_VERY}"
+        return _VERY
     if {*map(str.lower, left)} & {*map(str.lower, right)}:
         return "; some differ only in upper and lower case: rename those"
     if stack := _stack(left, right):
-        text = f"; is {stack} a stack, with a mask per page? unet-tutorial pages writes "
-        return f"{text}each page as an image; give it the name of its mask"
+        return f"; is {stack} a stack, with a mask per page? {_EACH}"
     rests = Counter()
     for i, m in product(sorted(left)[:20], sorted(right)[:400]):
         same = takewhile(lambda two: two[0] == two[1], zip(i, m, strict=False))
@@ -317,8 +323,6 @@ def match_names(
         FileNotFoundError: "... no images: put them there"
         FileNotFoundError: "... and ... are the same folder: name that of the images and
             that of the masks"
-        FileNotFoundError: "... images and ... masks below ..., which holds .... Name
-            the folder of the images and that of the masks, or say how masks end: ..."
     """
     folders = [Path(images), Path(masks or images)]
     *keys, others = _sort(folders, suffix, masks is not None)
