@@ -482,6 +482,12 @@ def _perhaps_kind(args):
     return f"{text}{' or '.join(lines)}" if lines else ""
 
 
+def _is_lost(report):
+    """Tell whether names did not pair, or every pair has a problem."""
+    unpaired = any("of that name" in problem.cause for problem in report.problems)
+    return bool(unpaired or (report.problems and not report.pairs))
+
+
 @contextmanager
 def _known_kind(args):
     """Let a folder in which nothing pairs say which data set it is."""
@@ -518,7 +524,7 @@ def _check(args):
     if any(report.unknown):
         print(unknown_text(args.ignore, report.unknown))
     print(f"{len(report.pairs):,} pairs without a problem")
-    if report.problems and not report.pairs and (kind := _perhaps_kind(args)):
+    if _is_lost(report) and (kind := _perhaps_kind(args)):
         print(kind)
     if args.picture:
         _draw_pairs(report, args.picture, args.overwrite)

@@ -2274,6 +2274,16 @@ def _below(folder):
         found |= {place.name: images} if images else {}
     return found
 
+
+def _deeper(name):
+    """Say which pattern takes the images that are two folders down, or more."""
+    files = list_files(name) if Path(name).is_dir() else []
+    depths = [len(file.parts) for file in files if file.suffix.lower() in SUFFIXES]
+    if max(depths, default=0) < 3:
+        return ""
+    pattern = Path(name, *["*"] * max(depths))
+    return f". But there are some further below: the pattern {pattern} takes them"
+
 # %% ../../nbs/workshop/data/images.ipynb #find-images
 def find_images(
     images: str | Path | Iterable[str | Path],
@@ -2302,13 +2312,14 @@ def find_images(
             inside = files[0].iterdir() if files[0].is_dir() else glob(str(name))
             below = _below(files[0]) if files[0].is_dir() else {}
             files = _only_images(sorted(Path(file) for file in inside))
-        text = f"folders in {name} hold images ({name_some(below)})" if below else ""
+        text = f"folders in {name} hold images ({name_some(below)})"
         way = f"the pattern {Path(name, '*', '*')} takes them"
         if not files:
+            deep = "" if below else _deeper(name)
             raise FileNotFoundError(
                 f"no image at {name}: a file, a folder that holds images, or a pattern "
                 f"such as cars/*.jpg would work; images end in {' '.join(SUFFIXES)}"
-                + (f". But {text}: {way}" if below else "")
+                + (f". But {text}: {way}" if below else deep)
             )
         if below:
             warnings.warn(f"{text}, which are left out: {way}", stacklevel=2)
