@@ -47,7 +47,7 @@ def test_the_page_has_every_set():
 def test_a_field_of_view_is_no_annotation(tmp_path, monkeypatch, capsys):
     published.write(published.SETS[0], tmp_path)
     monkeypatch.chdir(tmp_path / "training")
-    status, text = told("check images mask", capsys)
+    text = told("check images mask", capsys)[1]
     assert "a field of view" in text and "is nearly the same mask" in text
     fine = told('check images 1st_manual --suffix "_training,_manual1"', capsys)[1]
     assert "a field of view" not in fine
@@ -102,3 +102,16 @@ def test_pages_keep_their_numbers_and_replace_nothing(tmp_path, monkeypatch, cap
     assert (np.array(Image.open("a/0002.png")) == published.grey(2)).all()
     status, text = told("pages training.tif --to a", capsys)
     assert status == 1 and "--overwrite" in text
+
+
+def test_training_says_which_known_set_a_folder_is(tmp_path, monkeypatch, capsys):
+    published.single(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    status, text = told("train --kind folder --data stage1_train --out r", capsys)
+    assert status == 1 and "check stage1_train --kind nuclei" in text
+
+
+def test_an_image_that_lacks_the_suffix_is_not_called_damaged(tmp_path):
+    Image.fromarray(published.photo(1)).save(tmp_path / "1_test.tif")
+    with pytest.raises(FileNotFoundError, match="1_test.tif does not fit the suffix"):
+        check_pairs(tmp_path, suffix=("_training", "_manual1"))

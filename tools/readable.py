@@ -38,10 +38,10 @@ PUBLISHED = """\
 The folders are those of the archives; `tests/published.py` draws each set in small,
 and a test types these lines. `train --kind folder --data IMAGES --masks MASKS` takes
 the same options; after `--kind NAME` it is `train --kind NAME --data FOLDER`. Slices
-of one stack are alike: measure on another stack, with `evaluate RUN --data IMAGES
---masks MASKS`. Masks in colours (CamVid), or with their numbers in one channel
-(BBBC039), are first saved as numbers; `check` prints the line of Python. An archive
-inside an archive (STARE's `.gz`) is unpacked first."""
+of one stack are alike: their Dice promises nothing for another stack. Masks in colours
+(CamVid), or with their numbers in one channel (BBBC039), are first saved as numbers;
+`check` prints the line of Python. An archive inside an archive (STARE's `.gz`) is
+unpacked first."""
 
 
 def sentence(

@@ -467,17 +467,16 @@ def _grouped(note):
     return f"{count:,} files: {note.cause}, first {line}"
 
 # %% ../nbs/workshop/cli.ipynb #known-kind
-def _perhaps_kind(args):
+def _perhaps_kind(place, masks=None):
     """Say what to type if the folder that holds all is a data set that we know."""
-    from unet_tutorial.data.datasets import kinds_of
+    from unet_tutorial.data.datasets import known_sets
 
-    place = args.images
     with suppress(ValueError):  # two drives
-        place = os.path.commonpath([place, args.masks]) if args.masks else place
+        place = os.path.commonpath([place, masks]) if masks else place
     if place in ("", os.sep) or not os.path.isdir(place):
         return ""
     quoted = f'"{place}"' if " " in place else place
-    lines = [f"check {quoted} --kind {kind}" for kind in kinds_of(place)]
+    lines = [f"check {quoted} --kind {kind}" for kind in known_sets(place)]
     text = "all of it is a data set that we know: unet-tutorial "
     return f"{text}{' or '.join(lines)}" if lines else ""
 
@@ -489,13 +488,17 @@ def _is_lost(report):
 
 
 @contextmanager
-def _known_kind(args):
+def _known_kind(images, masks):
     """Let a folder in which nothing pairs say which data set it is."""
     try:
         yield
-    except FileNotFoundError as error:
-        kind = _perhaps_kind(args)
-        raise FileNotFoundError(f"{error}; {kind}" if kind else f"{error}") from None
+    except (FileNotFoundError, ValueError) as error:
+        lost = isinstance(error, FileNotFoundError) or "of that name" in f"{error}"
+        kind = _perhaps_kind(images, masks) if images and lost else ""
+        if not kind:
+            raise
+        first = FileNotFoundError if isinstance(error, OSError) else ValueError
+        raise first(f"{error}; {kind}") from None
 
 # %% ../nbs/workshop/cli.ipynb #check-run
 def _check(args):
@@ -511,7 +514,7 @@ def _check(args):
     of_masks = args.threshold, bool(args.invert), args.ignore
     named = {"values": args.values} if args.values else {}
     only = bool(args.only_annotated)
-    with _known_kind(args):
+    with _known_kind(args.images, args.masks):
         report = check_pairs(*what, *which, *of_masks, only, **named)
     for line in _problem_lines(report.problems, args.list):
         print(f"problem: {line}")
@@ -524,7 +527,7 @@ def _check(args):
     if any(report.unknown):
         print(unknown_text(args.ignore, report.unknown))
     print(f"{len(report.pairs):,} pairs without a problem")
-    if _is_lost(report) and (kind := _perhaps_kind(args)):
+    if _is_lost(report) and (kind := _perhaps_kind(args.images, args.masks)):
         print(kind)
     if args.picture:
         _draw_pairs(report, args.picture, args.overwrite)
@@ -726,7 +729,8 @@ def _train(args):
     carry_out = resume_run if args.resume else partial(train_run, kind=None, data=None)
     if args.resume_if_there:
         carry_out = partial(begin_or_resume, kind=None, data=None)
-    carry_out(**asked, report=_teller(), announce=_announce)
+    with _known_kind(args.data if args.kind == "folder" else None, args.masks):
+        carry_out(**asked, report=_teller(), announce=_announce)
     if is_first():  # of the processes of torchrun
         print(f"{args.out} is ready")
     return 0

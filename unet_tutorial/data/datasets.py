@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['find_carvana', 'open_carvana', 'load_isbi', 'open_isbi', 'open_ctc', 'open_pets', 'open_nuclei', 'open_folder',
-           'mask_notes', 'open_source', 'check_source', 'kinds_of']
+           'mask_notes', 'open_source', 'check_source', 'known_sets']
 
 # %% ../../nbs/workshop/data/datasets.ipynb #6bff4bb4
 import functools
@@ -739,7 +739,7 @@ def check_source(
     return found
 
 # %% ../../nbs/workshop/data/datasets.ipynb #kinds-of
-def kinds_of(
+def known_sets(
     folder: str | Path,
 ) -> list[str]:
     """Say as which data sets a folder opens.
@@ -752,8 +752,8 @@ def kinds_of(
 
     Example:
         >>> # in datasets, where its other names come from
-        >>> from unet_tutorial.data.datasets import kinds_of
-        >>> assert kinds_of("data/drawn_nuclei") == ["nuclei"] and kinds_of("data/rims") == []
+        >>> from unet_tutorial.data.datasets import known_sets
+        >>> assert known_sets("data/drawn_nuclei") == ["nuclei"] and known_sets("data/rims") == []
     """
     found = []
     for kind in _OPEN:

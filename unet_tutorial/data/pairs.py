@@ -100,8 +100,10 @@ def _nothing(found, folders):
     hint = " or ".join(_longer(found[0])) or "suffix='_mask'"
     hint += "; unet-tutorial masks makes masks of annotations" if drawn else ""
     below = " and ".join(sorted({str(folder) for folder in folders}))
+    unfit = [path for path in found[2] if path.suffix.lower() in SUFFIXES]
     other = next((path for path in found[2] if path.is_file()), None)
     other = f". {other.name} {': '.join(what_it_is(other))}" if other else ""
+    other = f". {unfit[0].name} does not fit the suffix that is asked" if unfit else other
     return FileNotFoundError(
         f"{len(found[0])} images and {len(found[1])} masks below {below}, which "
         f"holds {name_some(p.name for part in found for p in part)}. Name the "
