@@ -115,3 +115,27 @@ def test_an_image_that_lacks_the_suffix_is_not_called_damaged(tmp_path):
     Image.fromarray(published.photo(1)).save(tmp_path / "1_test.tif")
     with pytest.raises(FileNotFoundError, match="1_test.tif does not fit the suffix"):
         check_pairs(tmp_path, suffix=("_training", "_manual1"))
+
+
+def test_a_stack_where_a_folder_is_expected_leads_to_its_pages(
+    tmp_path, monkeypatch, capsys
+):
+    published.stacks(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    status, text = told("check training.tif training_groundtruth.tif", capsys)
+    assert status == 1 and "unet-tutorial pages training.tif --to DIR" in text
+
+
+def test_no_rule_is_suggested_that_pairs_across_two_parts(
+    tmp_path, monkeypatch, capsys
+):
+    for part in ("training", "testing"):
+        for n in (0, 1, 2):
+            for name in (part, f"{part}_groundtruth"):
+                (tmp_path / name).mkdir(exist_ok=True)
+                path = tmp_path / name / f"{name}{n:04}.png"
+                Image.fromarray(published.mask(n)).save(path)
+    monkeypatch.chdir(tmp_path)
+    text = told("check .", capsys)[1]
+    assert "testing*,testing_groundtruth*" in text
+    assert "testing*,training_groundtruth*" not in text

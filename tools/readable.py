@@ -76,7 +76,7 @@ def sets(published):  # list of str
     lines = ["## Sets as they are published: what to type", "", PUBLISHED, ""]
     lines += ["| set | typed in its folder |", "|---|---|"]
     for each in published.SETS:
-        typed = "<br>".join(f"`unet-tutorial {line}`" for line in each.lines)
+        typed = ", then ".join(f"`unet-tutorial {line}`" for line in each.lines)
         lines.append(f"| {each.name} | {typed} |")
     return [*lines, ""]
 

@@ -103,7 +103,9 @@ def _nothing(found, folders):
     unfit = [path for path in found[2] if path.suffix.lower() in SUFFIXES]
     other = next((path for path in found[2] if path.is_file()), None)
     other = f". {other.name} {': '.join(what_it_is(other))}" if other else ""
-    other = f". {unfit[0].name} does not fit the suffix that is asked" if unfit else other
+    other = (
+        f". {unfit[0].name} does not fit the suffix that is asked" if unfit else other
+    )
     return FileNotFoundError(
         f"{len(found[0])} images and {len(found[1])} masks below {below}, which "
         f"holds {name_some(p.name for part in found for p in part)}. Name the "
@@ -190,7 +192,9 @@ def _numbered(images, masks):
         one, other = map(numbers.fullmatch, names)
         if one and other and one[2] == other[2]:
             found[f"{one[1]}*", f"{other[1]}*"] += 1
-    return Counter({rule: count for rule, count in found.items() if count > 1})
+    found = {rule: count for rule, count in found.items() if count > 1}
+    alike = {rule for rule in found if rule[1].startswith(rule[0][:-1])}
+    return Counter({rule: found[rule] for rule in alike or found})
 
 
 def _stack(images, masks):
