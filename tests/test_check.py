@@ -266,8 +266,8 @@ def test_empty_masks(tmp_path):
 
 CLASSES = [
     ([0, 1, 2], 3, None, None),
-    ([1, 2, 3], 3, "labels 1 to 3", "subtract 1"),
-    ([0, 85, 170], 3, "beyond 0 to 2", "np.searchsorted([0, 85, 170], labels)"),
+    ([1, 2, 3], 3, "labels 1 to 3", "values=(1, 2, 3)"),
+    ([0, 85, 170], 3, "beyond 0 to 2", "values=(0, 85, 170)"),
     ([0, 1, 2, 255], 3, "beyond 0 to 2", "255 often marks"),
     ([0, 1, 2, 3, 4], 3, "beyond 0 to 2", "num_classes=5"),
     ([*range(0, 250, 2)], 3, "beyond 0 to 2", "JPEG"),
@@ -445,7 +445,7 @@ def test_masks_of_several_pages_are_told_what_masks_need(tmp_path):
         tifffile.imwrite(tmp_path / side / f"{name}.tif", pages)
     told = [str(problem) for problem in check(tmp_path).problems]
     assert "channels=5" in told[0] and "s.tif" in told[0]
-    assert "channels" not in told[1] and "named like that of its image" in told[1]
+    assert "channels" not in told[1] and "unet-tutorial pages" in told[1]
 
 
 def test_a_turned_photograph_whose_size_tells_nothing(tmp_path):

@@ -26,7 +26,7 @@ from unet_tutorial.runs.checkpoint import load_state
 from unet_tutorial.runs.recipes import Net, as_dict, read_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
-NAMES = "get check masks train enough evaluate predict report".split()
+NAMES = "get check pages masks train enough evaluate predict report".split()
 NAMES += "export package doctor".split()
 
 

@@ -34,6 +34,14 @@ PARTS = {
     ),
     "labels": ("Label maps", "Whole numbers of up to 31 bits, as they are."),
 }
+PUBLISHED = """\
+The folders are those of the archives; `tests/published.py` draws each set in small,
+and a test types these lines. `train --kind folder --data IMAGES --masks MASKS` takes
+the same options; after `--kind NAME` it is `train --kind NAME --data FOLDER`. Slices
+of one stack are alike: their Dice promises nothing for another stack. Masks in colours
+(CamVid), or with their numbers in one channel (BBBC039), are first saved as numbers;
+`check` prints the line of Python. An archive inside an archive (STARE's `.gz`) is
+unpacked first."""
 
 
 def sentence(
@@ -63,18 +71,29 @@ def row(atlas, kind):  # str, a line of a table
     return f"| {name} | {'refused' if refused else 'read'} | {text} |"
 
 
+def sets(published):  # list of str
+    "The table of well-known sets."
+    lines = ["## Sets as they are published: what to type", "", PUBLISHED, ""]
+    lines += ["| set | typed in its folder |", "|---|---|"]
+    for each in published.SETS:
+        typed = ", then ".join(f"`unet-tutorial {line}`" for line in each.lines)
+        lines.append(f"| {each.name} | {typed} |")
+    return [*lines, ""]
+
+
 def page():  # str, markdown
     "The page, made by reading every file of the table."
     sys.path.insert(0, str(ROOT / "tests"))
     try:
         import atlas
+        import published
     finally:
         sys.path.remove(str(ROOT / "tests"))
     lines = [HEAD]
     for use, (title, text) in PARTS.items():
         lines += [f"## {title}", "", text, "", "| file | outcome | |", "|---|---|---|"]
         lines += [row(atlas, kind) for kind in atlas.KINDS if kind.use == use] + [""]
-    return "\n".join(lines)
+    return "\n".join(lines + sets(published))
 
 
 if __name__ == "__main__":

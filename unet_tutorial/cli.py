@@ -32,7 +32,10 @@ _TYPED = {
     "overwrite=True": "--overwrite",
     "num_classes=None": "--instances",
     "Set num_classes and use read_labels, or keep one: labels == 1": "--classes K",
-    "take check_pairs(...).pairs, without it": "move its partner away",
+    " and use read_labels, or keep one: labels == 1": "",
+    "Set num_classes=": "--classes ",
+    "take check_pairs(...).pairs, without it": "move it away",
+    "(classes=, values=)": "(--values)",
     "read_labels(path, colours=[...]), and save that as PNG": "in Python, as no option "
     "does it: Image.fromarray(read_labels(path, colours=[...])).save('new.png') with "
     "read_labels of unet_tutorial.data.images",
@@ -57,6 +60,8 @@ _TYPED = {
 # %% ../nbs/workshop/cli.ipynb #typed002
 _NAMES = re.compile(r"classes=\(([^)]*)\)")  # 'background', 'cell'
 _RANGE = re.compile(r"value_range=\((-?[0-9][0-9.e+-]*), (-?[0-9][0-9.e+-]*)\)")
+_BOTH = re.compile(r"suffix=\('([^']*)', '([^']*)'\)")
+_VALUES = re.compile(r"values=\(([0-9, ]+)\)")
 _COLOUR = re.compile(r"ignore=\((\d+), (\d+), (\d+)\)")
 _PATHS = re.compile(r"(\S*[/\\]\S*)")
 
@@ -72,6 +77,8 @@ def _typed(text):
 def _options_typed(text):
     text = _COLOUR.sub(r"--ignore \1,\2,\3", text)
     text = _RANGE.sub(r"--range \1 \2", text)
+    text = _BOTH.sub(r'--suffix "\1,\2"', text)
+    text = _VALUES.sub(lambda found: "--values " + found[1].replace(", ", ","), text)
     for python, words in _TYPED.items():
         text = text.replace(python, words)
     return text
@@ -331,6 +338,8 @@ def _add_mask_rules(parser):
     parser.add_argument("--invert", action="store_true", default=None, help=text)
     text = "of masks: what nobody annotated, a value such as 255 or a colour R,G,B"
     parser.add_argument("--ignore", type=_value, metavar="VALUE", help=text)
+    text = "of masks: the number of each class, background first, such as 2,1,3"
+    parser.add_argument("--values", type=_values, metavar="N,N", help=text)
     text = "what a mask's name has more, such as _mask; IMAGE,MASK: what each has"
     parser.add_argument("--suffix", type=_suffix, help=text)
     _add_only(parser, "leave out images without a mask")
@@ -345,6 +354,14 @@ def _suffix(text):
     """Return the ending of masks, or those of images and masks."""
     first, comma, second = text.partition(",")
     return (first, second) if comma else text
+
+# %% ../nbs/workshop/cli.ipynb #args-values
+def _values(text):
+    """Return the numbers of a text such as 2,1,3."""
+    if not re.fullmatch("[0-9]+(,[0-9]+)+", text) or text.count(",") > 254:
+        text = f"{text!r} names no classes; 2,1,3 would work, background first"
+        raise argparse.ArgumentTypeError(text)
+    return [int(number) for number in text.split(",")]
 
 
 def _value(text):
@@ -402,6 +419,8 @@ def _check_known(args):
 
     source = open_source(args.kind, args.images)
     wrong = check_source(source)
+    if source.note:
+        print(f"note: {source.note}")
     for text in wrong:
         print(_typed(f"problem: {text}"))
     print(f"{len(source) - len(wrong):,} pairs without a problem")
@@ -447,6 +466,40 @@ def _grouped(note):
     line = f"{note._replace(cause='first', files=first)}".removeprefix("first: ")
     return f"{count:,} files: {note.cause}, first {line}"
 
+# %% ../nbs/workshop/cli.ipynb #known-kind
+def _perhaps_kind(place, masks=None):
+    """Say what to type if the folder that holds all is a data set that we know."""
+    from unet_tutorial.data.datasets import known_sets
+
+    with suppress(ValueError):  # two drives
+        place = os.path.commonpath([place, masks]) if masks else place
+    if place in ("", os.sep) or not os.path.isdir(place):
+        return ""
+    quoted = f'"{place}"' if " " in place else place
+    lines = [f"check {quoted} --kind {kind}" for kind in known_sets(place)]
+    text = "all of it is a data set that we know: unet-tutorial "
+    return f"{text}{' or '.join(lines)}" if lines else ""
+
+
+def _is_lost(report):
+    """Tell whether names did not pair, or every pair has a problem."""
+    unpaired = any("of that name" in problem.cause for problem in report.problems)
+    return bool(unpaired or (report.problems and not report.pairs))
+
+
+@contextmanager
+def _known_kind(images, masks):
+    """Let a folder in which nothing pairs say which data set it is."""
+    try:
+        yield
+    except (FileNotFoundError, ValueError) as error:
+        lost = isinstance(error, FileNotFoundError) or "of that name" in f"{error}"
+        kind = _perhaps_kind(images, masks) if images and lost else ""
+        if not kind:
+            raise
+        first = FileNotFoundError if isinstance(error, OSError) else ValueError
+        raise first(f"{error}; {kind}") from None
+
 # %% ../nbs/workshop/cli.ipynb #check-run
 def _check(args):
     if args.kind and (args.ignore is not None or args.only_annotated):
@@ -459,7 +512,10 @@ def _check(args):
     what = args.images, args.masks, args.suffix, args.classes, args.range
     which = args.channels, args.axes, args.channel
     of_masks = args.threshold, bool(args.invert), args.ignore
-    report = check_pairs(*what, *which, *of_masks, bool(args.only_annotated))
+    named = {"values": args.values} if args.values else {}
+    only = bool(args.only_annotated)
+    with _known_kind(args.images, args.masks):
+        report = check_pairs(*what, *which, *of_masks, only, **named)
     for line in _problem_lines(report.problems, args.list):
         print(f"problem: {line}")
     for note in report.notes:
@@ -471,6 +527,8 @@ def _check(args):
     if any(report.unknown):
         print(unknown_text(args.ignore, report.unknown))
     print(f"{len(report.pairs):,} pairs without a problem")
+    if _is_lost(report) and (kind := _perhaps_kind(args.images, args.masks)):
+        print(kind)
     if args.picture:
         _draw_pairs(report, args.picture, args.overwrite)
     return int(bool(report.problems))
@@ -478,6 +536,26 @@ def _check(args):
 # %% ../nbs/workshop/cli.ipynb #check-command
 _PAIRS = "photos masks\nscans --suffix _label --classes 4\ncars --picture pairs.png"
 COMMANDS["check"] = Command("find what is wrong with pairs", _PAIRS, _add_check, _check)
+
+# %% ../nbs/workshop/cli.ipynb #pages-command
+def _add_pages(parser):
+    add = parser.add_argument
+    add("stack", metavar="STACK", help="a TIFF of several pages, of images or of masks")
+    add("--to", metavar="DIR", required=True, help="the folder to write into")
+    add("--overwrite", action="store_true", help="replace files that are there")
+
+
+def _pages(args):
+    from unet_tutorial.data.outputs import write_pages
+
+    pages = write_pages(args.stack, args.to, args.overwrite)
+    print(f"{len(pages):,} pages written to {args.to}")
+    return 0
+
+
+_STACKS = "volume.tif --to images\nlabels.tif --to masks"
+_ABOUT_PAGES = "write each page of a stack as a file"
+COMMANDS["pages"] = Command(_ABOUT_PAGES, _STACKS, _add_pages, _pages)
 
 # %% ../nbs/workshop/cli.ipynb #masks-command
 def _add_masks(parser):
@@ -582,8 +660,10 @@ def _options(args):
     options |= {"only_annotated": args.only_annotated}
     if args.masks:
         options["masks"] = os.path.abspath(args.masks)
-    if args.classes:
-        names = [f"class {number}" for number in range(1, args.classes)]
+    options["values"] = args.values
+    count = args.classes or len(args.values or ())
+    if count > 2 or args.classes:
+        names = [f"class {number}" for number in range(1, count)]
         options["classes"] = ["background", *names]
     return {key: value for key, value in options.items() if value is not None} or None
 
@@ -637,7 +717,7 @@ def _train(args):
     kinds = (None, "folder") if goes_on or args.start else ("folder",)
     if args.kind not in kinds and _options(args):
         own = "--masks, --suffix, --classes, --range, --channels, --channel, --axes, "
-        own += "--threshold, --invert, --ignore and --only-annotated"
+        own += "--threshold, --invert, --ignore, --values and --only-annotated"
         args.wrong(f"{own} are for --kind folder")
     from unet_tutorial.runs.distributed import is_first
     from unet_tutorial.runs.run import begin_or_resume, resume_run, train_run
@@ -649,7 +729,8 @@ def _train(args):
     carry_out = resume_run if args.resume else partial(train_run, kind=None, data=None)
     if args.resume_if_there:
         carry_out = partial(begin_or_resume, kind=None, data=None)
-    carry_out(**asked, report=_teller(), announce=_announce)
+    with _known_kind(args.data if args.kind == "folder" else None, args.masks):
+        carry_out(**asked, report=_teller(), announce=_announce)
     if is_first():  # of the processes of torchrun
         print(f"{args.out} is ready")
     return 0

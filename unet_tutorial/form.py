@@ -672,7 +672,6 @@ def look(
         Stop: "The fields unknown_value and threshold want a number, such as 255, or
             nothing."
         Stop: "The field unknown_value wants one number, or three: red,green,blue"
-        ValueError: "threshold= and invert= are for num_classes=2"
         Stop: "Mend what is listed above where the files come from, then run cells 2 and
             3 again. Nothing was changed there."
         Stop: "...: two are the least, one to learn from and one to measure on. Ten are

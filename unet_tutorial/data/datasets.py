@@ -4,14 +4,16 @@
 
 # %% auto #0
 __all__ = ['find_carvana', 'open_carvana', 'load_isbi', 'open_isbi', 'open_ctc', 'open_pets', 'open_nuclei', 'open_folder',
-           'mask_notes', 'open_source', 'check_source']
+           'mask_notes', 'open_source', 'check_source', 'known_sets']
 
 # %% ../../nbs/workshop/data/datasets.ipynb #6bff4bb4
 import functools
 import os
 import re
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,13 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 # %% ../../nbs/workshop/data/datasets.ipynb #imports-data
-from .check import name_unknown, nearly_all, odd_colours, unknown_text
+from unet_tutorial.data.check import (
+    field_note,
+    name_unknown,
+    nearly_all,
+    odd_colours,
+    unknown_text,
+)
 from unet_tutorial.data.images import (
     UNKNOWN,
     check_free,
@@ -393,6 +401,8 @@ def open_nuclei(folder: str | Path) -> Source:
 
     Raises:
         ValueError: "... holds ...: give the folder of one"
+        ValueError: "several images share the masks of ...; kind='folder' pairs files by
+            their names"
         FileNotFoundError: "... folders hold no masks (*.png): .... Give the training
             part, ..."
 
@@ -403,6 +413,11 @@ def open_nuclei(folder: str | Path) -> Source:
     """
     paths, _ = _find_paths(folder, "*/images/*.png", _NUCLEI)
     items = [Item(p, p.parents[1] / "masks", p.parents[1].name) for p in paths]
+    counts = Counter(str(path.parent) for path in paths)
+    several = [place for place, count in counts.items() if count > 1]
+    if several:
+        text = f"several images share the masks of {name_some(several)}"
+        raise ValueError(f"{text}; kind='folder' pairs files by their names")
     bare = [str(item.mask) for item in items if not _mask_files(item.mask)]
     if bare:
         text = f"{len(bare)} folders hold no masks (*.png): {name_some(bare)}"
@@ -644,7 +659,11 @@ def mask_notes(
     """
     found = _looks(source, limit)
     unknown = "" if source.ignore is None else _unknown(source, found)
-    return [note for note in (unknown, source.note, _empty(source, found)) if note]
+    notes = [unknown, source.note, _empty(source, found)]
+    alike = "" if source.instances else field_note(source.items)
+    if alike:
+        notes.append(f"the masks are nearly the same for every image: {alike}")
+    return [note for note in notes if note]
 
 # %% ../../nbs/workshop/data/datasets.ipynb #e47ee89a
 _OPEN = {
@@ -717,4 +736,27 @@ def check_source(
             source.image(index), source.labels(index)
         except (ValueError, OSError) as error:  # which names the file
             found.append(str(error))
+    return found
+
+# %% ../../nbs/workshop/data/datasets.ipynb #kinds-of
+def known_sets(
+    folder: str | Path,
+) -> list[str]:
+    """Say as which data sets a folder opens.
+
+    Args:
+        folder: of any data
+
+    Returns:
+        list[str]: such as ["nuclei"]
+
+    Example:
+        >>> # in datasets, where its other names come from
+        >>> from unet_tutorial.data.datasets import known_sets
+        >>> assert known_sets("data/drawn_nuclei") == ["nuclei"] and known_sets("data/rims") == []
+    """
+    found = []
+    for kind in _OPEN:
+        with suppress(ValueError, OSError):
+            found += [kind] if kind != "folder" and open_source(kind, folder) else []
     return found

@@ -1265,7 +1265,7 @@ def read_stack(
 
 # %% ../../nbs/workshop/data/images.ipynb #d97efaf3
 _UNLIKE = "are images and masks swapped? Or was a mask of colours saved as JPEG?"
-_TWO = "a mask holds 0 and one other. Several classes? Set num_classes and use "
+_TWO = "a mask holds 0 and one other. Several classes? Set num_classes{} and use "
 _TWO += "read_labels, or keep one: labels == 1"
 
 
@@ -1290,11 +1290,25 @@ def _perhaps_unknown(values, usual=None):
     text = f"does {value} mark what nobody annotated ({like})? ignore={value} leaves"
     return f"{text} it out. Else: "
 
+# %% ../../nbs/workshop/data/images.ipynb #is-blurred
+_MANY = ". Objects, each with a number? threshold=0 makes them one class"
+
+
+def _is_blurred(values, counts):
+    """Tell two values with a few between or beside them from the numbers of classes."""
+    reach = (values[-1] - values[0]) / 8
+    low, high = values <= values[0] + reach, values >= values[-1] - reach
+    few = counts[~(low | high)].sum() < min(counts[low].sum(), counts[high].sum())
+    beside = high.sum() > 1 or not (low | high).all()
+    grey = values.dtype.kind == "f" or (8 * reach >= 64 and beside)
+    return len(values) > 4 and few and grey
+
 # %% ../../nbs/workshop/data/images.ipynb #why-not-two
 def why_not_two(
     values: np.ndarray,
     counts: np.ndarray,
     usual: int | None = None,
+    classes: int | None = None,
 ) -> tuple[str, str, str]:
     r"""Return cause, remedy and findings for a mask that is not 0 and one other.
 
@@ -1302,6 +1316,7 @@ def why_not_two(
         values: (K,) of a mask, ascending
         counts: (K,) how many pixels have each
         usual: the object of most other masks
+        classes: that all masks together need
 
     Example:
         >>> # in images, where its other names come from
@@ -1311,9 +1326,6 @@ def why_not_two(
         >>> spoilt = [np.asarray(Image.open("data/mask.jpg")), small]
         >>> print(*why_not_two(*np.unique(spoilt[0], return_counts=True))[:2], sep="\n")
     """
-    reach = (values[-1] - values[0]) / 8
-    low = counts[values <= values[0] + reach].sum()
-    high = counts[values >= values[-1] - reach].sum()
     order = np.argsort(-counts, kind="stable")
     found = name_some(f"{values[i]} in {_so_many(counts[i], 'pixel')}" for i in order)
     found = f"values {found}"
@@ -1321,19 +1333,20 @@ def why_not_two(
         remedy = f"0 would be background; threshold={int(values.sum()) // 2} makes "
         remedy += f"{values[1]} the object, and with invert=True the other one"
         return "holds no 0", remedy, found
-    if len(values) > 4 and counts.sum() - low - high < min(low, high):
+    if _is_blurred(values, counts):
         remedy = "saved as JPEG, or resized with interpolation? Save masks as PNG, "
         cut = values[0] / 2 + values[-1] / 2
         cut = f"{cut:.3g}" if values.dtype.kind == "f" else int(cut)
         cut = 127 if 191 < values[-1] <= 255 else cut  # the same for all of a set
         remedy += f"resize with NEAREST; threshold={cut} mends it"
         return "is blurred", remedy, found
+    numbers = len(values) > 4 and values[0] == 0 and values.dtype.kind != "f"
+    many = _MANY if numbers else ""
     if len(values) > 64:
-        return "does not look like a mask", _UNLIKE, found
+        many = many if counts.argmax() == 0 else ""
+        return "does not look like a mask", _UNLIKE + many, found
     remedy = _perhaps_stray(values, counts, usual) + _perhaps_unknown(values, usual)
-    remedy += _TWO
-    if len(values) > 4 and values[0] == 0:
-        remedy += ". Objects, each with a number? threshold=0 makes them one class"
+    remedy += _TWO.format(f"={classes}" if classes else "") + many
     return "holds more than two values", remedy, found
 
 # %% ../../nbs/workshop/data/images.ipynb #b58dfd1c
@@ -1435,6 +1448,12 @@ def one_channel(
         found = f"{len(bands)} channels, more than 64 colours"
         raise BadFile(path, "does not look like a mask", _UNLIKE, found)
     colours = [colour for _, colour in sorted(colours, reverse=True)]
+    used = [i for i in range(3) if any(colour[i] for colour in colours)]
+    if len(used) == 1 and len(colours) > 2:
+        remedy = "its numbers are in one channel: Image.open(path).getchannel"
+        remedy += f"({used[0]}).save('new.png')"
+        found = f"{len(colours)} values of {('red', 'green', 'blue')[used[0]]} alone"
+        raise BadFile(path, "is a mask in colours", remedy, found)
     remedy = "say which colour is label 0, 1, ...: read_labels(path, colours=[...]), "
     remedy = _perhaps_unknown_colour(colours) + remedy + "and save that as PNG"
     raise BadFile(path, "is a mask in colours", remedy, f"{colours[:8]}")
@@ -2140,9 +2159,18 @@ def list_files(
         list[Path]: relative to the folder, sorted
 
     Raises:
+        FileNotFoundError: "... is not a folder but a file: name the folder that holds
+            it; or unet-tutorial pages ... --to DIR writes the pages of a stack into
+            one"
         FileNotFoundError: "... is not a folder; ... holds ..."
     """
     folder, found = Path(folder), []
+    if folder.is_file():
+        text = (
+            f"{folder} is not a folder but a file: name the folder that holds it; or "
+        )
+        pages = f"unet-tutorial pages {folder} --to DIR writes the pages of a stack"
+        raise FileNotFoundError(f"{text}{pages} into one")
     if not folder.is_dir():
         near = next((path for path in folder.parents if path.is_dir()), Path())
         names = name_some(sorted(path.name for path in near.iterdir()))
@@ -2255,6 +2283,16 @@ def _below(folder):
         found |= {place.name: images} if images else {}
     return found
 
+
+def _deeper(name):
+    """Say which pattern takes the images that are two folders down, or more."""
+    files = list_files(name) if Path(name).is_dir() else []
+    depths = [len(file.parts) for file in files if file.suffix.lower() in SUFFIXES]
+    if max(depths, default=0) < 3:
+        return ""
+    pattern = Path(name, *["*"] * max(depths))
+    return f". But there are some further below: the pattern {pattern} takes them"
+
 # %% ../../nbs/workshop/data/images.ipynb #find-images
 def find_images(
     images: str | Path | Iterable[str | Path],
@@ -2283,13 +2321,14 @@ def find_images(
             inside = files[0].iterdir() if files[0].is_dir() else glob(str(name))
             below = _below(files[0]) if files[0].is_dir() else {}
             files = _only_images(sorted(Path(file) for file in inside))
-        text = f"folders in {name} hold images ({name_some(below)})" if below else ""
+        text = f"folders in {name} hold images ({name_some(below)})"
         way = f"the pattern {Path(name, '*', '*')} takes them"
         if not files:
+            deep = "" if below else _deeper(name)
             raise FileNotFoundError(
                 f"no image at {name}: a file, a folder that holds images, or a pattern "
                 f"such as cars/*.jpg would work; images end in {' '.join(SUFFIXES)}"
-                + (f". But {text}: {way}" if below else "")
+                + (f". But {text}: {way}" if below else deep)
             )
         if below:
             warnings.warn(f"{text}, which are left out: {way}", stacklevel=2)

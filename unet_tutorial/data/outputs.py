@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['write_mask', 'write_labels', 'write_probabilities', 'painted', 'write_overlay', 'Outline', 'outlines',
-           'write_polygons', 'source_of']
+           'write_polygons', 'write_pages', 'source_of']
 
 # %% ../../nbs/workshop/data/outputs.ipynb #f2376ce3
 import csv
@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 from scipy import ndimage
 
-from .images import composite, mask_values
+from .images import composite, mask_values, read_page, stack_shape
 from ..runs.files import new_file
 from ..show import ROLES, overlay
 
@@ -419,6 +419,33 @@ def write_polygons(
         every = {"type": "FeatureCollection", **notes, "features": features}
         part.write_text(json.dumps(every), encoding="utf-8")
     return Path(path)
+
+# %% ../../nbs/workshop/data/outputs.ipynb #write-pages
+def write_pages(
+    stack: str | Path,
+    to: str | Path,
+    overwrite: bool = False,
+) -> list[Path]:
+    """Write each page of a stack as a PNG of the same numbers.
+
+    Args:
+        stack: a TIFF of several pages, grey, 8 or 16 bits
+        to: the folder to write into
+        overwrite: replace files that are there
+
+    Returns:
+        list[Path]: 0000.png, 0001.png, ...
+
+    Example:
+        >>> # in outputs, where its other names come from
+        >>> from unet_tutorial.data.outputs import write_pages
+        >>> pages = write_pages("runs/cells.tif", "runs/pages", overwrite=True)
+    """
+    paths = [Path(to) / f"{number:04}.png" for number in range(stack_shape(stack)[0])]
+    for number, path in enumerate(paths):
+        with new_file(path, overwrite) as part:
+            Image.fromarray(read_page(stack, number)).save(part, "PNG")
+    return paths
 
 # %% ../../nbs/workshop/data/outputs.ipynb #source-of
 _TABLE = "image,object,class,area_px,"  # how a table of annotations.write_table begins

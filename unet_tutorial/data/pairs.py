@@ -21,26 +21,66 @@ from .images import SUFFIXES, list_files, name_some, what_it_is
 _FORMATS = f"({'|'.join(map(re.escape, SUFFIXES))})$"
 _DRAWN = (".json", ".geojson", ".roi", ".zip")  # see annotations
 _MASKS = "masks?|labels?|segs?|segmentations?|segmentationclass|annotations?|gts?|truth"
+_MASKS += "|ground[ _-]?truth|manual"
 _IS_MASK, _WORD = (
     re.compile(rf"^({w})([ _.-]+|(?=\d)|$)|([ _.-]+|(?<=\d))({w})$", re.IGNORECASE)
     for w in (_MASKS, _MASKS + "|images?|imgs?|photos?|raw|inputs?|sat")
 )
 
 
+def _around(end):
+    """Return what a name has before and after what must be equal: "t*", "_mask"."""
+    before, _, after = (end or "").rpartition("*")
+    return before, after
+
+
+def _fits(name, end):
+    before, after = _around(end)
+    long = len(name) >= len(before) + len(after)
+    return long and name.startswith(before) and name.endswith(after)
+
+# %% ../../nbs/workshop/data/pairs.ipynb #key-code
 def _key(file, end):
     """Return what must be equal: the name, and for names that repeat the sub-folder."""
-    name = unicodedata.normalize("NFC", file.stem)
-    name = _WORD.sub("", name) if end is None else name.removesuffix(end)
+    name, (before, after) = unicodedata.normalize("NFC", file.stem), _around(end)
+    name = name.removeprefix(before).removesuffix(after)
+    name = _WORD.sub("", name) if end is None else name
     return name, "/".join(_WORD.sub("", part) for part in file.parent.parts).strip("/")
 
 
 def _is_mask(file, own, end):
     """Tell a mask from an image where both are below one folder."""
     if end is not None:
-        return file.stem.endswith(end) if end else not file.stem.endswith(own)
+        return _fits(file.stem, end) if end else not _fits(file.stem, own)
     return any(_IS_MASK.search(part) for part in (file.stem, *file.parent.parts))
 
 # %% ../../nbs/workshop/data/pairs.ipynb #check-folders
+def _rules(ends):
+    """Return the most frequent (ending of images, of masks), as they are typed."""
+    most = max(ends.values(), default=0)
+    best = sorted(each for each, count in ends.items() if count == most)[:3]
+    return [f"suffix={(own, end) if own else end!r}" for own, end in best]
+
+
+def _holds_objects(path):
+    """Tell an .npy of Python's objects, as some programs save beside their masks."""
+    if path.suffix != ".npy" or not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        return b"'|O'" in file.read(64)
+
+
+def _longer(paths):
+    """Return as rules by what some names of one folder are longer than others."""
+    names, ends = {path.stem for path in paths}, Counter()
+    for name in names:
+        for at, letter in enumerate(name):
+            if letter in "_.- " and name[:at] in names:
+                end = name[at:]
+                ends[(end, "") if end[1:].isdigit() else ("", end)] += 1
+    return _rules(ends)
+
+# %% ../../nbs/workshop/data/pairs.ipynb #check-folders-code
 def _check_folders(folders, real, several):
     """Refuse empty folders, and one folder that was named twice."""
     empty = [str(folder) for folder in folders if not list_files(folder)]
@@ -52,6 +92,26 @@ def _check_folders(folders, real, several):
         first, second = folders
         text = f"{first} and {second} are the same folder: name that of the images"
         raise FileNotFoundError(f"{text} and that of the masks")
+
+# %% ../../nbs/workshop/data/pairs.ipynb #nothing-code
+def _nothing(found, folders):
+    """Return the error of folders that hold no images, or no masks."""
+    drawn = [p for p in found[2] if p.suffix.lower() in _DRAWN]
+    hint = " or ".join(_longer(found[0])) or "suffix='_mask'"
+    hint += "; unet-tutorial masks makes masks of annotations" if drawn else ""
+    below = " and ".join(sorted({str(folder) for folder in folders}))
+    unfit = [path for path in found[2] if path.suffix.lower() in SUFFIXES]
+    other = next((path for path in found[2] if path.is_file()), None)
+    other = f". {other.name} {': '.join(what_it_is(other))}" if other else ""
+    other = (
+        f". {unfit[0].name} does not fit the suffix that is asked" if unfit else other
+    )
+    return FileNotFoundError(
+        f"{len(found[0])} images and {len(found[1])} masks below {below}, which "
+        f"holds {name_some(p.name for part in found for p in part)}. Name the "
+        "folder of the images and that of the masks, or say how masks end: "
+        f"{hint}{other}"
+    )
 
 # %% ../../nbs/workshop/data/pairs.ipynb #63a5c98a
 def _sort(folders, suffix, several=False):
@@ -66,23 +126,13 @@ def _sort(folders, suffix, several=False):
             end = ends[kind]
             if other in (real[side] / file).parents:
                 continue  # it belongs to the other side
-            fits = file.stem.endswith(end or "")
+            fits = _fits(file.stem, end) and not _holds_objects(folder / file)
             if not (fits and re.search(_FORMATS, file.name, re.IGNORECASE)):
                 kind = 2
             found[kind][folder / file] = _key(file, end)
     if not found[0] or not found[1]:
         _check_folders(folders, real, several)
-        drawn = [p for p in found[2] if p.suffix.lower() in _DRAWN]
-        hint = "; unet-tutorial masks makes masks of annotations" if drawn else ""
-        below = " and ".join(sorted({str(folder) for folder in folders}))
-        other = next((path for path in found[2] if path.is_file()), None)
-        other = f". {other.name} {': '.join(what_it_is(other))}" if other else ""
-        raise FileNotFoundError(
-            f"{len(found[0])} images and {len(found[1])} masks below {below}, which "
-            f"holds {name_some(p.name for part in found for p in part)}. Name the "
-            "folder of the images and that of the masks, or say how masks end: "
-            f"suffix='_mask'{hint}{other}"
-        )
+        raise _nothing(found, folders)
     return found
 
 # %% ../../nbs/workshop/data/pairs.ipynb #a7ad9bbb
@@ -125,9 +175,26 @@ def _group(keys):
     return sorted(pairs), *alone, double
 
 # %% ../../nbs/workshop/data/pairs.ipynb #guess
+_VERY = "; some names are equal and their sub-folders are not: name the very folder of "
+_VERY += "the images and that of the masks"
+_EACH = "unet-tutorial pages writes each page as an image: give it the name of its mask"
+
+
 def _ends(image, mask, common):
     """Return what two names have behind their common beginning."""
     return image[len(common) :], mask[len(common) :]
+
+
+def _numbered(images, masks):
+    """Count what names have before numbers that are equal, with a star for these."""
+    numbers, found = re.compile(r"(.*?)(\d+)"), Counter()
+    for names in product(sorted(images)[:20], sorted(masks)[:400]):
+        one, other = map(numbers.fullmatch, names)
+        if one and other and one[2] == other[2]:
+            found[f"{one[1]}*", f"{other[1]}*"] += 1
+    found = {rule: count for rule, count in found.items() if count > 1}
+    alike = {rule for rule in found if rule[1].startswith(rule[0][:-1])}
+    return Counter({rule: found[rule] for rule in alike or found})
 
 
 def _stack(images, masks):
@@ -140,14 +207,15 @@ def _stack(images, masks):
     return ""
 
 # %% ../../nbs/workshop/data/pairs.ipynb #guess-code
-def _guess(images, masks):
+def _guess(images, masks, least=1):
     """Say what might bring together the images and masks that are left over."""
-    left, right = ({p.stem for p in side} for side in (images, masks))
-    if {name.lower() for name in left} & {name.lower() for name in right}:
+    left, right = ({path.stem for path in side} for side in (images, masks))
+    if left & right:
+        return _VERY
+    if {*map(str.lower, left)} & {*map(str.lower, right)}:
         return "; some differ only in upper and lower case: rename those"
     if stack := _stack(left, right):
-        text = f"; is {stack} a stack, with a mask per page? Save each page as an "
-        return f"{text}image of its own, under the name of its mask"
+        return f"; is {stack} a stack, with a mask per page? {_EACH}"
     rests = Counter()
     for i, m in product(sorted(left)[:20], sorted(right)[:400]):
         same = takewhile(lambda two: two[0] == two[1], zip(i, m, strict=False))
@@ -156,12 +224,10 @@ def _guess(images, masks):
             common = re.sub("[_.\\- ][^_.\\- ]*$|[^_.\\- ]*$", "", common)
         if common:
             rests[_ends(i, m, common)] += 1
-    if not rests:
-        return ""
-    (own, end), count = rests.most_common(1)[0]
-    if own and count < 2:
-        return ""  # one pair alone may be chance
-    return f"; or is it suffix={(own, end) if own else end!r}?"
+    (own, _), count = (rests.most_common(1) or [(("", ""), 0)])[0]
+    if count < least or (own and count < 2):  # one pair alone may be chance
+        rests = _numbered(left, right)
+    return f"; or is it {' or '.join(_rules(rests))}?" if rests else ""
 
 # %% ../../nbs/workshop/data/pairs.ipynb #further
 _MERGE = "merge them into one file: np.maximum.reduce([first, second])"
@@ -263,9 +329,6 @@ def match_names(
         FileNotFoundError: "... no images: put them there"
         FileNotFoundError: "... and ... are the same folder: name that of the images and
             that of the masks"
-        FileNotFoundError: "... images and ... masks below ..., which holds .... Name
-            the folder of the images and that of the masks, or say how masks end:
-            suffix='_mask'..."
     """
     folders = [Path(images), Path(masks or images)]
     *keys, others = _sort(folders, suffix, masks is not None)
@@ -274,7 +337,8 @@ def match_names(
     pairs, lonely, idle, double = _group(keys)
     pairs, lonely, idle, further = _further(pairs, lonely, idle, suffix)
     lonely, idle, overlays, odd = _overlays(pairs, lonely, idle)
-    guess = _guess(lonely, idle)
+    known = lonely or [pair.image for pair in pairs]
+    guess = _guess(known, idle, least=1 if lonely else 2) if idle else ""
     bare, left = ({}, lonely) if only_annotated else (lonely, {})
     problems = (
         Problem(NO_MASK, f"add it, {_OR_LEAVE}{guess}", bare),
