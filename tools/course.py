@@ -136,10 +136,11 @@ def run_cells(
     minutes,  # for all cells together
 ):  # str, empty when every cell passed
     "Run cell after cell, and say which one failed and how."
-    number, end = 0, time.monotonic() + 60 * minutes
+    number = 0
     silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     try:
         with client.setup_kernel(env=env, cleanup_kc=True, **silent):
+            end = time.monotonic() + 60 * minutes
             for number, cell in enumerate(client.nb.cells):
                 client.timeout = max(1, int(end - time.monotonic()))
                 client.execute_cell(cell, number)
