@@ -329,9 +329,31 @@ def test_names_may_stand_before_and_after_options(monkeypatch):
     assert asked == [(["00_show"], True, 1)] * 2
 
 
-def test_an_unknown_notebook_is_named():
-    with pytest.raises(SystemExit, match="no notebook 99_none"):
-        files.choose(["99_none"])
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("02_size", "02_sizes"),
+        ("nbs/2_sizes.ipynb", "02_sizes"),
+        ("05", "05_model"),
+        ("workshop/data/image", "images"),
+    ],
+)
+def test_for_an_unknown_notebook_the_nearest_is_named(name, near):
+    with pytest.raises(SystemExit) as told:
+        files.choose(["05_model", name])
+    stem = Path(name).name.removesuffix(".ipynb")
+    assert str(told.value) == f"no notebook {stem} in nbs/: do you mean {near}?"
+
+
+def test_where_no_notebook_is_near_a_few_are_named(repository):
+    with pytest.raises(SystemExit, match="no notebook none in nbs/; there are 0: $"):
+        files.choose(["none"])
+    with pytest.raises(SystemExit) as told:
+        files.choose(["02_size", "99_none"], ROOT / "nbs")
+    first, second = str(told.value).splitlines()
+    assert first.endswith("do you mean 02_sizes?") and len(second) < 100
+    assert second.startswith("no notebook 99_none in nbs/; there are ")
+    assert "index 00_show 01_synthetic" in second and "02_sizes ... " in second
 
 
 def test_reading_order(tmp_path):

@@ -318,6 +318,7 @@ def check_answers(
 
 # %% ../nbs/workshop/tasks.ipynb #task
 GRADES = ("a nudge", "a hint", "a scaffold")
+_ALL_SEEN = "These were all 3 hints: task.solution() is next. task.hint() begins again."
 
 
 @dataclass
@@ -333,7 +334,7 @@ class Task:
         hints: one of each of GRADES
         wrong: what the checker says -> the lines that deserve it
         why: what to notice in the solution, Markdown
-        shown: hints so far
+        shown: hints of this round so far
 
     Example:
         >>> # in tasks, where its other names come from
@@ -370,10 +371,14 @@ class Task:
         return result
 
     def hint(self) -> None:
-        """Print the next hint; after the third, begin again."""
-        at = self.shown % len(GRADES)
+        """Print the next hint; after the third, name the solution and begin again."""
+        if self.shown == len(GRADES):
+            self.shown = 0
+            print(_ALL_SEEN)
+            return
+        grade, hint = GRADES[self.shown].capitalize(), self.hints[self.shown]
         self.shown += 1
-        print(f"{GRADES[at].capitalize()}, {at + 1} of 3:", tidy(self.hints[at]))
+        print(f"{grade}, {self.shown} of 3:", tidy(hint))
 
     def solution(self) -> None:
         """Print the official solution."""
