@@ -156,11 +156,12 @@ def test_every_page_opens_without_an_error_and_fits_a_phone(half, tab, address):
     assert not wide, "\n".join(wide)
 
 
-def test_a_line_of_code_is_seen_whole_on_a_desk(tab, address):
+@pytest.mark.parametrize("name", ["12_train", "18_your_data"])
+def test_what_is_written_and_printed_is_seen_whole_on_a_desk(name, tab, address):
     page = tab(viewport={"width": 1280, "height": 900})
-    page.goto(f"{address}/12_train.html", wait_until="load")
+    page.goto(f"{address}/{name}.html", wait_until="load")
     cut_off = page.evaluate(
-        "[...document.querySelectorAll('div.cell_input pre')]"
+        "[...document.querySelectorAll(':is(.cell_input, .cell_output) pre')]"
         ".filter(x => x.scrollWidth > x.clientWidth + 1).map(x => x.innerText)"
     )
     assert cut_off == []
