@@ -14,7 +14,7 @@ import sys
 import numpy as np
 import pytest
 from conftest import ROOT, free_port, wait_for
-from pages import PHONE
+from pages import PHONE, grave_faults
 from pages import drop as drop_on
 from PIL import Image
 from samples import noise
@@ -50,6 +50,13 @@ def another(page, before):
         f"before => ({PICTURE})().then(x => x && x !== before)", arg=before
     )
     return page.evaluate(PICTURE)
+
+
+def brightness(page):
+    "Of the page's paper, 0 to 255."
+    return page.evaluate(
+        "Number(getComputedStyle(document.body).backgroundColor.match(/[0-9]+/)[0])"
+    )
 
 
 def answers(port):
@@ -111,7 +118,7 @@ def test_the_page_takes_images_and_says_what_is_none(app, new_page, tmp_path):
         expected = Predictor.load("membranes", "cpu")(image)
         assert np.array_equal(read_mask(masks / f"{name}_mask.png"), expected)
 
-    handle = first.locator(".noUi-handle").first
+    handle = first.get_by_role("slider", name="threshold")  # not only for the eye
     handle.focus()
     first.keyboard.press("Home")
     moved = another(first, pictures["one"])
@@ -129,6 +136,11 @@ def test_the_page_takes_images_and_says_what_is_none(app, new_page, tmp_path):
     another(first, before)
     assert first.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     assert first.title() == "Segment an image"
+
+    for scheme, light in (("light", True), ("dark", False)):
+        first.emulate_media(color_scheme=scheme)
+        assert (brightness(first) > 200) is light
+        assert grave_faults(first) == []
     if shots := os.environ.get("UNET_SHOTS"):
         first.screenshot(path=f"{shots}/app_phone.png")
         second.screenshot(path=f"{shots}/app.png")
