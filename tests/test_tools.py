@@ -345,11 +345,11 @@ def test_for_an_unknown_notebook_the_nearest_is_named(name, near):
     assert str(told.value) == f"no notebook {stem} in nbs/: do you mean {near}?"
 
 
-def test_where_no_notebook_is_near_a_few_are_named(repository):
+def test_where_no_notebook_is_near_a_few_are_named(tmp_path):
     with pytest.raises(SystemExit, match="no notebook none in nbs/; there are 0: $"):
-        files.choose(["none"])
+        files.choose(["none"], tmp_path)
     with pytest.raises(SystemExit) as told:
-        files.choose(["02_size", "99_none"], ROOT / "nbs")
+        files.choose(["02_size", "99_none"])
     first, second = str(told.value).splitlines()
     assert first.endswith("do you mean 02_sizes?") and len(second) < 100
     assert second.startswith("no notebook 99_none in nbs/; there are ")

@@ -334,7 +334,7 @@ class Task:
         hints: one of each of GRADES
         wrong: what the checker says -> the lines that deserve it
         why: what to notice in the solution, Markdown
-        shown: hints of this round so far
+        shown: hints so far
 
     Example:
         >>> # in tasks, where its other names come from
@@ -372,13 +372,12 @@ class Task:
 
     def hint(self) -> None:
         """Print the next hint; after the third, name the solution and begin again."""
-        if self.shown == len(GRADES):
-            self.shown = 0
-            print(_ALL_SEEN)
-            return
-        grade, hint = GRADES[self.shown].capitalize(), self.hints[self.shown]
+        at = self.shown % (len(GRADES) + 1)
         self.shown += 1
-        print(f"{grade}, {self.shown} of 3:", tidy(hint))
+        if at == len(GRADES):
+            print(_ALL_SEEN)
+        else:
+            print(f"{GRADES[at].capitalize()}, {at + 1} of 3:", tidy(self.hints[at]))
 
     def solution(self) -> None:
         """Print the official solution."""
