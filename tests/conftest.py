@@ -1,7 +1,11 @@
 """What several test files share."""
 
 import os
+import random
+import socket
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -10,6 +14,27 @@ ROOT = Path(__file__).resolve().parent.parent
 # Files that take long are begun first: at the end no core must wait for one of them.
 LONG = "in_lab site distributed tools examples elsewhere form cli bench gpu experiments"
 LONG += " channels export enough faults_answers app_page second_device typing"
+
+# Below those that a system hands out by itself: who asks for any port, as every kernel
+# of Jupyter does, gets none of them between our look and the start of our server.
+PORTS = range(20_000, 32_000)
+
+
+def free_port():  # int
+    "A port of this machine on which nobody listens, for a server that starts now."
+    for port in random.SystemRandom().sample(PORTS, 100):
+        with socket.socket() as free, suppress(OSError):
+            free.bind(("127.0.0.1", port))
+            return port
+    raise OSError(f"no free port among 100 of {PORTS.start} to {PORTS.stop}")
+
+
+def wait_for(condition, seconds=120):
+    "Ask until it is so: the time only counts when it never is."
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
 
 
 def pytest_collection_modifyitems(items):

@@ -9,13 +9,12 @@ import re
 import socket
 import subprocess
 import sys
-import time
 import types
 from pathlib import Path
 
 import pytest
 import serve
-from conftest import ROOT
+from conftest import ROOT, free_port, wait_for
 
 from unet_tutorial.model import UNet
 from unet_tutorial.runs.weights import save_net
@@ -208,12 +207,6 @@ def test_what_the_server_is_told(page):
     assert told.VoilaConfiguration.multi_kernel_manager_class is page.FewKernels
 
 
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
 @pytest.fixture
 def server(tmp_path):
     "The real server with a page that computes nothing; (port, a function that asks)."
@@ -233,21 +226,23 @@ def server(tmp_path):
     child = subprocess.Popen(command, cwd=tmp_path, env=env, **quiet)
 
     def ask(path="/", method="GET", **headers):
-        line = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        line = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
         told = {name.replace("_", "-"): value for name, value in headers.items()}
         line.request(method, path, headers=told)
         answer = line.getresponse()
         return answer.status, b"" if answer.status == 101 else answer.read()
 
-    for _ in range(200):
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            break
-        except OSError:
-            time.sleep(0.1)
-    yield port, ask
-    child.terminate()
-    child.wait(20)
+    def ready():
+        assert child.poll() is None, "the server did not start"
+        with socket.socket() as line:
+            return line.connect_ex(("127.0.0.1", port)) == 0
+
+    try:
+        wait_for(ready)
+        yield port, ask
+    finally:
+        child.terminate()
+        child.wait(120)
 
 
 def test_the_real_server(server):

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 import processes
 import pytest
 import torch
+from conftest import free_port
 from samples import carvana, says
 from torch import nn
 
@@ -33,12 +33,6 @@ from unet_tutorial.runs.weights import load_net
 HERE = Path(__file__).resolve().parent
 QUIET = {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1", "GLOO_SOCKET_IFNAME": "lo"}
 TIMEOUT = 240  # seconds for anything; nothing here takes a tenth of it alone
-
-
-def free_port():
-    with socket.socket() as place:
-        place.bind(("127.0.0.1", 0))
-        return str(place.getsockname()[1])
 
 
 def environment(**more):
@@ -68,7 +62,7 @@ def finish(started):
 
 def together(folder, *cases, count=2):
     "Do cases of processes.py in several processes, as torchrun would start them."
-    port, started = free_port(), []
+    port, started = str(free_port()), []
     for rank in map(str, range(count)):
         told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": str(count)}
         told |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
@@ -189,7 +183,7 @@ def test_all_stop_together(found):
 
 def test_the_clock_of_the_first_decides(found):
     steps = notes(found[0], "late")
-    assert steps[0] == steps[1] > 3
+    assert steps == [6, 6]  # a minute
 
 
 def test_all_say_what_is_not_finite(found):

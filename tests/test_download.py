@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from conftest import wait_for
 from samples import names, says
 
 from unet_tutorial.data import download as module
@@ -300,16 +301,19 @@ def test_the_pauses_grow(server, tmp_path, monkeypatch):
 
 
 def test_silence_ends_a_try(server, tmp_path):
+    done = threading.Event()
+
     def silent(handler, body):
         send(handler, 200, {"Content-Length": len(body), "ETag": '"one"'}, body[:9])
         handler.wfile.flush()
-        time.sleep(3)
+        done.wait(600)
 
     server.answers = [silent, serve()]
     start = time.monotonic()
-    path = download(server.url, tmp_path / "a", wait=0, timeout=0.2)
+    path = download(server.url, tmp_path / "a", wait=0, timeout=1)
+    assert time.monotonic() - start < 300
+    done.set()
     assert path.read_bytes() == BODY and server.asked[1]["Range"] == "bytes=9-"
-    assert time.monotonic() - start < 2.5
 
 
 def test_nobody_listens(tmp_path, monkeypatch):
@@ -370,13 +374,13 @@ def test_two_at_once_do_not_disturb_each_other(server, tmp_path):
 
     def slow(handler, body):
         arrived.set()
-        go.wait(5)
+        go.wait(120)
         serve()(handler, body)
 
     server.answers = [slow]
     first = threading.Thread(target=download, args=(server.url, tmp_path / "a"))
     first.start()
-    assert arrived.wait(5)
+    assert arrived.wait(120)
     with pytest.raises(BlockingIOError, match=says(str(tmp_path / "a"), "another run")):
         download(server.url, tmp_path / "a")
     go.set()
@@ -398,23 +402,20 @@ def test_a_run_that_is_killed_is_resumed(server, tmp_path):
         head = {"Content-Length": len(body), "ETag": '"one"'}
         send(handler, 200, head, body[:100_000])
         half.set()
-        done.wait(20)
+        done.wait(600)
 
     server.answers = [hang, serve()]
     run = [sys.executable, "-c", KILLED, server.url, str(tmp_path / "a")]
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
     with subprocess.Popen(run, env=env, stderr=subprocess.DEVNULL) as child:
-        assert half.wait(20)
+        assert half.wait(600)
         part = tmp_path / "a.part"
-        for _ in range(500):
-            if part.exists() and part.stat().st_size:
-                break
-            time.sleep(0.01)
+        wait_for(lambda: part.exists() and part.stat().st_size)
         child.kill()
     done.set()
     assert not (tmp_path / "a").exists()
     assert download(server.url, tmp_path / "a").read_bytes() == BODY
-    assert names(tmp_path) == ["a"]
+    assert "Range" in server.asked[-1] and names(tmp_path) == ["a"]
 
 
 # Unpacking

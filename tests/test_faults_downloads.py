@@ -24,10 +24,12 @@ LIMITS = {
     "limit": 200_000,
     "tries": 2,
     "wait": 0.001,
-    "timeout": 0.25,
-    "slowest": 1000,
-    "longest": 5,
+    "timeout": 60,
+    "slowest": 1,
+    "longest": 300,
 }
+SOON = LIMITS | {"tries": 1, "timeout": 0.5, "slowest": 1000}
+TIME_IS_UP = ("timed out", "no answer", "bytes in")  # told of who is too slow for SOON
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -116,7 +118,7 @@ def drip(before, piece):
 
     def answer(handler):
         handler.wfile.write(before)
-        for number in range(400):
+        for number in range(10_000):
             time.sleep(0.02)
             handler.wfile.write(piece[number % len(piece) :][:1])
 
@@ -129,7 +131,7 @@ def endless(before, piece):
     def answer(handler):
         handler.wfile.write(before)
         start = time.monotonic()
-        while time.monotonic() < start + 3:
+        while time.monotonic() < start + 200:
             handler.wfile.write(piece * 99)
 
     return answer
@@ -138,7 +140,7 @@ def endless(before, piece):
 def silent(before=b""):
     def answer(handler):
         handler.wfile.write(before)
-        time.sleep(1.5)
+        time.sleep(200)
 
     return answer
 
@@ -190,10 +192,11 @@ def is_a_sentence(error, *known):
 def refused(*answers, words="", sha256=None, folder):
     "It ends with a sentence and no file; an honest server then brings the file."
     path, start = folder / "set.zip", time.monotonic()
+    limits = SOON if words in TIME_IS_UP else LIMITS
     with served(*answers) as (server, url):
         with pytest.raises((OSError, ValueError)) as caught:
-            download(url, path, sha256, **LIMITS)
-        assert time.monotonic() - start < 6
+            download(url, path, sha256, **limits)
+        assert time.monotonic() - start < 60  # no lie ends before
         is_a_sentence(caught.value, url, path)
         assert words in str(caught.value), str(caught.value)
         part = folder / "set.zip.part"
@@ -376,11 +379,11 @@ def right_sum_in_capitals(folder):
 
 def long_in_all(folder):
     "Many tries, each of which brings something, end when the time for all is over."
-    start, limits = time.monotonic(), LIMITS | {"longest": 0.7, "tries": 99}
+    start, limits = time.monotonic(), SOON | {"longest": 1.2, "tries": 99}
     with served(drip(head() + BODY[:300], BODY[300:])) as (_, url):
         with pytest.raises(ConnectionError, match="took too long"):
             download(url, folder / "set.zip", **limits)
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 60
 
 
 CASES = {

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import unicodedata
 import zlib
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from samples import (
     square,
 )
 
+from unet_tutorial.data import images
 from unet_tutorial.data.images import (
     BadFile,
     common_channels,
@@ -999,3 +1001,19 @@ def test_the_range_that_is_offered_holds_negative_numbers(tmp_path):
     tifffile.imwrite(path, np.array([[-300, 500]], np.int16))
     with pytest.raises(BadFile, match=says("(-300, 511) would hold this file")):
         read_image(path)
+
+
+def test_what_libtiff_prints_is_muted_and_nothing_else(capfd):
+    def print_inside(name):
+        with images._muted():
+            os.write(2, f"inside {name}".encode())
+
+    threads = [Thread(target=print_inside, args=(name,)) for name in range(9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with pytest.raises(OSError, match="cut off"), images._muted():
+        raise OSError("cut off")
+    os.write(2, b"after")
+    assert capfd.readouterr() == ("", "after")

@@ -90,15 +90,15 @@ def test_two_threads_share_the_setting(calls):
     def other():
         with keep_memory():
             inside.set()
-            leave.wait(10)
+            leave.wait(120)
 
     thread = threading.Thread(target=other)
     with keep_memory():
         thread.start()
-        assert inside.wait(10)
+        assert inside.wait(120)
     assert "trim" not in calls
     leave.set()
-    thread.join(10)
+    thread.join(120)
     assert calls[-1] == "trim"
 
 

@@ -337,7 +337,7 @@ class Meeting:
     channels, classes, instances = 1, range(2), False
 
     def __init__(self):
-        self.both = threading.Barrier(2, timeout=9)
+        self.both = threading.Barrier(2, timeout=120)
 
     def __len__(self):
         return 1
@@ -375,7 +375,7 @@ def test_the_files_of_a_batch_are_read_ahead_by_two_other_threads():
     queue = Queue()
 
     def change(image, mask):
-        assert queue.all_read.wait(9), "the batch is not read ahead of its first item"
+        assert queue.all_read.wait(120), "the batch is not read ahead of its first item"
         return {"image": image, "mask": mask}
 
     data = ImagePairs(queue, (40, 60), transform=change)

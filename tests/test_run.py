@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import wait_for
 from PIL import Image
 from samples import carvana, isbi, names, says, without_id
 from tqdm.auto import tqdm
@@ -344,7 +345,7 @@ def test_a_run_stops_after_steps_or_minutes(stack, tmp_path):
     assert max(seen) == 5
     start = time.monotonic()
     train_run("isbi", stack, tmp_path / "b", recipe(), minutes=0.01, **told)
-    assert time.monotonic() - start < 6
+    assert time.monotonic() - start < 120  # without its minutes it has no end
     with pytest.raises(ValueError, match=says("epochs=1", "steps=2", "one of them")):
         train_run("isbi", stack, tmp_path / "c", recipe(), epochs=1, steps=2)
 
@@ -545,7 +546,7 @@ def test_a_run_that_measures_for_long_stops_and_goes_on_exactly(
 
     def slow(counts):
         signal.raise_signal(signal.SIGINT)
-        time.sleep(20)
+        time.sleep(200)
 
     monkeypatch.setattr(logbook, "_PATIENCE", 0.1)
     monkeypatch.setattr(recipes, "metrics_for", lambda *args: {"pixel error": slow})
@@ -560,9 +561,10 @@ def test_a_run_that_measures_for_long_stops_and_goes_on_exactly(
 
 def test_a_long_step_says_what_a_stop_waits_for(monkeypatch):
     monkeypatch.setattr(logbook, "_PATIENCE", 0.1)
-    with logbook.interruptible(), pytest.warns(UserWarning, match="step that runs"):
+    with logbook.interruptible(), pytest.warns(UserWarning) as told:
         signal.raise_signal(signal.SIGINT)
-        time.sleep(0.3)
+        wait_for(lambda: told.list)
+    assert "step that runs" in str(told[0].message)
 
 
 def test_a_disk_that_is_full_from_the_start_says_that_nothing_is_saved(
@@ -800,11 +802,9 @@ def test_one_file_is_written_at_a_time(saved, gate):
     training, saver = saved
     saver.save(training)
     first = saver.writing
-    opener = threading.Timer(0.2, gate.set)
-    opener.start()
-    start = time.monotonic()
+    threading.Timer(0.2, gate.set).start()
     saver.save(training)  # waits for the first
-    assert time.monotonic() - start > 0.15 and first.done()
+    assert gate.is_set() and first.done()
 
 
 def test_what_went_wrong_in_the_thread_is_raised_by_the_next_save(saved, monkeypatch):

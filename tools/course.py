@@ -136,10 +136,11 @@ def run_cells(
     minutes,  # for all cells together
 ):  # str, empty when every cell passed
     "Run cell after cell, and say which one failed and how."
-    number, end = 0, time.monotonic() + 60 * minutes
+    number = 0
     silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     try:
         with client.setup_kernel(env=env, cleanup_kc=True, **silent):
+            end = time.monotonic() + 60 * minutes
             for number, cell in enumerate(client.nb.cells):
                 client.timeout = max(1, int(end - time.monotonic()))
                 client.execute_cell(cell, number)
@@ -345,14 +346,16 @@ def run(
     jobs=None,  # notebooks at a time; None: one per core
 ):  # int, the exit status
     "Execute the course into build/course and say where the masks are."
-    folder = fresh_folder("course", names)
+    folder, paths = fresh_folder("course", names), by_length(notebooks.choose(names))
     runs, start, clock = [], time.time(), time.monotonic()
-    for run in execute_all(by_length(notebooks.choose(names)), folder, jobs):
-        runs.append(run)
-        keep(run, keep_times)
-        print(run.line(), flush=True)
-        if run.path.stem == "index" and not run.error:
-            print(f"    the first masks: {newest_masks(folder / 'index')}", flush=True)
+    with ready(keep_times, jobs or most_jobs()) as way:
+        for run in execute_all(paths, folder, jobs, way):
+            runs.append(run)
+            keep(run, keep_times)
+            print(run.line(), flush=True)
+            if run.path.stem == "index" and not run.error:
+                masks = newest_masks(folder / "index")
+                print(f"    the first masks: {masks}", flush=True)
     bad = [notebooks.name_of(run.path) for run in runs if run.error]
     status = summarize(runs, bad, time.monotonic() - clock)
     masks = newest_masks(folder, start)
@@ -403,7 +406,7 @@ def ready(
     fresh,  # True: times are wanted, and a reader's kernel imports for itself
     jobs,  # how many notebooks run side by side
 ):  # context manager of a function as execute_apart
-    "How notebooks are executed that are compared: see warm.py."
+    "How notebooks are executed side by side: see warm.py."
     import warm  # which needs this module
 
     return nullcontext(execute_apart) if fresh else warm.processes(jobs)

@@ -4,6 +4,7 @@ import json
 import os
 import re
 from configparser import ConfigParser
+from difflib import get_close_matches
 from pathlib import Path
 
 from layers import ORDER, WINGS
@@ -87,11 +88,24 @@ def choose(
     "The notebooks named, or all of them when none is."
     paths = reading_order(folder)
     wanted = {Path(name).name.removesuffix(".ipynb") for name in names}
-    unknown = sorted(wanted - {path.stem for path in paths})
+    known = [path.stem for path in paths]
+    unknown = sorted(wanted - {*known})
     if unknown:
-        known = " ".join(path.stem for path in paths) or "none"
-        raise SystemExit(f"no notebook {' '.join(unknown)} in nbs/, only: {known}")
+        raise SystemExit("\n".join(refusal(name, known) for name in unknown))
     return [path for path in paths if not wanted or path.stem in wanted]
+
+
+def refusal(
+    name,  # that no notebook has
+    known,  # those that there are, in reading order
+):  # str
+    "What is said of an unknown name: the nearest, or a few of those that there are."
+    near = [other for other in known if other.startswith(name)]
+    near = near or get_close_matches(name, known, 1)
+    if near:
+        return f"no notebook {name} in nbs/: do you mean {near[0]}?"
+    some = known if len(known) < 7 else [*known[:4], "...", known[-1]]
+    return f"no notebook {name} in nbs/; there are {len(known)}: {' '.join(some)}"
 
 
 def read(

@@ -33,11 +33,10 @@ class Warm:
     "A process that executes one notebook after the other, and is replaced if it hangs."
 
     def __init__(self, root):
-        self.root = root
-        self.start()
+        self.root, self.child = root, None
 
     def start(self):
-        "Start the process, which imports at once."
+        "Start the process: before its first notebook, for `index` has all cores."
         env = course.kernel_environment(self.root)
         env |= {"OMP_NUM_THREADS": "1", "MPLBACKEND": INLINE}
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
@@ -51,7 +50,7 @@ class Warm:
         minutes=course.MINUTES,  # after which it is stopped
     ):  # course.Run
         "Execute one notebook, as course.execute_apart does."
-        if self.child.poll() is not None:
+        if self.child is None or self.child.poll() is not None:
             self.start()
         start, error = time.monotonic(), ""
         job = {"path": str(path), "folder": str(folder), "minutes": minutes}
@@ -72,7 +71,8 @@ class Warm:
 
     def close(self):
         "End the process and all that it has started."
-        course.kill_family(self.child)
+        if self.child is not None:
+            course.kill_family(self.child)
 
 
 @contextmanager
@@ -80,7 +80,7 @@ def processes(
     count,  # how many
     root=course.ROOT,  # the repository whose library is imported
 ):  # a function as course.execute_apart, which as many threads may call
-    "Have processes ready; where there is no safe fork, each notebook starts its own."
+    "So many processes; where there is no safe fork, each notebook starts its own."
     if not KNOWN:
         yield course.execute_apart
         return
@@ -211,4 +211,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)  # course.py says that it is stopped

@@ -318,6 +318,7 @@ def check_answers(
 
 # %% ../nbs/workshop/tasks.ipynb #task
 GRADES = ("a nudge", "a hint", "a scaffold")
+_ALL_SEEN = "These were all 3 hints: task.solution() is next. task.hint() begins again."
 
 
 @dataclass
@@ -370,10 +371,13 @@ class Task:
         return result
 
     def hint(self) -> None:
-        """Print the next hint; after the third, begin again."""
-        at = self.shown % len(GRADES)
+        """Print the next hint; after the third, name the solution and begin again."""
+        at = self.shown % (len(GRADES) + 1)
         self.shown += 1
-        print(f"{GRADES[at].capitalize()}, {at + 1} of 3:", tidy(self.hints[at]))
+        if at == len(GRADES):
+            print(_ALL_SEEN)
+        else:
+            print(f"{GRADES[at].capitalize()}, {at + 1} of 3:", tidy(self.hints[at]))
 
     def solution(self) -> None:
         """Print the official solution."""

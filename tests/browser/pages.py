@@ -4,7 +4,6 @@ PYTEST_DONT_REWRITE: tests import this plugin by themselves, too.
 """
 
 import base64
-import socket
 import threading
 from contextlib import contextmanager
 from functools import partial
@@ -24,6 +23,7 @@ DROPPED = """files => {
   for (const [name, text] of files) all.items.add(new File([bytes(text)], name));
   return all;
 }"""
+PATIENCE = 120_000  # milliseconds: only what never comes costs them
 LEVELS = ("error", "warning")  # of a console, which no page of ours may reach
 
 
@@ -47,7 +47,7 @@ def new_page(browser):  # a function with the arguments of listen, and of a page
 
     def make(only=None, levels=LEVELS, **options):
         page = browser.new_page(**{"viewport": DESK, **options})
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(PATIENCE)
         listen(page, wrong, only, levels)
         opened.append(page)
         return page
@@ -93,19 +93,13 @@ def drop(
     *paths,  # Path of each file
 ):
     "Let go of files over a place on a page, as a hand with a mouse does."
+    place.page.wait_for_function("window.unetDrop")  # the page listens now
     files = [
         (path.name, base64.b64encode(path.read_bytes()).decode()) for path in paths
     ]
     data = {"dataTransfer": place.page.evaluate_handle(DROPPED, files)}
     for kind in ("dragover", "drop"):
         place.dispatch_event(kind, data)
-
-
-def free_port():  # int
-    "A port of this machine on which nobody listens."
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 class Quiet(SimpleHTTPRequestHandler):

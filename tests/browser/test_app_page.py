@@ -10,12 +10,11 @@ import os
 import socket
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
-from conftest import ROOT
-from pages import PHONE, free_port
+from conftest import ROOT, free_port, wait_for
+from pages import PHONE, grave_faults
 from pages import drop as drop_on
 from PIL import Image
 from samples import noise
@@ -29,10 +28,9 @@ pytest_plugins = ["pages"]
 pytestmark = pytest.mark.skipif(
     not importlib.util.find_spec("voila"), reason="no Voilà here: make browser gets it"
 )
-WAIT = 120_000  # milliseconds, for a machine that does other things
 PICTURE = """async () => {  // the bytes of the picture
   const image = document.querySelector("img.widget-image");
-  return image.naturalWidth ? image.src : "";
+  return image.complete && image.naturalWidth ? image.src : "";
 }"""
 
 
@@ -43,15 +41,22 @@ def drop(page, *paths):
 
 def told(page, words):
     "Wait until the page says something."
-    page.locator(".widget-html", has_text=words).wait_for(timeout=WAIT)
+    page.locator(".widget-html", has_text=words).wait_for()
 
 
 def another(page, before):
     "Wait for another picture than before, and return its address."
     page.wait_for_function(
-        f"before => ({PICTURE})().then(x => x !== before)", arg=before, timeout=WAIT
+        f"before => ({PICTURE})().then(x => x && x !== before)", arg=before
     )
     return page.evaluate(PICTURE)
+
+
+def brightness(page):
+    "Of the page's paper, 0 to 255."
+    return page.evaluate(
+        "Number(getComputedStyle(document.body).backgroundColor.match(/[0-9]+/)[0])"
+    )
 
 
 def answers(port):
@@ -61,14 +66,6 @@ def answers(port):
         return True
     except OSError:
         return False
-
-
-def wait_for(condition, seconds=120):
-    "Ask until it is so."
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.1)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +85,7 @@ def app(tmp_path_factory):  # address, folder of the masks
         yield f"http://127.0.0.1:{port}", folder / "masks"
     finally:
         server.terminate()
-        server.wait(30)
+        server.wait(120)
     wait_for(lambda: not answers(port))  # nothing is left behind
 
 
@@ -103,7 +100,7 @@ def test_the_page_takes_images_and_says_what_is_none(app, new_page, tmp_path):
     for page in (first, second):
         page.goto(address, wait_until="commit")  # both start side by side
     for page in (first, second):
-        page.locator(".widget-upload").wait_for(timeout=WAIT)
+        page.locator(".widget-upload").wait_for()
     pictures = {}
     drop(second, tmp_path / "two.png")  # one of them may have to wait for its turn
     drop(first, tmp_path / "one.png")
@@ -121,7 +118,7 @@ def test_the_page_takes_images_and_says_what_is_none(app, new_page, tmp_path):
         expected = Predictor.load("membranes", "cpu")(image)
         assert np.array_equal(read_mask(masks / f"{name}_mask.png"), expected)
 
-    handle = first.locator(".noUi-handle").first
+    handle = first.get_by_role("slider", name="threshold")  # not only for the eye
     handle.focus()
     first.keyboard.press("Home")
     moved = another(first, pictures["one"])
@@ -139,6 +136,11 @@ def test_the_page_takes_images_and_says_what_is_none(app, new_page, tmp_path):
     another(first, before)
     assert first.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     assert first.title() == "Segment an image"
+
+    for scheme, light in (("light", True), ("dark", False)):
+        first.emulate_media(color_scheme=scheme)
+        assert (brightness(first) > 200) is light
+        assert grave_faults(first) == []
     if shots := os.environ.get("UNET_SHOTS"):
         first.screenshot(path=f"{shots}/app_phone.png")
         second.screenshot(path=f"{shots}/app.png")

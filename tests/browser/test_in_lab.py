@@ -10,13 +10,13 @@ import json
 import os
 import subprocess
 import sys
-import time
 import urllib.request
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from pages import drop, free_port, listen
+from conftest import free_port, wait_for
+from pages import PATIENCE, drop, listen
 from PIL import Image
 from samples import noise
 
@@ -79,7 +79,8 @@ OPEN = """async name => {
 PICTURE = """() => {
   const cells = window.jupyterapp.shell.currentWidget.content.widgets;
   const image = cells.at(-1).node.querySelector("img");
-  return image && {alt: image.alt, size: [image.naturalWidth, image.naturalHeight],
+  if (!image?.complete || !image.naturalWidth) return null;
+  return {alt: image.alt, size: [image.naturalWidth, image.naturalHeight],
     box: [image.clientWidth, image.clientHeight], data: image.src};
 }"""
 PICTURES = """async () => {  // the sizes of all, each scrolled to
@@ -173,21 +174,25 @@ def lab(tmp_path_factory):
     command += [f"--ServerApp.root_dir={folder}", f"--ServerApp.port={port}"]
     command += ["--IdentityProvider.token=t", "--LabApp.expose_app_in_browser=True"]
     command += [f"--LabApp.app_settings_dir={settings}", "--ServerApp.ip=127.0.0.1"]
+    command += ["--ServerApp.port_retries=0"]  # at another one we would not find it
     env = {**os.environ, "PYTHONPATH": str(NBS.parent), "OMP_NUM_THREADS": "1"}
+    env["JUPYTER_CONFIG_DIR"] = str(settings)  # and no other's layout of tabs
     env.pop("MPLBACKEND", None)
     server = subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{port}/"
+
+    def ready():
+        assert server.poll() is None, "JupyterLab did not start"
+        with suppress(OSError):
+            urllib.request.urlopen(f"{address}api?token=t", timeout=30).close()
+            return True
+
     try:
-        for _ in range(240):
-            with suppress(OSError):
-                urllib.request.urlopen(f"{address}api?token=t", timeout=5).close()
-                break
-            assert server.poll() is None, "JupyterLab did not start"
-            time.sleep(0.5)
+        wait_for(ready)
         yield address, folder
     finally:
         server.terminate()
-        server.wait(30)
+        server.wait(120)
 
 
 def screenshot(page, name):
@@ -199,7 +204,7 @@ def screenshot(page, name):
 def page(lab, browser):
     "JupyterLab in a browser, whose tabs the tests share."
     page = browser.new_page(viewport={"width": 1300, "height": 1000})
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(PATIENCE)
     badge = "https://colab.research.google.com/assets/**"  # all that is not served here
     page.route(badge, lambda route: route.fulfill(body=BADGE, content_type=SVG))
     page.goto(f"{lab[0]}lab?token=t&reset")
@@ -211,14 +216,18 @@ def page(lab, browser):
     assert not wrong, "\n".join(wrong)
 
 
+def picture(page):
+    """What is seen below the last cell, as soon as there is a picture."""
+    return page.wait_for_function(PICTURE).json_value()
+
+
 def run_all(page, name):
     """Open a notebook, run it, and return its last cell."""
     page.evaluate(OPEN, f"{name}.ipynb")
     page.wait_for_function(READY, arg=f"{name}.ipynb")
     page.evaluate(RUN)
-    assert page.wait_for_function(LAST, timeout=180_000).json_value() == "done"
+    assert page.wait_for_function(LAST, timeout=600_000).json_value() == "done"
     page.evaluate(SHOW_LAST)
-    time.sleep(0.5)
     screenshot(page, f"{name}_before")
     return page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell").last
 
@@ -228,15 +237,16 @@ def test_a_picture_follows_its_sliders(page, name):
     cell = run_all(page, name)
     ((drawn, sliders),) = SLIDERS[name].items()
     handles = cell.locator(".noUi-handle")
+    handles.nth(len(sliders) - 1).wait_for()
     assert handles.count() == len(sliders)
     for number, slider in enumerate(sliders):
-        seen = [page.evaluate(PICTURE)]
+        seen = [picture(page)]
         for key in ("Home", "ArrowRight", "End", "ArrowLeft"):
             handles.nth(number).focus()
             page.evaluate(WATCH)
             page.keyboard.press(key)
             page.wait_for_function("() => window.waited !== null")
-            seen.append(page.evaluate(PICTURE))
+            seen.append(picture(page))
             waited = page.evaluate("window.waited")
             print(f"{name}: {seen[-1]['alt']} after {waited:.0f} ms")
             assert seen[-1]["alt"].startswith(f"{drawn}(")
@@ -292,13 +302,13 @@ def test_an_image_is_dropped_and_its_mask_is_saved(page, lab, tmp_path):
     for name, words in said.items():
         drop(cell.locator(".widget-upload"), tmp_path / f"{name}.png")
         cell.locator(".widget-html", has_text=words).wait_for()
-        page.wait_for_function(f"() => ({PICTURE})()?.size[0] === 128")  # stays
+        page.wait_for_function(f"() => ({PICTURE})()?.size?.[0] === 128")  # stays
         screenshot(page, f"drop_{name}")
-    before = page.evaluate(PICTURE)
+    before = picture(page)
     assert before["box"] == before["size"] == [128, 96]  # not stretched
     cell.locator(".noUi-handle").first.focus()
     page.keyboard.press("Home")
-    changed = f"data => ({PICTURE})().data !== data"
+    changed = f"data => ![undefined, data].includes(({PICTURE})()?.data)"
     page.wait_for_function(changed, arg=before["data"])
     with page.expect_file_chooser() as chooser:  # the other way to the same button
         cell.locator("button.widget-upload").click()

@@ -44,10 +44,12 @@ def page(new_page, address):  # playwright Page
 
 def settle(
     page,  # playwright Page
-):  # str, what the page says
+    words,  # of the answer: the last one may still be there
+):
     "Wait until the page has answered."
-    page.wait_for_selector("#unet[data-state=ready], #unet[data-state=failed]")
-    return page.inner_text("[data-part=status]")
+    page.locator("#unet:is([data-state=ready], [data-state=failed])").locator(
+        "[data-part=status]", has_text=words
+    ).wait_for()
 
 
 @pytest.mark.parametrize("size", [(470, 300), (388, 388), (60, 97), (1, 40)])
@@ -75,7 +77,7 @@ def test_colours_become_grey_as_in_pillow(page):
 
 def test_an_example_gets_a_mask_that_follows_the_threshold(page):
     page.click("text=example 1")
-    assert "384 x 384 pixels" in settle(page)
+    settle(page, "384 x 384 pixels")
     few, many = [], []
     for value, told in ((0.9, few), (0.1, many)):
         page.fill("[data-part=threshold]", str(value))
@@ -92,13 +94,13 @@ def test_what_is_no_image_is_said(page, tmp_path):
     path = tmp_path / "notes.png"
     path.write_text("no picture")
     page.set_input_files("[data-part=file]", path)
-    assert "notes.png is no image that a browser can open" in settle(page)
+    settle(page, "notes.png is no image that a browser can open")
     page.click("text=example 2")
-    assert "300 x 300 pixels" in settle(page)
+    settle(page, "300 x 300 pixels")
 
 
 def test_an_image_that_is_too_large_is_said(page, tmp_path):
     path = tmp_path / "wide.png"
     Image.new("L", (3000, 4)).save(path)
     page.set_input_files("[data-part=file]", path)
-    assert "unet-tutorial predict any size" in settle(page)
+    settle(page, "unet-tutorial predict any size")

@@ -265,12 +265,28 @@ _DROP = """(() => {
   }, true);
 })();"""
 
+# %% ../../nbs/workshop/deploy/live.ipynb #names-script
+_NAMES = """(() => {
+  if (window.unetNames) return;
+  window.unetNames = true;
+  const name = () => {
+    for (const handle of document.querySelectorAll(".unet-live .noUi-handle")) {
+      const label = handle.closest(".widget-slider")?.querySelector(".widget-label");
+      if (label?.textContent) handle.setAttribute("aria-label", label.textContent);
+    }
+    for (const picture of document.querySelectorAll(".unet-live .widget-image"))
+      picture.alt = "the image and its mask";
+  };
+  new MutationObserver(name).observe(document.body, {childList: true, subtree: true});
+  name();
+})();"""
+
 # %% ../../nbs/workshop/deploy/live.ipynb #run-script
 def _droppable(widgets):
-    """Return a page of widgets on which a file can be dropped."""
+    """Return a page of widgets on which a file can be dropped, all of them named."""
     import ipywidgets as w
 
-    shown = {"application/javascript": _DROP, "text/plain": ""}
+    shown = {"application/javascript": _DROP + _NAMES, "text/plain": ""}
     output = {"output_type": "display_data", "data": shown, "metadata": {}}
     widgets = [*widgets, w.Output(outputs=(output,))]
     page = w.VBox(widgets, layout=w.Layout(align_items="flex-start"))
