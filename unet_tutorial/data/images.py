@@ -19,13 +19,14 @@ import warnings
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from glob import glob
 from math import prod
 from pathlib import Path
 from shutil import disk_usage
+from threading import Lock
 
 import numpy as np
 from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
@@ -460,6 +461,22 @@ def _check_kind(pages, page):
             remedy = "save one number per pixel, such as np.abs(x), x the array"
         raise BadFile(pages.path, "is a TIFF of a kind we cannot read", remedy, found)
 
+# %% ../../nbs/workshop/data/images.ipynb #muted
+_MUTE = Lock()  # there is one standard error for all threads
+
+
+@contextmanager
+def _muted():
+    """Keep what libtiff prints by itself from standard error: our error says more."""
+    with _MUTE, ExitStack() as after:
+        with suppress(OSError):  # a program without one
+            kept = os.dup(2)
+            after.callback(os.close, kept)
+            after.callback(os.dup2, kept, 2)
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), 2)
+        yield
+
 # %% ../../nbs/workshop/data/images.ipynb #pages-unpacked
 _USUAL = 1, 2, 3, 4, 5, 7, 8, 32773, 32946  # compressions that every Pillow knows
 _UNUSUAL = {34887: "LERC", 50001: "WebP", 50002: "JPEG XL", 52546: "JPEG XL"}
@@ -469,7 +486,8 @@ _UNUSUAL |= dict.fromkeys((33003, 33004, 33005, 34712), "JPEG 2000")
 def _unpacked(pages, page, number):
     """Return a page as Pillow decodes it, or say that its compression is unusual."""
     try:
-        return _decode_with_pillow(pages, number)
+        with nullcontext() if page.compression in _USUAL else _muted():
+            return _decode_with_pillow(pages, number)
     except (OSError, ValueError, KeyError) as error:
         if page.compression in _USUAL:
             raise
