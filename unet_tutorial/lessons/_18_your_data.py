@@ -100,9 +100,7 @@ def doubt(p):
     return (1 - p.max(0)).mean()
 
 
-REST = (
-    "the doubt is 1 less the largest probability; yours also looks at the other classes"
-)
+REST = "the doubt is 1 minus the largest probability; yours also looks at the other classes"
 SCORES = {
     REST: lambda p: (p * (1 - p)).mean(),
     f"{REST} (entropy)": lambda p: -(p * np.log(p)).sum(0).mean(),
@@ -125,7 +123,7 @@ SCORES = {
     "1 - p[0] says how much foreground there is, and the net may be sure of it": (
         lambda p: 1 - p[0].mean()
     ),
-    "one doubtful pixel decides there, and each outline has some: take the mean": (
+    "one doubtful pixel decides, and each outline has doubtful pixels: take the mean": (
         lambda p: (1 - p.max(0)).max()
     ),
     "p.max() is the surest pixel of the image; the likeliest class is p.max(0)": (
@@ -245,8 +243,8 @@ TASKS = [
         title="Which to correct first",
         ask="""
             A thousand masks are waiting to be corrected, and you have an hour. Choose the images about
-            which the net is most in doubt. The doubt about a pixel is 1 less the probability of its
-            likeliest class; the doubt about an image is the mean over its pixels. `probabilities` is a list
+            which the net is most in doubt. The doubt about a pixel is 1 minus the probability of its
+            likeliest class. The doubt about an image is the mean over its pixels. `probabilities` is a list
             of arrays (K, H, W), of several sizes and any number of classes. Return the places in this
             list, counted from 0, of the `few` most doubtful images, the most doubtful first.
         """,
@@ -285,16 +283,16 @@ TASKS = [
             "1 - p[0] says how much foreground there is, and the net may be sure of it": """
                 return np.argsort([p[0].mean() for p in probabilities])[:few].tolist()
             """,
-            "one doubtful pixel decides there, and each outline has some: take the mean": """
+            "one doubtful pixel decides, and each outline has doubtful pixels: take the mean": """
                 doubts = [(1 - p.max(axis=0)).max() for p in probabilities]
                 return np.argsort(doubts)[::-1][:few].tolist()
             """,
-            "the doubt is 1 less the largest probability; yours also looks at the other "
+            "the doubt is 1 minus the largest probability; yours also looks at the other "
             "classes": """
                 doubts = [(p * (1 - p)).mean() for p in probabilities]
                 return np.argsort(doubts)[::-1][:few].tolist()
             """,
-            "the doubt is 1 less the largest probability; yours also looks at the other "
+            "the doubt is 1 minus the largest probability; yours also looks at the other "
             "classes (entropy)": """
                 doubts = [-(p * np.log(p)).sum(axis=0).mean() for p in probabilities]
                 return np.argsort(doubts)[::-1][:few].tolist()

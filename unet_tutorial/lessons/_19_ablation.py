@@ -79,7 +79,7 @@ def check_by_luck(by_luck):
         0.0: "the measured signs are one of the ways: count means that are *as* far, too",
         0.125: "you count one side only; three seeds below zero would be as surprising",
         0.75: "that is the share of means that are nearer to zero",
-        1.0: "every mean is as far with you: change signs, and not the order of the values",
+        1.0: "all your means are equally far: change signs, and not the order of the values",
         2.0: "2 of the 8 cases are as far; return the share, 0.25",
     }
     mixed = float(by_luck([1.0, -2.0, 4.0]))
@@ -135,10 +135,8 @@ def check_seeds_needed(seeds_needed):
         needed(
             values, times=2
         ): "`student[n]` gives *half* the width; do not double it",
-        needed(
-            values, factor=STUDENT[4]
-        ): "you keep the factor of the seeds that there "
-        "are; look it up again for each number",
+        needed(values, factor=STUDENT[4]): "you keep one factor of `student`; look it "
+        "up again for each number of seeds",
         needed(values, factor=1.96): "1.96 is for many seeds; for a few take `student`",
         needed(values, root=1): "the half width falls with the root of the number",
         needed(values, ddof=0): "the spread of a few values: divide by n - 1, `ddof=1`",
@@ -273,7 +271,7 @@ TASKS = [
             If a part brings nothing, each pair could as well have come out the other way round, and its
             difference would have the other sign. Go through *all* ways of giving the
             differences their signs. In which share of them is the mean at least as far from zero, on
-            either side, as the one that was measured? 3, 2 and 1 have eight ways.
+            either side, as the one that was measured? Three differences, such as 3, 2 and 1, have eight ways.
         """,
         code='''
             def by_luck(differences):
@@ -318,7 +316,7 @@ TASKS = [
                 signs = 2 * np.indices((2,) * n).reshape(n, -1) - 1
                 return np.mean(np.dot(differences, signs) >= sum(differences) - 1e-9)
             """,
-            "every mean is as far with you: change signs, and not the order of the values": """
+            "all your means are equally far: change signs, and not the order of the values": """
                 rng = np.random.default_rng(0)
                 means = [np.mean(rng.permutation(differences)) for _ in range(1000)]
                 return np.mean(np.abs(means) >= abs(np.mean(differences)) - 1e-9)
@@ -398,7 +396,7 @@ TASKS = [
                 mean, spread = abs(np.mean(differences)), np.std(differences)
                 return next(n for n in student if student[n] * spread / n**0.5 < mean)
             """,
-            "you keep the factor of the seeds that there are; look it up again for each number": """
+            "you keep one factor of `student`; look it up again for each number of seeds": """
                 mean, spread = abs(np.mean(differences)), np.std(differences, ddof=1)
                 n, factor = len(differences), student[len(differences)]
                 while factor * spread / n**0.5 >= mean:

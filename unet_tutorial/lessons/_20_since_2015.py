@@ -70,7 +70,7 @@ def check_follow(follow):
         0.0: "the average has not moved: change its tensors in place",
         9.0: "a decay of 0.9 keeps nine tenths of the average; you keep one tenth",
         10.0: "the average is the net now: it has to move a tenth of the way",
-        5.0: "you go half of the way, to the mean of both; `decay` says how far to go",
+        5.0: "you go half of the way, to the mean of both; `decay` says how much is left",
     }
     if round(weight, 4) in known:
         return known[round(weight, 4)]
@@ -126,8 +126,8 @@ TASKS = [
         number="20.1",
         title="A vote of the pixels",
         ask="""
-            `DeepSupervision` asks one pixel of each square for its label. Let all of them vote: make the
-            labels of a level that is `step` times as coarse, each the class that most pixels of
+            `DeepSupervision` asks one pixel of each square for its label. Let all of them vote. Make the
+            labels of a level that is `step` times as coarse: each is the class that most pixels of
             its square have. Classes are numbered from 0; ties may go to either.
         """,
         code='''
@@ -191,7 +191,7 @@ TASKS = [
         title="The net that follows",
         ask="""
             Averaged weights need a second net, `average`. After each step of training, everything in its
-            state moves towards `net`: of the distance between them, the share `decay` is left. Change `average` in
+            state moves towards `net`, until the share `decay` of the distance is left. Change `average` in
             place. Counters (they are integers) are copied.
         """,
         code='''
@@ -248,7 +248,7 @@ TASKS = [
                 for name, value in net.state_dict().items():
                     value.copy_(decay * state[name] + (1 - decay) * value)
             """,
-            "you go half of the way, to the mean of both; `decay` says how far to go": """
+            "you go half of the way, to the mean of both; `decay` says how much is left": """
                 present = net.state_dict()
                 for name, value in average.state_dict().items():
                     value.copy_((value + present[name]) / 2)

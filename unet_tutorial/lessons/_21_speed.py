@@ -16,7 +16,7 @@ def check_at_most(at_most):
         0.55: "0.55 of the time is left, so it is 1 / 0.55 times as fast",
         2.8: "add up times, not factors: at four times the speed, 60 ms become 15 ms",
         6.6667: "what is not made faster takes its time, too",
-        4.0: "the whole is as fast as its parts only if all of them are four times as fast",
+        4.0: "only one kind is four times as fast; the times of the others are left as they were",
         2.2222: "you divide by the time that is saved; divide by the time that is left",
         1.45: "0.45 of the time is saved, which is more than 1.45 times as fast",
         2.0: "the mean of the factors does not know how long each kind takes",
@@ -243,7 +243,7 @@ TASKS = [
             "the mean of the factors does not know how long each kind takes": """
                 return np.mean([faster.get(kind, 1) for kind in times])
             """,
-            "the whole is as fast as its parts only if all of them are four times as fast": """
+            "only one kind is four times as fast; the times of the others are left as they were": """
                 ratio = 1
                 for factor in faster.values():
                     ratio = ratio * factor

@@ -60,7 +60,7 @@ def check_in_chunks(in_chunks):
         sizes, whole = list(sizes), ask(image)
         if any(0 in size for size in sizes):
             return (
-                "a block is empty: `top` less the overlap is below 0 in the first row"
+                "a block is empty: `top` minus the overlap is below 0 in the first row"
             )
         if max(map(max, sizes)) > chunk + 4 * near:
             rows, columns = max(sizes)
@@ -105,7 +105,7 @@ def check_in_chunks(in_chunks):
                 "only the rim is wrong: where the image ends, `ask` mirrors by itself"
             )
         row, column = np.argwhere(~np.isclose(found, whole))[0]
-        return f"in chunks of {chunk}, pixel ({row}, {column}) is another one"
+        return f"in chunks of {chunk}, pixel ({row}, {column}) has another answer"
     return None
 
 
@@ -216,8 +216,8 @@ TASKS = [
             Write what `map_overlap` does as two loops. `ask(block)` answers for every pixel of a
             block (h, w), and mirrors where the block ends, as `predict_tiled` does. The net behind
             it sees `margin` pixels in each direction and pools in squares of `step` x `step`
-            pixels. `chunk` is a multiple of `step`, but the image (H, W) need not be one of
-            `chunk`. What comes out must be the answer to the whole image, and `ask` may see only a
+            pixels. `chunk` is a multiple of `step`. The sides of the image (H, W) need not be
+            multiples of `chunk`. What comes out must be the answer to the whole image, and `ask` may see only a
             chunk and what it needs of its neighbours. No dask, please.
         """,
         code=LOOPS,
@@ -252,7 +252,7 @@ TASKS = [
             "a chunk needs its neighbours on *both* sides, also those behind it": instead(
                 LOOPS, ("chunk + overlap", "chunk")
             ),
-            "a block is empty: `top` less the overlap is below 0 in the first row": instead(
+            "a block is empty: `top` minus the overlap is below 0 in the first row": instead(
                 LOOPS,
                 (
                     "max(top - overlap, 0), max(left - overlap, 0)",
@@ -377,8 +377,8 @@ TASKS = [
         number="22.3",
         title="Between two measurements",
         ask="""
-            `channels` and `times` are two lists, as in the figure above, on the left: a net with so many
-            channels at the top takes so long. What would another width cost? Interpolate on **logarithmic** axes, as the eye
+            `channels` and `times` are two lists, as on the left of the figure above: a net with `channels[i]`
+            channels at the top takes `times[i]`. What would another width cost? Interpolate on **logarithmic** axes, as the eye
             does in the figure, and refuse with a `ValueError` what is outside the measured widths.
         """,
         code='''

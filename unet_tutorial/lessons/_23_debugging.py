@@ -39,7 +39,7 @@ def check_refuse(refuse):
     if refusal(refuse, [0, 1, 3]) is None:
         return "3 passes, and the labels of three classes are 0, 1 and 2"
     if refusal(refuse, [-1, 0, 1]) is None:
-        return "-1 passes; it is no class, and -100 alone means unknown"
+        return "-1 passes; it is no class, and only -100 means unknown"
     if FILE.split("/")[1] not in says:
         return f"{FILE} is not named: of a thousand masks, which one is it?"
     says = re.sub("0, 1,?( and| or)? 2", "0 to 2", says)  # may name what would work
@@ -111,7 +111,7 @@ def check_safe_dice(safe_dice):
         return f"the Dice of this batch is {right:.4f}, and yours is {got:.4f}"
     got = float(safe_dice(p.clone(), true))
     if not abs(got - right) < 1e-4:
-        return "a mask of 0 and 1 is almost empty with you: there 1 is object, not 255"
+        return "you make a mask of 0 and 1 almost empty: there 1 is object, not 255"
     return check_small(safe_dice)
 
 
@@ -121,7 +121,7 @@ def check_small(safe_dice):
     true = (true > 0).byte()
     got = float(safe_dice(p, true))
     if got != got:
-        return "nothing to find and nothing found is 0 / 0 with you; make it 1"
+        return "nothing to find and nothing found gives 0 / 0 here; make it 1"
     if got == 0:
         return "nothing to find and nothing found is perfect: 1, and not 0"
     if abs(got - 1) > 1e-3:
@@ -267,7 +267,7 @@ TASKS = [
             "-100 means unknown, and losses leave it out; you refuse it": instead(
                 REFUSE, ("(labels == -100) | ", "")
             ),
-            "-1 passes; it is no class, and -100 alone means unknown": instead(
+            "-1 passes; it is no class, and only -100 means unknown": instead(
                 REFUSE, ("(labels == -100) | ((labels >= 0) & ", "((labels < 0) | ")
             ),
             "5 and 255 pass: to print or to return a sentence stops nothing; raise it": instead(
@@ -332,7 +332,7 @@ TASKS = [
             "the mask holds 255, and each of its pixels counts 255 times": instead(
                 DICE, ("(mask > 0).float()", "mask.float()")
             ),
-            "a mask of 0 and 1 is almost empty with you: there 1 is object, not 255": instead(
+            "you make a mask of 0 and 1 almost empty: there 1 is object, not 255": instead(
                 DICE, ("(mask > 0).float()", "mask.float() / 255")
             ),
             "no pixel of 0 and 255 is equal to 1; compare with 0": instead(
@@ -346,7 +346,7 @@ TASKS = [
             "you decide with a threshold first; the probabilities themselves count": (
                 instead(DICE, ("p.float(), ", "(p > 0.5).float(), "))
             ),
-            "nothing to find and nothing found is 0 / 0 with you; make it 1": """
+            "nothing to find and nothing found gives 0 / 0 here; make it 1": """
                 p, true = p.float(), (mask > 0).float()
                 return 2 * (p * true).sum() / (p.sum() + true.sum())
             """,

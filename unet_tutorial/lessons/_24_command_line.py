@@ -408,7 +408,7 @@ TASKS = [
             ),
         },
         why="""
-            `best.safetensors` holds the net of this epoch, for the number that the run watched.
+            `best.safetensors` holds the net of this epoch, if `column` is the number that the run watched.
         """,
     ),
 ]
