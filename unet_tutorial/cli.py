@@ -329,7 +329,8 @@ def _add_mask_rules(parser):
     parser.add_argument("--threshold", type=float, metavar="T", help=text)
     text = "exchange object and background of masks"
     parser.add_argument("--invert", action="store_true", default=None, help=text)
-    text = "of masks: what nobody annotated, a value such as 255 or a colour R,G,B"
+    text = "of masks: what nobody annotated, a value such as 255 or a colour R,G,B; "
+    text += "if few masks show an object beside it, --threshold 0 says that they should"
     parser.add_argument("--ignore", type=_value, metavar="VALUE", help=text)
     text = "what a mask's name has more, such as _mask; IMAGE,MASK: what each has"
     parser.add_argument("--suffix", type=_suffix, help=text)
@@ -396,6 +397,10 @@ def _add_check(parser):
     add("--overwrite", action="store_true", help="replace the picture")
 
 
+def _pairs(count):
+    return "1 pair" if count == 1 else f"{count:,} pairs"
+
+
 def _check_known(args):
     """Check one of the known data sets."""
     from unet_tutorial.data.datasets import check_source, open_source
@@ -404,7 +409,7 @@ def _check_known(args):
     wrong = check_source(source)
     for text in wrong:
         print(_typed(f"problem: {text}"))
-    print(f"{len(source) - len(wrong):,} pairs without a problem")
+    print(f"{_pairs(len(source) - len(wrong))} without a problem")
     return int(bool(wrong))
 
 # %% ../nbs/workshop/cli.ipynb #e455ecef
@@ -470,7 +475,7 @@ def _check(args):
         print(f"objects cover {report.share:.1%} of a mask, on average")
     if any(report.unknown):
         print(unknown_text(args.ignore, report.unknown))
-    print(f"{len(report.pairs):,} pairs without a problem")
+    print(f"{_pairs(len(report.pairs))} without a problem")
     if args.picture:
         _draw_pairs(report, args.picture, args.overwrite)
     return int(bool(report.problems))
@@ -668,7 +673,7 @@ def _add_enough(parser):
     add("--masks", metavar="MASKS", help="of the masks, if it is another one")
     text = "to write into, or to go on with"
     add("--out", metavar="FOLDER", required=True, help=text)
-    text = "for all trainings together (30)"
+    text = "that it may take, with all that belongs to it (30)"
     add("--minutes", type=float, default=30.0, metavar="M", help=text)
     text = "so often with other images drawn, 2 to 8 (3)"
     add("--seeds", type=_FROM_2, default=3, metavar="N", help=text)
@@ -685,14 +690,19 @@ def _add_enough(parser):
     add("--workers", type=_FROM_0, metavar="N", help=text)
 
 # %% ../nbs/workshop/cli.ipynb #enough-command
+_OF_CURVE = "answer.txt", "curve.png", "curve.csv"
+
+
 def _enough(args):
+    began = time.monotonic()
     from unet_tutorial.runs.enough import how_many_more
 
     names = "data out minutes seeds held_out size device workers".split()
     asked = {name: getattr(args, name) for name in names}
     asked |= {"amp": _AMP.get(args.amp, args.amp), "options": _options(args)}
-    print(how_many_more(**asked, announce=_announce))
-    print(f"{args.out} holds answer.txt, curve.png and curve.csv")
+    print(how_many_more(**asked, announce=_announce, began=began))
+    found = [x for x in _OF_CURVE if os.path.isfile(os.path.join(args.out, x))]
+    print(f"{args.out} holds {', '.join(found)}")
     return 0
 
 
