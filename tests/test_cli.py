@@ -154,7 +154,7 @@ def test_python_m_is_the_same():
     ("error", "line"),
     [
         (ValueError("a.png is empty"), "error: a.png is empty"),
-        (FileNotFoundError(2, "No such file", "a.png"), "No such file: 'a.png'"),
+        (FileNotFoundError(2, "No such file", "a.png"), "a.png: no such file"),
         (OSError(28, "No space left on device"), "No space left on device"),
         (ImportError("pip install kagglehub"), "error: pip install kagglehub"),
         (
@@ -726,3 +726,24 @@ def test_when_a_run_will_end_is_said_once_if_it_takes_longer(capsys):
         tell(training, None)
     tell(training, {"dice": 0.5})
     assert capsys.readouterr().out == "epoch   0  dice 0.5000\n"
+
+
+def test_what_the_system_refuses_is_said_without_its_number(capsys, monkeypatch):
+    def refuse(args):
+        raise PermissionError(13, "Permission denied", "a folder #1/images")
+
+    command = cli.COMMANDS["doctor"]._replace(run=refuse)
+    monkeypatch.setitem(cli.COMMANDS, "doctor", command)
+    assert cli.main(["doctor"]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("error: a folder #1/images: permission denied; with other")
+    assert "Errno" not in told
+
+
+def test_one_pair_is_one_pair(tmp_path, capsys):
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+        pixels = np.eye(16, dtype=np.uint8) * (255 if name == "masks" else 9)
+        Image.fromarray(pixels).save(tmp_path / name / "a.png")
+    assert cli.main(["check", str(tmp_path / "images"), str(tmp_path / "masks")]) == 0
+    assert "1 pair without a problem" in capsys.readouterr().out

@@ -172,8 +172,18 @@ def _in_one_line(error):
     return " ".join(re.sub(r"(?<!\.\.)([.,:;!?]);", r"\1", text).split())
 
 # %% ../nbs/workshop/cli.ipynb #message
+def _of_system(error):
+    """Return what the system says of a file, without its number."""
+    said = f"{error.filename}: {error.strerror[0].lower()}{error.strerror[1:]}"
+    if isinstance(error, PermissionError):
+        said += "; with other rights, or in a folder of yours, it would work"
+    return said
+
+
 def _message(error):
     """Return in one line what is wrong; what nobody expected also tells its kind."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return _in_one_line(_of_system(error))
     text = _typed(_in_one_line(error))
     expected = isinstance(error, OSError | ValueError | ImportError | RuntimeError)
     kind = type(error).__name__
@@ -514,9 +524,13 @@ def _masks(args):
     masks, bare = write_masks(args.images, args.to, **known)
     for path in bare:
         print(f"no annotations: {path}")
-    print(f"{len(masks):,} masks written to {args.to}")
+    count = "1 mask" if len(masks) == 1 else f"{len(masks):,} masks"
+    print(f"{count} written to {args.to}")
     if not (args.objects or args.ignore) and len(args.classes or ()) < 3:
-        print("the object is 255; where that marks the unknown, add --ignore 255: 1")
+        text = (
+            "the object is 255 in them; if 255 marks the unknown in your other masks, "
+        )
+        print(f"{text}add --ignore 255, and it is 1")
     return 0
 
 

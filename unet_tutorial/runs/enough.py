@@ -602,7 +602,7 @@ def read_curve(
     if not path.is_file():
         return []
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:  # Excel: a BOM
             rows = list(csv.DictReader(file, strict=True))
         if any(None in row for row in rows):
             raise ValueError("a line has too many values")

@@ -218,7 +218,7 @@ def _checksums(run, source):
 # %% ../../nbs/workshop/runs/summary.ipynb #history-code
 def _history(run):
     """Return the columns of history.csv."""
-    with (run / "history.csv").open(encoding="utf-8", newline="") as file:
+    with (run / "history.csv").open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     return {n: [float(row[n]) for row in rows] for n in (rows[0] if rows else {})}
 
