@@ -472,6 +472,7 @@ def test_train_asks_for_what_was_typed_and_no_more(runs, capsys):
     assert runs.pop() == ("train", {"out": "b", "kind": "isbi", "data": "a"} | how)
     told = capsys.readouterr().out
     lines = "images: 3\nepoch   3  train_loss 0.2500  dice 0.9877\nb is ready\n"
+    lines += "next: unet-tutorial report b, or predict b IMAGES --to MASKS\n"
     assert told == lines
     line = (
         "train --kind carvana --data a --out b --size 160x240 --minutes 1.5 --seed 0 "

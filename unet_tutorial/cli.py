@@ -12,6 +12,7 @@ import faulthandler
 import json
 import os
 import re
+import shlex
 import signal
 import sys
 import threading
@@ -48,6 +49,7 @@ _TYPED = {
     "ignore=": "--ignore ",
     "invert=True": "--invert",
     "only_annotated=True": "--only-annotated",
+    "it becomes 0 and 1 (read_mask)": "it is read as 0 and 1",
     "axes=": "--axes ",
     "overlap='": "--overlap '",
     "outside='": "--outside '",
@@ -171,7 +173,7 @@ def _in_one_line(error):
     text = "; ".join(re.split(r"\s*\n(?=\S)", str(error).strip()))
     return " ".join(re.sub(r"(?<!\.\.)([.,:;!?]);", r"\1", text).split())
 
-# %% ../nbs/workshop/cli.ipynb #message
+# %% ../nbs/workshop/cli.ipynb #of-system
 def _of_system(error):
     """Return what the system says of a file, without its number."""
     said = f"{error.filename}: {error.strerror[0].lower()}{error.strerror[1:]}"
@@ -189,7 +191,7 @@ def _message(error):
     kind = type(error).__name__
     return text if text and expected else f"{kind}: {text} (--debug shows where)"
 
-
+# %% ../nbs/workshop/cli.ipynb #message
 def _process():
     """Return which process of torchrun this is, unless it is the first or the only."""
     several = os.environ.get("WORLD_SIZE", "1") != "1"
@@ -671,6 +673,8 @@ def _train(args):
     carry_out(**asked, report=_teller(), announce=_announce)
     if is_first():  # of the processes of torchrun
         print(f"{args.out} is ready")
+        run = shlex.quote(args.out)
+        print(f"next: unet-tutorial report {run}, or predict {run} IMAGES --to MASKS")
     return 0
 
 
