@@ -544,7 +544,7 @@ def test_a_folder_from_the_first_command_to_the_last(tmp_path, capsys):
     assert says("weights, on cpu in 32 bits").search(told[at + 1])
     assert told[at + 2].startswith("length: 1 step; an epoch has")
     assert any(line.startswith("epoch   1  train_loss") for line in told)
-    assert says("Otsu's threshold").search(told[-2])
+    assert says("Otsu's threshold").search(told[-3])
     (tmp_path / "masks").rename(tmp_path / "elsewhere")
     moved = f"--masks {tmp_path}/elsewhere --device cpu"
     assert main(f"evaluate {tmp_path}/run --device cpu".split()) == 1
