@@ -154,7 +154,7 @@ def test_python_m_is_the_same():
     ("error", "line"),
     [
         (ValueError("a.png is empty"), "error: a.png is empty"),
-        (FileNotFoundError(2, "No such file", "a.png"), "No such file: 'a.png'"),
+        (FileNotFoundError(2, "No such file", "a.png"), "a.png: no such file"),
         (OSError(28, "No space left on device"), "No space left on device"),
         (ImportError("pip install kagglehub"), "error: pip install kagglehub"),
         (
@@ -472,6 +472,7 @@ def test_train_asks_for_what_was_typed_and_no_more(runs, capsys):
     assert runs.pop() == ("train", {"out": "b", "kind": "isbi", "data": "a"} | how)
     told = capsys.readouterr().out
     lines = "images: 3\nepoch   3  train_loss 0.2500  dice 0.9877\nb is ready\n"
+    lines += "next: unet-tutorial report b, or predict b IMAGES --to MASKS\n"
     assert told == lines
     line = (
         "train --kind carvana --data a --out b --size 160x240 --minutes 1.5 --seed 0 "
@@ -543,7 +544,7 @@ def test_a_folder_from_the_first_command_to_the_last(tmp_path, capsys):
     assert says("weights, on cpu in 32 bits").search(told[at + 1])
     assert told[at + 2].startswith("length: 1 step; an epoch has")
     assert any(line.startswith("epoch   1  train_loss") for line in told)
-    assert says("Otsu's threshold").search(told[-2])
+    assert says("Otsu's threshold").search(told[-3])
     (tmp_path / "masks").rename(tmp_path / "elsewhere")
     moved = f"--masks {tmp_path}/elsewhere --device cpu"
     assert main(f"evaluate {tmp_path}/run --device cpu".split()) == 1
@@ -726,3 +727,24 @@ def test_when_a_run_will_end_is_said_once_if_it_takes_longer(capsys):
         tell(training, None)
     tell(training, {"dice": 0.5})
     assert capsys.readouterr().out == "epoch   0  dice 0.5000\n"
+
+
+def test_what_the_system_refuses_is_said_without_its_number(capsys, monkeypatch):
+    def refuse(args):
+        raise PermissionError(13, "Permission denied", "a folder #1/images")
+
+    command = cli.COMMANDS["doctor"]._replace(run=refuse)
+    monkeypatch.setitem(cli.COMMANDS, "doctor", command)
+    assert cli.main(["doctor"]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("error: a folder #1/images: permission denied; with other")
+    assert "Errno" not in told
+
+
+def test_one_pair_is_one_pair(tmp_path, capsys):
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+        pixels = np.eye(16, dtype=np.uint8) * (255 if name == "masks" else 9)
+        Image.fromarray(pixels).save(tmp_path / name / "a.png")
+    assert cli.main(["check", str(tmp_path / "images"), str(tmp_path / "masks")]) == 0
+    assert "1 pair without a problem" in capsys.readouterr().out

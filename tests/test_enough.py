@@ -100,8 +100,8 @@ def test_orders_are_nested_and_differ_by_seed():
 @pytest.mark.parametrize(("minutes", "trainings"), [(30, 12), (8, 9), (600, 24)])
 def test_the_budget_is_used_and_not_overdrawn(minutes, trainings):
     steps = steps_for(minutes, trainings, 0.3, 4.0)
-    assert trainings * (4.0 + 0.3 * steps) <= 60 * minutes
-    assert trainings * (4.0 + 0.3 * (steps + 1)) > 60 * minutes
+    assert trainings * (4.0 + 0.3 * steps) <= 0.9 * 60 * minutes
+    assert trainings * (4.0 + 0.3 * (steps + 1)) > 0.9 * 60 * minutes
 
 
 def test_too_few_minutes_are_refused_with_a_number_that_works():
@@ -270,8 +270,9 @@ def test_a_step_is_timed_in_the_format_that_was_asked_for(monkeypatch, given, us
     monkeypatch.setattr(enough.planner, "measure_folder", lambda pool: None)
     parts = SimpleNamespace(pool=range(8), device=None)
     asked = {"seeds": 1, "steps": None, "minutes": 9, "amp": given}
+    clock = enough._Clock(9, 0.0)
     with pytest.raises(Timed) as timed:
-        enough._settle(parts, asked, {}, print)
+        enough._settle(parts, asked, {}, clock, print)
     assert timed.value.args == (used,)
 
 
@@ -316,7 +317,7 @@ def test_minutes_become_steps_that_are_kept(tmp_path, monkeypatch):
                 **asked,
             )
     plan = enough.recipes.read_json(tmp_path / "out/plan.json")
-    assert 110 <= plan["steps"] <= 114  # of (60 - 3) / 0.5
+    assert 98 <= plan["steps"] <= 102  # of (0.9 * 60 - 3) / 0.5
     line = f"4 trainings (1, 2 images, 2 seeds) of {plan['steps']} steps each"
     assert [line in text for text in said[-2:]] == [True, True] and len(said) == 3
 
@@ -332,6 +333,111 @@ def test_a_trial_tells_what_a_step_costs(tmp_path, monkeypatch):
     ).recipe
     step, rest = enough._try(parts, recipe, {"size": "native", "amp": False}, 2)
     assert 0 < step < 30 and 0 < rest < 120
+
+
+# The minutes hold
+
+
+class Late(enough._Clock):
+    """A clock on which each training takes a minute, whatever it does."""
+
+    done = 0
+
+    def spent(self):
+        return 60.0 * self.done
+
+
+@pytest.fixture
+def late(monkeypatch, tmp_path):
+    """Return what asks for a curve of four trainings, each of which takes a minute."""
+    images, asked = draw(tmp_path, 5)
+    clocks = []
+
+    def do_one(study, parts, out, images, seed, clock):
+        clock.done += 1
+        row = Trained(images, seed, 0.8, 0.9, study.steps, 50.0, "")
+        (out / "run").mkdir()
+        return row, out / "run"
+
+    def clock(minutes, began):
+        clocks.append(Late(minutes, began))
+        return clocks[-1]
+
+    monkeypatch.setattr(enough, "_Clock", clock)
+    monkeypatch.setattr(enough, "_do_one", do_one)
+    out, known = tmp_path / "out", {"seeds": 2, "device": "cpu", **asked}
+
+    def ask(minutes, said):
+        text = how_many_more(images, out, minutes, announce=said.append, **known)
+        return text, read_curve(out), clocks[-1].spent() / 60
+
+    return ask
+
+
+def test_what_does_not_fit_is_left_out_and_done_by_the_next_call(late, tmp_path):
+    text, rows, spent = late(2.5, said := [])
+    assert (
+        len(rows) == 2 and spent <= 2.5 and names(tmp_path / "out")[-1] == "plan.json"
+    )
+    words = "2 of 4", "1 image, seed 1; 2 images, seed 1", "same command"
+    assert says(*words).search(text)
+    assert "1 image, seed 0: 0.800" in text and "No answer yet" in text
+    assert said[-1] == "taken: 2.0 minutes, of 2.5 minutes"
+    enough_for_all = float(text.split("(--minutes ")[1].split(")")[0])
+    assert enough_for_all >= 4
+    text, rows, spent = late(2.5, said)
+    assert len(rows) == 4 and "Left out" not in text and "What to do" in text
+    assert "curve.png" in names(tmp_path / "out")
+
+
+def test_the_first_training_shortens_the_others_once_if_they_would_not_fit(
+    late, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(enough, "_SHARE", 3.0)  # the plan promises too much
+    cost = {}
+
+    def slow(study, parts, out, images, seed, clock):
+        seconds = 10 + study.steps / 4
+        cost[study.steps] = seconds
+        clock.done += seconds / 60
+        (out / "run").mkdir()
+        row = Trained(images, seed, 0.8, 0.9, study.steps, study.steps / 4, "")
+        return row, out / "run"
+
+    monkeypatch.setattr(enough, "_do_one", slow)
+    monkeypatch.setattr(enough, "_try", lambda *rest: (0.01, 1.0))
+    plans = []
+    write = enough._write_plan
+
+    def wrote(out, study):
+        plans.append(study.steps)
+        monkeypatch.setattr(enough, "_SHARE", 0.9)
+        return write(out, study)
+
+    monkeypatch.setattr(enough, "_write_plan", wrote)
+    monkeypatch.setattr(enough, "steps_for", lambda *rest: 300 if not plans else 60)
+    text, rows, spent = late(4, said := [])
+    assert plans == [300, 60] and {row.steps for row in rows} == {60}
+    assert len(rows) == 4 and spent <= 4 and "Left out" not in text
+    assert any("a training takes 85 s here, not 4" in line for line in said)
+
+
+def test_a_training_that_is_too_slow_is_stopped_and_goes_on(tmp_path, monkeypatch):
+    images, asked = draw(tmp_path, 5)
+    asked |= {"seeds": 2, "device": "cpu", "workers": 0}
+    monkeypatch.setattr(enough, "steps_for", lambda *rest: 4)
+    slow, left = [], enough._Clock.left
+
+    def hurried(clock):  # after two steps nothing is left
+        slow.append(1)
+        return 0.0 if len(slow) == 4 else left(clock)
+
+    monkeypatch.setattr(enough._Clock, "left", hurried)
+    text = how_many_more(images, tmp_path / "out", 9, **asked)
+    assert "Left out" in text and "1_images_seed_0" in names(tmp_path / "out")
+    monkeypatch.setattr(enough._Clock, "left", left)
+    text = how_many_more(images, tmp_path / "out", 9, **asked)
+    assert "Left out" not in text and len(read_curve(tmp_path / "out")) == 4
 
 
 # Refusals
@@ -405,19 +511,25 @@ def test_a_damaged_table_is_named(line, tmp_path):
         read_curve(tmp_path)
 
 
-def test_the_command_says_what_it_does(monkeypatch, capsys):
+def test_the_command_says_what_it_does(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
     asked = {}
 
-    def stand_in(announce, **options):
+    def stand_in(announce, began, **options):
         asked.update(options)
         announce("4 trainings")
+        for name in ("answer.txt", "curve.csv"):  # some trainings were left out
+            (tmp_path / "c").mkdir(exist_ok=True)
+            (tmp_path / "c" / name).write_text("")
         return "Draw more."
 
     monkeypatch.setattr(enough, "how_many_more", stand_in)
     line = "enough --data a --out c --minutes 8 --seeds 4 --suffix _m --amp off"
     assert cli.main(line.split()) == 0
     told = capsys.readouterr().out
-    assert says("4 trainings", "Draw more.", "c holds answer.txt").search(told)
+    assert says("4 trainings", "Draw more.", "c holds answer.txt, curve.csv").search(
+        told
+    )
     assert (asked["data"], asked["out"], asked["minutes"]) == ("a", "c", 8.0)
     assert (asked["seeds"], asked["amp"]) == (4, False)
     assert asked["options"] == {"suffix": "_m"}

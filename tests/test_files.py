@@ -77,3 +77,13 @@ def test_a_new_file_has_the_mode_of_any_new_file(tmp_path):
     finally:
         os.umask(old)
     assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_folder_that_cannot_be_written_is_named_by_the_file(tmp_path, monkeypatch):
+    def refuse(path, *rest):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "open", refuse)
+    words = "a.txt cannot be written: permission denied; a folder of yours would work"
+    with pytest.raises(PermissionError, match=words), new_file(tmp_path / "a.txt"):
+        pass

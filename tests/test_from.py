@@ -486,3 +486,20 @@ def test_the_command(home, capsys):
     assert cli.main(["train", "--out", f"{home}/more"]) == 2
     assert "--from" in capsys.readouterr().err
     assert not Path(home, "more").exists()
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_paths_are_said_as_they_were_typed(home, monkeypatch, capsys, absolute):
+    (home / "here").mkdir()
+    monkeypatch.chdir(home / "here")
+    monkeypatch.setattr(tuning, "watched", lambda row, watch: 0)  # never better
+    place = f"{home}/" if absolute else "../"
+    line = ["train", "--from", f"{place}run", "--out", f"{place}better", "--steps", "1"]
+    assert cli.main(line) == 0
+    told = capsys.readouterr().out
+    assert f"begins from: {place}run/best.safetensors of" in told
+    assert f"keep {place}run/best.safetensors. To try" in told
+    assert f"{place}better is ready" in told
+    assert absolute or str(home) not in told
+    begun = json.loads((home / "better/recipe.json").read_text())["start"]["net"]
+    assert Path(begun) == (home / "run/best.safetensors").resolve()

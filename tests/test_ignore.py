@@ -756,3 +756,54 @@ def test_a_rim_stays_right_where_some_masks_show_no_object(folder, tmp_path):
     both = tmp_path / "images", tmp_path / "masks"
     assert not check_pairs(*both, ignore=255).problems
     assert mask_notes(open_folder(*both, ignore=255))[0].startswith("Nobody annotated")
+
+
+def framed(home, count=10):
+    """Masks with a frame of 255 in all of them, and an object of 1 in one."""
+    for number in range(count):
+        mask = np.full((32, 32), 255, np.uint8)
+        mask[4:-4, 4:-4] = 0
+        if number == 3:
+            mask[10:20, 10:20] = 1
+        save(home / f"images/{number}.png", np.uint8(mask == 1) * 120 + 60)
+        save(home / f"masks/{number}.png", mask)
+    return str(home / "images"), str(home / "masks")
+
+
+def test_one_who_means_it_can_say_that_objects_are_rare(tmp_path, capsys):
+    both = framed(tmp_path)
+    assert main(["check", *both, "--ignore", "255"]) == 1
+    told = lines(capsys)[0]
+    assert "it is right that few masks show an object, --threshold 0 says so" in told
+    with pytest.raises(ValueError, match="few masks show an object, threshold=0 says"):
+        mask_notes(open_folder(*both, ignore=255))
+    meant = ["--ignore", "255", "--threshold", "0"]
+    assert main(["check", *both, *meant]) == 0
+    told = "\n".join(lines(capsys))
+    assert "10 pairs without a problem" in told and "write it as" not in told
+    source = open_folder(*both, ignore=255, threshold=0)
+    (note,) = mask_notes(source)
+    assert note.endswith("(value 255, in 10 of 10 masks)")
+    assert np.unique(source.labels(3)).tolist() == [-100, 0, 1]
+    line = ["train", "--kind", "folder", "--data", both[0], "--masks", both[1], *meant]
+    line += ["--device", "cpu", "--steps", "1", "--out", str(tmp_path / "run")]
+    line += ["--recipe", "modern", "--size", "32x32"]
+    assert main(line) == 0
+    assert main(["train", "--help"]) == 0
+    assert "--threshold 0" in capsys.readouterr().out
+
+
+def test_to_mean_it_does_not_help_where_no_mask_has_an_object(tmp_path, capsys):
+    both = framed(tmp_path, 3)  # the object is in the fourth
+    assert main(["check", *both, "--ignore", "255", "--threshold", "0"]) == 1
+    assert "no mask holds an object" in lines(capsys)[0]
+    with pytest.raises(ValueError, match="nothing but background is left"):
+        mask_notes(open_folder(*both, ignore=255, threshold=0))
+
+
+def test_of_many_masks_all_are_read_if_objects_are_rare(tmp_path):
+    both = framed(tmp_path, 6)
+    source = open_folder(*both, ignore=255)
+    with pytest.raises(ValueError, match="few masks show an object, threshold=0"):
+        mask_notes(source, limit=2)  # those that are read show none
+    assert mask_notes(open_folder(*both, ignore=255, threshold=0), limit=2)

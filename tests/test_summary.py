@@ -160,6 +160,8 @@ def test_the_paragraph_says_what_was_done(page):
     ):
         assert words in text, words
     assert "too few images" in page[1]  # for an interval
+    assert "bootstrap" not in page[1] and "interval of" not in page[1]
+    assert "2 images, each counted once." in page[1]
 
 
 def test_more_classes_have_no_threshold_and_deep_images_work(tmp_path):

@@ -12,6 +12,7 @@ import faulthandler
 import json
 import os
 import re
+import shlex
 import signal
 import sys
 import threading
@@ -51,6 +52,7 @@ _TYPED = {
     "ignore=": "--ignore ",
     "invert=True": "--invert",
     "only_annotated=True": "--only-annotated",
+    "it becomes 0 and 1 (read_mask)": "it is read as 0 and 1",
     "axes=": "--axes ",
     "overlap='": "--overlap '",
     "outside='": "--outside '",
@@ -178,15 +180,25 @@ def _in_one_line(error):
     text = "; ".join(re.split(r"\s*\n(?=\S)", str(error).strip()))
     return " ".join(re.sub(r"(?<!\.\.)([.,:;!?]);", r"\1", text).split())
 
-# %% ../nbs/workshop/cli.ipynb #message
+# %% ../nbs/workshop/cli.ipynb #of-system
+def _of_system(error):
+    """Return what the system says of a file, without its number."""
+    said = f"{error.filename}: {error.strerror[0].lower()}{error.strerror[1:]}"
+    if isinstance(error, PermissionError):
+        said += "; with other rights, or in a folder of yours, it would work"
+    return said
+
+
 def _message(error):
     """Return in one line what is wrong; what nobody expected also tells its kind."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return _in_one_line(_of_system(error))
     text = _typed(_in_one_line(error))
     expected = isinstance(error, OSError | ValueError | ImportError | RuntimeError)
     kind = type(error).__name__
     return text if text and expected else f"{kind}: {text} (--debug shows where)"
 
-
+# %% ../nbs/workshop/cli.ipynb #message
 def _process():
     """Return which process of torchrun this is, unless it is the first or the only."""
     several = os.environ.get("WORLD_SIZE", "1") != "1"
@@ -336,7 +348,8 @@ def _add_mask_rules(parser):
     parser.add_argument("--threshold", type=float, metavar="T", help=text)
     text = "exchange object and background of masks"
     parser.add_argument("--invert", action="store_true", default=None, help=text)
-    text = "of masks: what nobody annotated, a value such as 255 or a colour R,G,B"
+    text = "of masks: what nobody annotated, a value such as 255 or a colour R,G,B; "
+    text += "if few masks show an object beside it, --threshold 0 says that they should"
     parser.add_argument("--ignore", type=_value, metavar="VALUE", help=text)
     text = "of masks: the number of each class, background first, such as 2,1,3"
     parser.add_argument("--values", type=_values, metavar="N,N", help=text)
@@ -413,6 +426,10 @@ def _add_check(parser):
     add("--overwrite", action="store_true", help="replace the picture")
 
 
+def _pairs(count):
+    return "1 pair" if count == 1 else f"{count:,} pairs"
+
+
 def _check_known(args):
     """Check one of the known data sets."""
     from unet_tutorial.data.datasets import check_source, open_source
@@ -423,7 +440,7 @@ def _check_known(args):
         print(f"note: {source.note}")
     for text in wrong:
         print(_typed(f"problem: {text}"))
-    print(f"{len(source) - len(wrong):,} pairs without a problem")
+    print(f"{_pairs(len(source) - len(wrong))} without a problem")
     return int(bool(wrong))
 
 # %% ../nbs/workshop/cli.ipynb #e455ecef
@@ -526,7 +543,7 @@ def _check(args):
         print(f"objects cover {report.share:.1%} of a mask, on average")
     if any(report.unknown):
         print(unknown_text(args.ignore, report.unknown))
-    print(f"{len(report.pairs):,} pairs without a problem")
+    print(f"{_pairs(len(report.pairs))} without a problem")
     if _is_lost(report) and (kind := _perhaps_kind(args.images, args.masks)):
         print(kind)
     if args.picture:
@@ -587,9 +604,13 @@ def _masks(args):
     masks, bare = write_masks(args.images, args.to, **known)
     for path in bare:
         print(f"no annotations: {path}")
-    print(f"{len(masks):,} masks written to {args.to}")
+    count = "1 mask" if len(masks) == 1 else f"{len(masks):,} masks"
+    print(f"{count} written to {args.to}")
     if not (args.objects or args.ignore) and len(args.classes or ()) < 3:
-        print("the object is 255; where that marks the unknown, add --ignore 255: 1")
+        text = (
+            "the object is 255 in them; if 255 marks the unknown in your other masks, "
+        )
+        print(f"{text}add --ignore 255, and it is 1")
     return 0
 
 
@@ -733,6 +754,8 @@ def _train(args):
         carry_out(**asked, report=_teller(), announce=_announce)
     if is_first():  # of the processes of torchrun
         print(f"{args.out} is ready")
+        run = shlex.quote(args.out)
+        print(f"next: unet-tutorial report {run}, or predict {run} IMAGES --to MASKS")
     return 0
 
 
@@ -749,7 +772,7 @@ def _add_enough(parser):
     add("--masks", metavar="MASKS", help="of the masks, if it is another one")
     text = "to write into, or to go on with"
     add("--out", metavar="FOLDER", required=True, help=text)
-    text = "for all trainings together (30)"
+    text = "that it may take, with all that belongs to it (30)"
     add("--minutes", type=float, default=30.0, metavar="M", help=text)
     text = "so often with other images drawn, 2 to 8 (3)"
     add("--seeds", type=_FROM_2, default=3, metavar="N", help=text)
@@ -766,14 +789,19 @@ def _add_enough(parser):
     add("--workers", type=_FROM_0, metavar="N", help=text)
 
 # %% ../nbs/workshop/cli.ipynb #enough-command
+_OF_CURVE = "answer.txt", "curve.png", "curve.csv"
+
+
 def _enough(args):
+    began = time.monotonic()
     from unet_tutorial.runs.enough import how_many_more
 
     names = "data out minutes seeds held_out size device workers".split()
     asked = {name: getattr(args, name) for name in names}
     asked |= {"amp": _AMP.get(args.amp, args.amp), "options": _options(args)}
-    print(how_many_more(**asked, announce=_announce))
-    print(f"{args.out} holds answer.txt, curve.png and curve.csv")
+    print(how_many_more(**asked, announce=_announce, began=began))
+    found = [x for x in _OF_CURVE if os.path.isfile(os.path.join(args.out, x))]
+    print(f"{args.out} holds {', '.join(found)}")
     return 0
 
 

@@ -23,6 +23,7 @@ from tqdm.auto import tqdm
 
 # %% ../../nbs/workshop/data/datasets.ipynb #imports-data
 from unet_tutorial.data.check import (
+    RARE,
     field_note,
     name_unknown,
     nearly_all,
@@ -580,31 +581,38 @@ def _perhaps_exchanged(source, values):
     return f"{text} and 255 what nobody annotated (ignore=255)?"
 
 # %% ../../nbs/workshop/data/datasets.ipynb #unknown-lost
+def _stated(source):
+    """Tell whether threshold=0 states that all else above 0 is the object."""
+    read = getattr(source.read_truth, "keywords", {}).get("read")
+    return getattr(read, "keywords", {}).get("threshold") == 0
+
+
 def _check_left(source, found, values):
     """Raise a ValueError if one class alone is left of all the masks."""
     some = sum(share > 0 for share, *_ in found.values())
     objects, grounds = (sum(look[n] for look in found.values()) for n in (1, 2))
     two = len(source.classes) == 2 and not source.instances
     lone = sum(share > 0 and not thing and bg for share, thing, bg in found.values())
-    lost = two and nearly_all(lone, objects)
+    lost = two and nearly_all(lone, objects) and not _stated(source)
     if not some or (objects and not lost and (grounds or not two)):
         return
     bare = lost or not objects
     what, left = ("object", "background") if bare else ("background", "object")
     where = f" in {lone:,} of them" if lost else ""
+    rare = f". {RARE}" if lost or (bare and len(found) < len(source)) else ""
     raise ValueError(
         f"the {name_unknown(source.ignore)} is in {some:,} of {len(found):,} masks of "
         f"{source.name}, and without it nothing but {left} is left{where}: is it the "
         f"{what}? "
         f"Then leave ignore={source.ignore} away, and mark what nobody annotated by a "
-        f"number that is free: the masks hold {name_some(values)}"
+        f"number that is free: the masks hold {name_some(values)}{rare}"
     )
 
 # %% ../../nbs/workshop/data/datasets.ipynb #unknown-alone
 def _alone(source, found):
     """Say in which masks there is nothing but background and what is unknown."""
     lone = [i for i, (share, objects, _) in found.items() if share and not objects]
-    if not lone:
+    if not lone or _stated(source):
         return ""
     text = f"{len(lone)} of them (first {source.items[lone[0]].mask.name}) hold only"
     free = mask_values(len(source.classes), ignore=source.ignore)[1]
@@ -657,7 +665,7 @@ def mask_notes(
         >>> some = open_folder(rims / "images", rims / "masks", **known)
         >>> print(*mask_notes(some), sep="\n")
     """
-    found = _looks(source, limit)
+    found = _looks(source, len(source) if _stated(source) else limit)
     unknown = "" if source.ignore is None else _unknown(source, found)
     notes = [unknown, source.note, _empty(source, found)]
     alike = "" if source.instances else field_note(source.items)

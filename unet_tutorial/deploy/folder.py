@@ -359,12 +359,12 @@ def _answered(predictor, group, write, failed):
 
 # %% ../../nbs/workshop/deploy/folder.ipynb #written
 def _written(predictor, page, answer, to, write, far):
-    """Write all kinds of answers about one page, and return their paths."""
+    """Write all kinds of answers about one page, and yield the path of each."""
     file, stem, image = page
     paths = [to / (stem + ENDINGS[kind]) for kind in write]
     for kind, path in zip(write, paths, strict=True):
         _write(kind, path, predictor, image, *answer, file, far)
-    return paths
+        yield path
 
 
 def _check_going_on(error, done, to):

@@ -13,8 +13,10 @@ import math
 import os
 import random
 import shutil
+import signal
 import statistics
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -29,9 +31,8 @@ import torch
 from ..data.datasets import open_folder
 from ..data.source import Source
 from ..gpu import amp_type, pick_device
-from . import planner, recipes
+from . import logbook, planner, recipes
 from .files import is_part, new_file
-from .logbook import json_text
 from .owner import LOCK, locked
 from .results import mean_interval
 from .run import begin_or_resume
@@ -83,6 +84,7 @@ def order_of(
 
 # %% ../../nbs/workshop/runs/enough.ipynb #steps-code
 _LEAST = 50  # steps; with fewer the schedule has hardly begun
+_SHARE = 0.9  # of the minutes is planned; a machine may get slower
 
 
 def steps_for(
@@ -105,23 +107,25 @@ def steps_for(
         int: the same for each
 
     Raises:
-        ValueError: "... minutes for ... trainings are ... steps for each, and ... are
-            the least: minutes=... (--minutes) would work; fewer seeds (--seeds) need
-            less"
+        ValueError: "... for ... trainings are ... steps for each, and ... are the
+            least: minutes=... (--minutes ...) would work; fewer seeds (--seeds, 2 or
+            more) need less"
 
     Example:
         >>> # in enough, where its other names come from
         >>> from unet_tutorial.runs.enough import steps_for
-        >>> assert steps_for(30, 12, step=0.2, rest=10) == (150 - 10) / 0.2 == 700
+        >>> assert steps_for(30, 12, step=0.2, rest=10) == (0.9 * 150 - 10) / 0.2 == 625
     """
-    left = minutes - spent
+    left = _SHARE * minutes - spent
     steps = int((60 * left / trainings - rest) / step)
     if steps < _LEAST:
-        need = math.ceil(spent + trainings * (rest + _LEAST * step) / 60 + 1)
-        text = f"{left:.1f} minutes for {trainings} trainings are {max(0, steps)}"
+        need = spent + trainings * (rest + _LEAST * step) / 60
+        need = math.ceil(need / _SHARE + 0.5)
+        text = f"{recipes.counted(minutes, 'minute')} for {trainings} trainings are"
         raise ValueError(
-            f"{text} steps for each, and {_LEAST} are the least: minutes={need} "
-            "(--minutes) would work; fewer seeds (--seeds) need less"
+            f"{text} {max(0, steps)} steps for each, and {_LEAST} are the least: "
+            f"minutes={need} (--minutes {need}) would work; fewer seeds (--seeds, 2 or "
+            "more) need less"
         )
     return steps
 
@@ -331,7 +335,8 @@ def answer(
         f"{measure} on the same {held} held-out images, after {rows[0].steps} steps"
     ]
     lines[0] += f" each; mean of {seeds} seeds (95 % interval):"
-    lines += [f"  {n:4} images: {_spread(values)}" for n, values in by_size.items()]
+    for n, values in by_size.items():
+        lines.append(f"  {recipes.counted(n, 'image'):>11}: {_spread(values)}")
     text = f"The last doubling, from {before} to {most} images, brought"
     lines += [f"{text} {_interval(*gain)}.", *_next_said(rows, most)]
     lines += [f"What to do: {what_to_do(rows)}"]
@@ -442,12 +447,21 @@ class _Study:
     seconds: float  # that each will take, about
     pool: list[str]  # images that may be learned from
     held: list[str]  # that judge
+    rest: float = 0.0  # of the seconds, what is no step
 
     def cells(self):  # (images, seed), a whole curve for a seed before the next
         seeds = range(self.asked["seeds"])
         return [(images, seed) for seed in seeds for images in self.sizes]
 
+    def left(self, rows):  # the cells that have no row yet
+        done = {(row.images, row.seed) for row in rows}
+        return [cell for cell in self.cells() if cell not in done]
 
+    def whole(self, rows):  # the rows of whole curves
+        seeds = {seed for _, seed in self.left(rows)}
+        return [row for row in rows if row.seed not in seeds]
+
+# %% ../../nbs/workshop/runs/enough.ipynb #parts-class
 class _Parts(NamedTuple):
     """Images, and where the work is done."""
 
@@ -472,14 +486,19 @@ def _score_learned(run, source, count, device):
     return found[plan.recipe.watch]
 
 
-def _train(parts, recipe, asked, images, seed, out):
+def _train(parts, recipe, asked, images, seed, out, look=lambda row: None):
     """Train once; return scores held out and learned, and the clock at each step."""
     chosen, moments = order_of(len(parts.pool), seed)[:images], []
+
+    def note(training, row):
+        moments.append(training.seconds)
+        look(row)
+
     source, held = _together(parts.pool, parts.held, chosen)
     tiles = recipe.batch * recipe.accumulate * asked["steps"]
     options = asked | {"held_out": held, "seed": seed, "workers": parts.workers}
     options["recipe"] = replace(recipe, tiles=tiles)
-    options["report"] = lambda training, row: moments.append(training.seconds)
+    options["report"] = note
     history = begin_or_resume("folder", source, out, parts.device, **options)
     count = min(images, len(held))
     learned = _score_learned(out, source, count, parts.device)
@@ -491,13 +510,19 @@ def _try(parts, recipe, asked, images):
     began, asked = time.monotonic(), asked | {"steps": 8}
     with tempfile.TemporaryDirectory() as folder:
         *_, moments = _train(parts, recipe, asked, images, 0, Path(folder, "run"))
-    step = statistics.median(np.diff(moments[1:8]).tolist())
+    step = (moments[7] - moments[1]) / 6  # the first steps take longer
     return step, max(0.0, time.monotonic() - began - 8 * step)
 
+# %% ../../nbs/workshop/runs/enough.ipynb #derive-code
+def _said(planned):
+    """Return the reasons of a plan, but for the length, which is settled here."""
+    said = [text for text in planned.reasons if not text.startswith("epochs:")]
+    return [text.partition("; about ")[0] for text in said]
 
-def _settle(parts, asked, names, announce):
+
+def _settle(parts, asked, names, clock, announce):
     """Derive the recipe, share the budget out, and return the study."""
-    began, sizes = time.monotonic(), sizes_for(len(parts.pool))
+    sizes = sizes_for(len(parts.pool))
     trainings, facts = len(sizes) * asked["seeds"], planner.measure_folder(parts.pool)
     share, seconds = None, 0.0
     if asked["steps"] is None:
@@ -506,14 +531,15 @@ def _settle(parts, asked, names, announce):
         seconds = planner.time_step(facts, parts.device, amp, announce)
     gpu = parts.device.type != "cpu"
     planned = planner.plan_for(facts, seconds, share, gpu, asked["size"])
-    announce("\n".join(planned.reasons))
+    announce("\n".join(_said(planned)))
     options = {"size": planned.size or "native", "amp": asked["amp"]}
     step, rest = _try(parts, planned.recipe, options, sizes[-1])
-    spent = (time.monotonic() - began) / 60
     steps = asked["steps"]
     if steps is None:
+        spent = clock.spent() / 60
         steps = steps_for(asked["minutes"], trainings, step, rest, spent)
-    seconds, known = rest + step * steps, {"sizes": sizes, "steps": steps, **names}
+    known = {"sizes": sizes, "steps": steps, "rest": rest, **names}
+    seconds = rest + step * steps
     return _Study(asked, planned.recipe, planned.size, seconds=seconds, **known)
 
 # %% ../../nbs/workshop/runs/enough.ipynb #reread-code
@@ -576,7 +602,7 @@ def read_curve(
     if not path.is_file():
         return []
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:  # Excel: a BOM
             rows = list(csv.DictReader(file, strict=True))
         if any(None in row for row in rows):
             raise ValueError("a line has too many values")
@@ -595,6 +621,10 @@ def _write_curve(out, rows):
         part.write_bytes(file.getvalue().encode())
 
 # %% ../../nbs/workshop/runs/enough.ipynb #work-code
+def _named(images, seed):
+    return f"{recipes.counted(images, 'image')}, seed {seed}"
+
+
 def _minutes(seconds):
     """Say how long something will take."""
     minutes = round(seconds / 60)
@@ -603,36 +633,109 @@ def _minutes(seconds):
     return "1 minute" if minutes == 1 else "less than a minute"
 
 
-def _do_one(study, parts, out, images, seed):
+@dataclass
+class _Clock:
+    """What is left of the minutes of a call."""
+
+    minutes: float  # math.inf: the steps are given
+    began: float
+    over: bool = False  # a training was stopped
+
+    def spent(self):  # seconds
+        return time.monotonic() - self.began
+
+    def left(self):  # seconds; some are for the answer and its picture
+        return 60 * self.minutes - self.spent() - min(5, 3 * self.minutes)
+
+    def stop_before(self, seconds):  # -> called after each step; row None: not the last
+        def look(row):
+            if row is None and self.left() < seconds and not self.over:
+                self.over = True
+                if threading.current_thread() is not threading.main_thread():
+                    raise KeyboardInterrupt
+                signal.raise_signal(signal.SIGINT)  # the run saves its step and stops
+
+        return look
+
+# %% ../../nbs/workshop/runs/enough.ipynb #one-code
+def _do_one(study, parts, out, images, seed, clock):
     """Do one training, and return its row."""
     asked = {"size": study.size or "native", "amp": study.asked["amp"]}
     asked["steps"], run = study.steps, out / f"{images}_images_seed_{seed}"
-    found, learned, moments = _train(parts, study.recipe, asked, images, seed, run)
+    look, known = clock.stop_before(study.rest), (images, seed, run)
+    found, learned, moments = _train(parts, study.recipe, asked, *known, look)
     order = order_of(len(parts.pool), seed)[:images]
     drawn = " | ".join(study.pool[index] for index in order)
     took = round(moments[-1], 1) if moments else math.nan
     return Trained(images, seed, found, learned, study.steps, took, drawn), run
 
 # %% ../../nbs/workshop/runs/enough.ipynb #all-code
-def _do_all(study, parts, out, announce):
-    """Do all trainings that are not done; return the rows."""
-    rows, began = read_curve(out), time.monotonic()
-    done = {(row.images, row.seed) for row in rows}
-    left = [cell for cell in study.cells() if cell not in done]
-    sizes = ", ".join(map(str, study.sizes))
-    text = f"{len(done) + len(left)} trainings ({sizes} images, {study.asked['seeds']} "
-    text += f"seeds) of {study.steps} steps each, judged by {len(parts.held)} images; "
-    announce(f"{text}{len(done)} are done, {_minutes(study.seconds * len(left))} left")
-    for number, cell in enumerate(left, 1):
-        row, run = _do_one(study, parts, out, *cell)
+def _shortened(study, row, seconds, clock):
+    """Return a study whose trainings fit, as far as one of them tells; or None."""
+    count = len(study.cells())
+    if study.asked["steps"] or (count - 1) * seconds <= clock.left():
+        return None
+    step, rest = row.seconds / row.steps, max(0.0, seconds - row.seconds)
+    try:
+        steps = steps_for(clock.left() / 60, count, step, rest)
+    except ValueError:  # so few steps tell nothing: what does not fit is left out
+        return None
+    return replace(study, steps=steps, rest=rest, seconds=rest + step * steps)
+
+
+def _write_plan(out, study):
+    """Write what is settled, so that a break changes nothing."""
+    with new_file(out / "plan.json", overwrite=True) as part:
+        part.write_text(logbook.json_text(recipes.as_dict(study)), "utf-8")
+
+# %% ../../nbs/workshop/runs/enough.ipynb #say-code
+def _announce_all(study, rows, held, announce):
+    """Say what is about to be done."""
+    left, sizes = study.left(rows), ", ".join(map(str, study.sizes))
+    count, seeds = len(study.cells()), study.asked["seeds"]
+    text = f"{count} trainings ({sizes} images, {seeds} seeds) of {study.steps} steps "
+    text += f"each, judged by {held} images; {count - len(left)} are done, "
+    announce(f"{text}{_minutes(study.seconds * len(left))} left")
+
+
+def _try_one(study, parts, out, cell, clock):
+    """Do a training and clear up; return row (None: stopped) and seconds."""
+    row, began = None, clock.spent()
+    try:
+        row, run = _do_one(study, parts, out, *cell, clock)
+        shutil.rmtree(run)
+    except logbook.Stopped:
+        if not clock.over:
+            raise
+    return row, clock.spent() - began
+
+# %% ../../nbs/workshop/runs/enough.ipynb #each-code
+def _do_all(study, parts, out, clock, announce):
+    """Do the trainings that are left, as far as they fit; return study, rows, cost."""
+    rows, held, cost = read_curve(out), len(parts.held), 0.0
+    _announce_all(study, rows, held, announce)
+    while (left := study.left(rows)) and cost <= clock.left():
+        row, seconds = _try_one(study, parts, out, left[0], clock)
+        cost = max(cost, seconds)
+        if row is None:
+            break
+        if not rows and (shorter := _shortened(study, row, cost, clock)):
+            text = f"a training takes {cost:.0f} s here, not {study.seconds:.0f}: all "
+            announce(f"{text}get fewer steps, and the first is trained again")
+            study, cost = shorter, 0.0
+            _write_plan(out, study)
+            _announce_all(study, rows, held, announce)
+            continue
         rows.append(row)
         _write_curve(out, rows)
-        shutil.rmtree(run)
-        rest = (time.monotonic() - began) / number * (len(left) - number)
-        text = f"{row.images} images, seed {row.seed}: {study.recipe.watch} "
-        text += f"{row.held_out:.3f}; {len(rows)} of {len(done) + len(left)} done, "
-        announce(f"{text}{_minutes(rest)} left")
-    return rows
+        text = (
+            f"{_named(row.images, row.seed)}: {study.recipe.watch} {row.held_out:.3f}"
+        )
+        text += f"; {len(rows)} of {len(study.cells())} done, "
+        seconds = cost * len(study.left(rows))
+        more = ", more than remain" if seconds > clock.left() else ""
+        announce(f"{text}{_minutes(seconds)} left{more}")
+    return study, rows, cost or study.seconds
 
 # %% ../../nbs/workshop/runs/enough.ipynb #end-code
 def _asked(minutes, seeds, steps, options, **others):
@@ -647,13 +750,12 @@ def _asked(minutes, seeds, steps, options, **others):
     return json.loads(json.dumps(asked | others | {"options": kept}))
 
 
-def _begin(out, parts, asked, names, announce):
+def _begin(out, parts, asked, names, clock, announce):
     """Settle a new study, or read that of the folder."""
     if _check_out(out):
         return _reread(out, asked, names)
-    study = _settle(parts, asked, names, announce)
-    with new_file(out / "plan.json") as part:
-        part.write_text(json_text(recipes.as_dict(study)), "utf-8")
+    study = _settle(parts, asked, names, clock, announce)
+    _write_plan(out, study)
     return study
 
 
@@ -661,15 +763,50 @@ def _farewell(out):
     done = f"trainings that are done and kept: {len(read_curve(out))}"
     return f"stopped; {done}. The same again (same folder) goes on"
 
+# %% ../../nbs/workshop/runs/enough.ipynb #left-code
+def _left_out(study, rows, cost):
+    """Say what was left out, and what would do it."""
+    left = study.left(rows)
+    which = "; ".join(_named(*cell) for cell in left)
+    all_minutes = math.ceil((30 + len(study.cells()) * cost) / 60 / _SHARE)
+    return (
+        f"Left out, since the minutes were over: {len(left)} of {len(study.cells())} "
+        f"trainings ({which}).\nThe same command again (same folder) goes on, for as "
+        f"many minutes; they take {_minutes(len(left) * cost)}. In a new folder "
+        f"minutes={all_minutes} (--minutes {all_minutes}) would do all at once."
+    )
 
-def _write_answer(out, rows, study):
+# %% ../../nbs/workshop/runs/enough.ipynb #write-code
+def _write_answer(out, rows, study, cost):
     """Write picture and answer, and return the answer."""
-    measure = study.recipe.watch
-    text = answer(rows, measure, len(study.held), len(study.pool))
-    with new_file(out / "curve.png", overwrite=True) as part:
-        draw_curve(rows, measure).savefig(part, format="png", dpi=150)
+    measure, whole = study.recipe.watch, study.whole(rows)
+    lines = [f"{_named(*row[:2])}: {row.held_out:.3f}" for row in rows]
+    text = "\n  ".join([f"{measure} on the same held-out images:", *lines])
+    text += "\nNo answer yet: two whole curves (seeds) are the least."
+    if len({row.seed for row in whole}) > 1:
+        text = answer(whole, measure, len(study.held), len(study.pool))
+        with new_file(out / "curve.png", overwrite=True) as part:
+            draw_curve(whole, measure).savefig(part, format="png", dpi=150)
+    if study.left(rows):
+        text += f"\n{_left_out(study, rows, cost)}"
     with new_file(out / "answer.txt", overwrite=True) as part:
         part.write_text(f"{text}\n", "utf-8")
+    return text
+
+# %% ../../nbs/workshop/runs/enough.ipynb #last-work-code
+def _taken(clock):
+    """Say how many minutes were taken, and of how many."""
+    text = f"taken: {clock.spent() / 60:.1f} minutes"
+    given = recipes.counted(clock.minutes, "minute")
+    return text if clock.minutes == math.inf else f"{text}, of {given}"
+
+
+def _work(out, parts, asked, names, clock, announce):
+    """Do what fits into the minutes, and return the answer."""
+    study = _begin(out, parts, asked, names, clock, announce)
+    study, rows, cost = _do_all(study, parts, out, clock, announce)
+    text = _write_answer(out, rows, study, cost)
+    announce(_taken(clock))
     return text
 
 # %% ../../nbs/workshop/runs/enough.ipynb #whole-code
@@ -686,13 +823,14 @@ def how_many_more(
     steps: int | None = None,
     options: dict | None = None,
     announce: Callable = lambda text: None,
+    began: float | None = None,
 ) -> str:
     """Find out whether more images would help: train on 2, 4, 8, ... of them.
 
     Args:
         data: the folder of the images
         out: the folder to write, or to go on with
-        minutes: for all trainings together
+        minutes: that this call may take
         seeds: orders of images and first weights: from 2 to 8
         held_out: groups that judge; None: a quarter, at most 20
         size: (H, W), "native"; None: derived
@@ -702,6 +840,7 @@ def how_many_more(
         steps: of each training, instead of minutes
         options: of open_folder, such as {"masks": a folder}
         announce: announce(text): what is about to be done
+        began: of the minutes, by time.monotonic(); None: now
 
     Returns:
         str: the answer; picture, table and answer are in the folder
@@ -726,18 +865,16 @@ def how_many_more(
         >>> asked = {"steps": 40, "options": masks, "device": "cpu"}
         >>> said = how_many_more(home / "images", curve, **asked)
     """
+    clock = _Clock(math.inf if steps else minutes, began or time.monotonic())
     others = {"held_out": held_out, "size": size, "amp": amp}
     asked = _asked(minutes, seeds, steps, options, **others)
     source = open_folder(data, **(options or {}))
     parts = _Parts(*_parts(source, held_out), pick_device(device), workers)
     names = {"pool": _names(parts.pool, data), "held": _names(parts.held, data)}
-    out = Path(out)
-    _check_out(out)
+    _check_out(out := Path(out))
     try:
         with locked(out):
-            study = _begin(out, parts, asked, names, announce)
-            rows = _do_all(study, parts, out, announce)
-            return _write_answer(out, rows, study)
+            return _work(out, parts, asked, names, clock, announce)
     except KeyboardInterrupt as error:
         error.args = (_farewell(out),)
         raise

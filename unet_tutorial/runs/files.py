@@ -159,7 +159,8 @@ def _reason(error, path):
 def _in_words(error, path, part):
     """Return an error as a sentence that names the file, where it is none already."""
     own = {str(p) for p in (part, path, *path.parents)}
-    foreign = error.filename is not None and str(error.filename) not in own
+    named = error.filename
+    foreign = named is not None and str(named) not in own and not is_part(named)
     if foreign or (error.errno is None and str(path) in str(error)):
         return error  # of another file, or a sentence already
     number = _reason(error, path)

@@ -290,10 +290,17 @@ def _end(out, plan, source, training, announce, before, differ):
     values = training.history.get(plan.recipe.watch)
     if announce and values and before is not None:
         best = values[(training.best_epoch or 1) - 1]
-        start = plan.start["net"]
+        start = _as_typed(plan.start["net"], out)
         announce(tuning.verdict(plan.recipe.watch, best, before, start, differ))
     elif announce and differ:
         announce(f"not compared with the old net: {differ}")
+
+
+def _as_typed(path, out):
+    """Return a path as relative to the current folder as that of the run is."""
+    with suppress(ValueError):  # Windows: on another drive
+        return str(path) if out.is_absolute() else os.path.relpath(path)
+    return str(path)
 
 
 def _say_whether_better(plan, source, training, announce):
@@ -642,7 +649,7 @@ def _old(start, out):
     if start is None:
         return None
     old, here = tuning.read_old(start), Path(out).resolve()
-    if old.plan and old.path.parent in (here, *here.parents):
+    if old.plan and old.path.resolve().parent in (here, *here.parents):
         text = "that is only read; the name of a new folder beside it would work"
         raise ValueError(f"{out} is in the run that it is to begin from, and {text}")
     return old

@@ -218,7 +218,7 @@ def _checksums(run, source):
 # %% ../../nbs/workshop/runs/summary.ipynb #history-code
 def _history(run):
     """Return the columns of history.csv."""
-    with (run / "history.csv").open(encoding="utf-8", newline="") as file:
+    with (run / "history.csv").open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     return {n: [float(row[n]) for row in rows] for n in (rows[0] if rows else {})}
 
@@ -298,16 +298,16 @@ def _as_markdown(title, parts):
     return "\n".join(lines)
 
 # %% ../../nbs/workshop/runs/summary.ipynb #page-code
-def _cautions(plan, check, groups):
+def _cautions(plan, check, groups, known):
     found = ["The best epoch was chosen by the held-out images: their scores are a "]
     found[0] += (
         "little too good. For a number to publish, keep a set no choice has seen."
     )
-    if groups is not None:
+    if known and groups is not None:
         found.append(
             f"For an interval, all images of one {check.unit} are drawn together."
         )
-    if check.gap is not None:
+    if known and check.gap is not None:
         text = "The held-out images are neighbours in a stack, so the interval is "
         found.append(text + "too narrow.")
     return " ".join(found)
@@ -351,14 +351,15 @@ def _scores_part(plan, check, rows, worst, chosen):
     groups = None if check.unit in ("image", "slice") else check.groups
     table = [("", "mean over images", "95 % interval")]
     table += _summary(rows, groups, check.unit)
+    known = bootstrap_interval([row.dice for row in rows], groups) is not None
     tuned = () if chosen[0] is None else [("p", _tuned_text(rows, *chosen))]
     pictures = [(f"{name}: Dice {value:.3f}", png) for name, value, png in worst]
     return [
         ("h2", "Held-out images"),
         ("table", table),
-        ("p", _interval_text(rows)),
+        ("p", _interval_text(rows, known)),
         *tuned,
-        ("p", _cautions(plan, check, groups)),
+        ("p", _cautions(plan, check, groups, known)),
         ("h2", "Class by class"),
         ("table", _class_table(rows, check.classes)),
         ("p", _TWO_MEANS),
@@ -375,17 +376,21 @@ _LEGEND = (
 )
 
 # %% ../../nbs/workshop/runs/summary.ipynb #scores-words
-def _interval_text(rows):
-    text = "of the mean, by 2000 bootstrap samples with seed 0"
-    return f"{len(rows)} images, each counted once; intervals {text}."
+def _interval_text(rows, known):
+    text = f"{counted(len(rows), 'image')}, each counted once"
+    if not known:
+        return f"{text}."
+    return f"{text}; intervals of the mean, by 2000 bootstrap samples with seed 0."
 
 
-def _tuned_text(rows, threshold, count):
+def _tuned_text(rows, threshold, count, learned):
+    which = f"{count} of the {learned} training images"
+    which = "the training images" if count == learned else which
     dice = sum(row.tuned for row in rows) / len(rows)
     return (
         "Measured are the masks that `unet-tutorial predict` writes: the likeliest "
-        f"class of each pixel. A threshold of {threshold:g} was best on {count} of the "
-        f"training images; with it (`--threshold {threshold:g}`) the mean Dice is "
+        f"class of each pixel. A threshold of {threshold:g} was best on {which}; with "
+        f"it (`--threshold {threshold:g}`) the mean Dice is "
         f"{dice:.3f}."
     )
 
@@ -402,7 +407,7 @@ def _parts(run, plan, where, source, predictor):
     """Return the parts of the page: (kind, value)."""
     learn, check = split(plan, source)
     classes, history = len(source.classes), _history(run)
-    chosen = _threshold(silent(predictor), learn, classes)
+    chosen = *_threshold(silent(predictor), learn, classes), len(learn)
     measured = _annotated(check)
     rows, worst = _measure(predictor, measured, classes, chosen[0])
     epochs = len(next(iter(history.values()), []))

@@ -12,7 +12,6 @@ import math
 import random
 import warnings
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -226,7 +225,7 @@ def read_old(
         >>> file = save_net("runs/tuning.safetensors", few, overwrite=True, **notes)
         >>> old = read_old(file)
     """
-    path = find_net(start).resolve()
+    path = find_net(start)
     (model, notes), run, plan = load_net(path), path.parent, None
     if (run / "recipe.json").is_file():
         plan = read_plan(run)
@@ -494,13 +493,6 @@ def _said_of_held_out(check, old):
     return f"held out: {len(held)} as before, and {len(new)} new: {text}"
 
 
-def _shown(path):
-    """Return a path as one would type it here."""
-    with suppress(ValueError):
-        return Path(path).relative_to(Path.cwd())
-    return Path(path)
-
-
 _NORM = "its batch normalisation follows the new images, "
 _RISKS = (
     "it can get worse: a net forgets what it is no longer shown (keep the old images "
@@ -592,7 +584,7 @@ def introduce(
     risks = _RISKS if net.norm == "batch" else _RISKS.replace(_NORM, "")
     changes = adapted(old, source.channels, source.classes, plan.seed)[1]
     lines = [
-        f"begins from: {_shown(old.path)}{run} (SHA-256 {old.checksum[:16]}...)",
+        f"begins from: {old.path}{run} (SHA-256 {old.checksum[:16]}...)",
         f"net: {net.base_channels} channels at the top level; its weights are kept",
         *changes,
         *_said_of_scale(plan, old),
@@ -624,7 +616,7 @@ def start_of(
         >>> copy = own_copy(first, start_of(old))
     """
     run = old.plan.id if old.plan else None
-    return {"net": str(old.path), "checksum": old.checksum, "run": run}
+    return {"net": str(old.path.resolve()), "checksum": old.checksum, "run": run}
 
 
 def own_copy(
@@ -759,7 +751,7 @@ def verdict(
         return f"{text}: NOT comparable, {differ}"
     if not watched({watch: now}, watch) < watched({watch: before}, watch):
         cures = "the old images in the folder, more new ones, a lower rate (--rate)"
-        keep = f"the new net is NOT better, keep {_shown(start)}"
+        keep = f"the new net is NOT better, keep {start}"
         return f"{text}: {keep}. To try: {cures}"
     if abs(now - before) < 0.005:
         return f"{text}: no difference to speak of (the best epoch was chosen by it)"
