@@ -239,6 +239,15 @@ def test_the_choice_of_a_threshold_hardly_matters_for_the_pixel_error():
     for row in modern(1) + modern(2) + modern(8):
         chosen, half = floats(row, "pixel_error", "pixel_error_half")
         assert abs(chosen - half) < 0.002
+    assert "For the pixel error of `modern` the choice hardly" in said("chosen-seen")
+    (paper,) = [
+        r
+        for r in rows_of("membranes.csv")
+        if r["row"] == "paper" and r["steps"] == "150"
+    ]
+    assert f"that of `paper`, after {paper['steps']} steps" in said("chosen-seen")
+    chosen, half = floats(paper, "pixel_error", "pixel_error_half")
+    assert chosen < half - 0.002
 
 
 def test_the_choice_of_a_threshold_backfires_for_the_rand_error():

@@ -75,7 +75,7 @@ def check_one_step(one_step):
     if not torch.allclose(moved, right, atol=1e-5):
         return "the step is not the one that all four batches together would give"
     if not seen[1][1]:
-        text = "`backward` waits for the last batch, so the activations of all are kept"
+        text = "`backward` waits for the last batch, so all must fit into memory"
         return f"{text}: call it for each"
     if not all(modes):
         return "the net learns in `eval` mode, without drop-out: leave its mode alone"
@@ -91,7 +91,7 @@ def check_again(one_step, net, optimizer, batches):
     right = slope(start, batches)
     moved = start - net.weight.detach()
     if torch.allclose(moved, right / 2, atol=1e-5):
-        return "two batches are divided by four: how many there are is `len(batches)`"
+        return "you divide two batches by four: their number is `len(batches)`"
     if not torch.allclose(moved, right, atol=1e-5):
         return "the second step still holds the gradients of the first: forget them"
     return None
@@ -152,7 +152,7 @@ def error_checked(error_of):
         text = "gradients are switched off for all that comes after"
         return f"{text}: use `with torch.no_grad()`, which puts them back"
     if net.with_gradients:
-        return "the activations are kept for gradients that nobody asks for"
+        return "the net keeps what gradients would need, and nobody asks for gradients"
     error_of(net.eval(), loader)
     if net.training:
         return "the net was in `eval` mode, and now it is training"
@@ -263,7 +263,7 @@ TASKS = [
                 optimizer.step()
                 optimizer.zero_grad()
             """,
-            "`backward` waits for the last batch, so the activations of all are kept: "
+            "`backward` waits for the last batch, so all must fit into memory: "
             "call it for each": """
                 total = sum(criterion(model(x), y) for x, y in batches)
                 (total / len(batches)).backward()
@@ -312,7 +312,7 @@ TASKS = [
                 optimizer.zero_grad()
                 model.eval()
             """,
-            "two batches are divided by four: how many there are is `len(batches)`": """
+            "you divide two batches by four: their number is `len(batches)`": """
                 for x, y in batches:
                     loss = criterion(model(x), y) / 4
                     loss.backward()
@@ -330,8 +330,8 @@ TASKS = [
         title="How much is wrong",
         ask="""
             Measure the pixel error of a net: the share of the known pixels of a loader to which it
-            gives another class than the label. Unknown pixels are labelled -100. Keep no
-            activations, switch drop-out off, and leave the net in the mode in which it was.
+            gives another class than the label. Unknown pixels are labelled -100. Ask for no
+            gradients, switch drop-out off, and leave the net in the mode in which it was.
             (`evaluate` could do it. Write the loop yourself, then compare the two.)
         """,
         code='''
@@ -353,7 +353,7 @@ TASKS = [
             "Which two numbers of each batch do you have to add up?",
             """
             Count the pixels that are known, and those that are known *and* wrong. Divide once, at
-            the end. `eval_mode` of notebook 06 is a context that puts the net back.
+            the end. `eval_mode` of notebook 06 puts the net back into its mode afterwards.
             """,
             """
             wrong = known = 0
@@ -450,7 +450,7 @@ TASKS = [
                         known += has_label.sum().item()
                 return wrong / known
             """,
-            "the activations are kept for gradients that nobody asks for": """
+            "the net keeps what gradients would need, and nobody asks for gradients": """
                 wrong = known = 0
                 with eval_mode(model):
                     for images, labels in loader:

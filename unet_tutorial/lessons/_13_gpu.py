@@ -151,7 +151,7 @@ def check_two_times(two_times):
         return "the first round loads libraries: run the work once before you measure"
     known = {
         (3, 3): "3 and 3 ms: you read the clock when Python was done, not the card",
-        (13, 13): "13 and 13 ms: the first clock already waited for the card",
+        (13, 13): "13 and 13 ms: you waited for the card before the first reading",
         (3, 10): "10 ms is the time from the last launch on; count from the *start*",
         (13, 3): "both are right, but in the wrong order: first launched, then done",
         (3, 25): "two rounds are in the second time; start the clock after the warm-up",
@@ -415,7 +415,7 @@ TASKS = [
                 launched = card.clock() - start
                 return launched, card.clock() - start
             """,
-            "13 and 13 ms: the first clock already waited for the card": """
+            "13 and 13 ms: you waited for the card before the first reading": """
                 work()
                 card.wait()
                 start = card.clock()

@@ -126,7 +126,7 @@ def check_pick_threshold(pick_threshold):
     if picked == right:
         return None
     if len(set(picked)) == 1 and len(set(right)) > 1:
-        return f"it is {picked[0]} for all images: is a mask made with each threshold?"
+        return f"you always return {picked[0]}: is a mask made with each threshold?"
     for says, (score, channel) in MISTAKES.items():
         if picked == [picked_by(score, *case, channel) for case in cases]:
             return says
@@ -304,7 +304,7 @@ TASKS = [
                     dices.append(2 * both / sum(m.sum() + t.sum() for m, t in zip(masks, truths)))
                 return thresholds[int(np.argmin(dices))]
             """,
-            "it is 0.1 for all images: is a mask made with each threshold?": """
+            "you always return 0.1: is a mask made with each threshold?": """
                 dices = []
                 for threshold in thresholds:
                     masks = [p.argmax(0) == 1 for p in probabilities]

@@ -10,9 +10,8 @@ def check_hold_out(hold_out):
     whole = set(range(30))
     answer = hold_out(30, 12, 18)
     if len(answer) != 2:
-        return (
-            f"two lists are meant, to learn from and held out, not {len(answer)} things"
-        )
+        text = "return two lists, to learn from and held out"
+        return f"{text}, not {len(answer)} things"
     learned, checked = answer
     if set(learned) & set(checked):
         return f"slice {min(set(learned) & set(checked))} is in both lists"
@@ -72,7 +71,7 @@ def check_fair_error(fair_error):
         (0.6, 0.20): "0.6 was chosen on held-out slices; choose on training slices",
         (0.4, 0.14): "0.14 is the error of training slices; report the held-out one",
         (0.22, 0.4): "the two numbers are swapped: first the threshold, then the error",
-        (0.4, 0.20): "you choose on both parts: one threshold is used for both",
+        (0.4, 0.20): "0.20 is not the error at 0.4; report the held-out error there",
         (0.8, 0.50): "0.8 has the largest error of the training slices: take the least",
         (
             1,
@@ -173,7 +172,7 @@ TASKS = [
                 held = list(range(first, last))
                 return held, [*range(first - 1), *range(last + 1, slices)]
             """,
-            "two lists are meant, to learn from and held out, not 22 things": """
+            "return two lists, to learn from and held out, not 22 things": """
                 return [*range(first - 1), *range(last + 1, slices)]
             """,
             "unused are [11, 18, 19]; 11 and 18 are enough": """
@@ -222,8 +221,8 @@ TASKS = [
         hints=(
             "Which of the two pairs may you look at more than once?",
             """
-            Measure every threshold on what was trained on, take the one with the least error,
-            and ask the held-out pair a single time.
+            Measure every threshold on the slices that were trained on, and take the one with the least
+            error. Then measure the held-out pair once, at this threshold.
             """,
             """
             errors = [error_of(..., t) for t in thresholds]
@@ -242,7 +241,7 @@ TASKS = [
                 at = int(np.argmin(errors))
                 return thresholds[at], errors[at]
             """,
-            "you choose on both parts: one threshold is used for both": """
+            "0.20 is not the error at 0.4; report the held-out error there": """
                 errors = [error_of(*seen, t) for t in thresholds]
                 others = [error_of(*unseen, t) for t in thresholds]
                 return thresholds[int(np.argmin(errors))], min(others)

@@ -91,7 +91,7 @@ def check_grow(grow):
     if (cells[p < 0.5] > 0).any():
         return "cells grow into the background: they must stay in the mask at 0.5"
     if not names:
-        return "no cell comes back: `distance_transform_edt` looks for False, so cores must be"
+        return "no cell comes back: `distance_transform_edt` looks for False; make the cores False"
     if len(names) == 1:
         return "the two cells are one again: number the cores *before* they grow"
     if (cells[p < 0.8] == 0).all():
@@ -138,7 +138,7 @@ def check_nearest(grow):
 def check_threshold(same_mask):
     result = same_mask(1.0, 9.0)
     known = {
-        0.1: "you have swapped the weights: with 0.1 a line must be almost certain",
+        0.1: "you have swapped the weights: at 0.1 only a line that is almost certain shows",
         9.0: "9 are the odds of q; a share is odds / (1 + odds)",
         0.5: "0.5 is the threshold with the weights; the question is the one without",
     }
@@ -377,7 +377,7 @@ TASKS = [
             """,
         ),
         wrong={
-            "you have swapped the weights: with 0.1 a line must be almost certain": """
+            "you have swapped the weights: at 0.1 only a line that is almost certain shows": """
                 odds = threshold / (1 - threshold) * w1 / w0
                 return odds / (1 + odds)
             """,
@@ -456,7 +456,7 @@ TASKS = [
             "a mask comes back; number the cells": """
                 return ndimage.binary_propagation(p > threshold, mask=p > 0.5)
             """,
-            "no cell comes back: `distance_transform_edt` looks for False, so cores must be": """
+            "no cell comes back: `distance_transform_edt` looks for False; make the cores False": """
                 cores = ndimage.label(p > threshold)[0]
                 _, nearest = ndimage.distance_transform_edt(cores, return_indices=True)
                 return np.where((p > 0.5) & (cores == 0), cores[tuple(nearest)], 0)

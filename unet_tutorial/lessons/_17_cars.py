@@ -123,7 +123,7 @@ TASKS = [
         ask="""
             100,000 masks of 1280x1918 are too much to send. So the competition took *runs*: pixels are
             numbered row by row from the upper left, the first is 1, and each run of car pixels becomes
-            two numbers, where it starts and how long it is. All of them in one line, separated by
+            two numbers, where it starts and how long it is. All numbers are in one line, separated by
             blanks: the rows `0110` and `0011` are `2 2 7 2`. A run may go on over the end of a row.
         """,
         code='''
@@ -211,7 +211,7 @@ TASKS = [
         why="""
             A drawn mask of 153,600 pixels is some 170 runs, a line of 1,700 characters. Some later
             competitions number the pixels column by column, from top to bottom. The text does not say
-            which it is, and a mask that is read the other way is still a mask.
+            in which order it is, and a mask that is read in the other order is still a mask.
         """,
     ),
     Task(
@@ -220,8 +220,8 @@ TASKS = [
         ask="""
             A net answers with logits of two classes, (2, h, w), at the size of its training. Make the
             mask of the photograph: as large as `shape` says, (H, W), and boolean. The outline must not
-            have steps as large as the small pixels. Where does it run between two small pixels? The
-            probabilities say it.
+            have steps as large as the small pixels. Between two small pixels, the probabilities
+            say where it runs.
         """,
         code='''
             def full_size(logits, shape):
