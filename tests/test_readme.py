@@ -78,7 +78,7 @@ def test_its_commands_run_in_their_order(folder, monkeypatch, capsys):
     pytest.importorskip("onnxruntime", reason="pip install onnx onnxruntime")
     monkeypatch.setattr(planner, "time_step", lambda *rest: 90.0)  # the smallest net
     monkeypatch.setattr(enough, "_LEAST", 3)
-    monkeypatch.setattr(enough, "_try", lambda *rest: (90.0, 0.0))
+    monkeypatch.setattr(enough, "_try", lambda *rest: (80.0, 0.0))
     typed = commands(README, "unet-tutorial")
     assert len(typed) >= 8
     for _, command, *words in typed:
