@@ -734,7 +734,8 @@ def _do_all(study, parts, out, clock, announce):
         text += f"; {len(rows)} of {len(study.cells())} done, "
         seconds = cost * len(study.left(rows))
         more = ", more than remain" if seconds > clock.left() else ""
-        announce(f"{text}{_minutes(seconds)} left{more}")
+        more = f"{_minutes(seconds)} left{more}" if seconds else "nothing is left"
+        announce(f"{text}{more}")
     return study, rows, cost or study.seconds
 
 # %% ../../nbs/workshop/runs/enough.ipynb #end-code
