@@ -2177,18 +2177,16 @@ def list_files(
         list[Path]: relative to the folder, sorted
 
     Raises:
-        FileNotFoundError: "... is not a folder but a file: name the folder that holds
-            it; or unet-tutorial pages ... --to DIR writes the pages of a stack into
-            one"
+        FileNotFoundError: "... is not a folder but a file: name its folder; of a stack,
+            unet-tutorial pages ... --to DIR makes one"
         FileNotFoundError: "... is not a folder; ... holds ..."
     """
     folder, found = Path(folder), []
     if folder.is_file():
-        text = (
-            f"{folder} is not a folder but a file: name the folder that holds it; or "
+        text = f"{folder} is not a folder but a file: name its folder; of a stack, "
+        raise FileNotFoundError(
+            f"{text}unet-tutorial pages {folder} --to DIR makes one"
         )
-        pages = f"unet-tutorial pages {folder} --to DIR writes the pages of a stack"
-        raise FileNotFoundError(f"{text}{pages} into one")
     if not folder.is_dir():
         near = next((path for path in folder.parents if path.is_dir()), Path())
         names = name_some(sorted(path.name for path in near.iterdir()))
