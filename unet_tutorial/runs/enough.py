@@ -286,7 +286,8 @@ def what_to_do(
 def _spread(values):
     """Return mean, and both ends of its interval, of one size."""
     mean, half = mean_interval(values)
-    return f"{mean:.3f} ({mean - half:.3f} to {mean + half:.3f})"
+    low, high = max(0.0, mean - half), min(1.0, mean + half)  # no score is outside
+    return f"{mean:.3f} ({low:.3f} to {high:.3f})"
 
 
 def _interval(gain, half):
