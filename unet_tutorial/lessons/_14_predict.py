@@ -157,8 +157,8 @@ TASKS = [
         hints=(
             "Where is the left eye of a face in the answer about its mirror image?",
             """
-            The last axis runs from left to right; mirror the question along it, and the answer too. Make
-            probabilities over the classes before you average.
+            The last axis runs from left to right. Mirror the images along it before you ask, and mirror
+            the answer afterwards. Make probabilities over the classes before you average.
             """,
             """
             p = ...  # probabilities for x
