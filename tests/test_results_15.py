@@ -134,7 +134,7 @@ def test_blocks_differ_and_their_thresholds_are_low():
     blocks = [row for row in rows_of("membranes.csv") if row["row"] == "block"]
     if len(blocks) < 5:
         return
-    (step,) = numbers(r"gained after its first (\d+) steps", said("spread-seen"))
+    (step,) = numbers(r"all steps after its first (\d+)\.", said("spread-seen"))
     error = {at: float(row["pixel error"]) for at, row in curve(2800).items()}
     pixel = [float(row["pixel_error"]) for row in blocks]
     (spread,) = numbers(r"pixel error grows by ([\d.]+\d)", said("spread-seen"))
@@ -245,7 +245,7 @@ def test_the_choice_of_a_threshold_hardly_matters_for_the_pixel_error():
         for r in rows_of("membranes.csv")
         if r["row"] == "paper" and r["steps"] == "150"
     ]
-    assert f"that of `paper`, after {paper['steps']} steps" in said("chosen-seen")
+    assert f"For `paper`, after {paper['steps']} steps, it helps" in said("chosen-seen")
     chosen, half = floats(paper, "pixel_error", "pixel_error_half")
     assert chosen < half - 0.002
 
@@ -291,7 +291,7 @@ def test_the_curve_falls_turns_and_rises_where_it_is_said():
 def test_the_budgets_of_the_papers_recipe_are_those_of_the_script():
     text = (ROOT / "experiments" / "membranes.py").read_text(encoding="utf-8")
     wanted = [int(number) for number in re.findall(r'"paper": (\d+)', text)]
-    steps = re.search(r"takes ([\d,]+) steps on a proc", said("curve-seen"))
+    steps = re.search(r"takes ([\d,]+) steps, of one tile each", said("curve-seen"))
     more = re.search(r"GPU, ([\d,]+) steps, is open", said("curve-seen"))
     assert wanted == [int(found[1].replace(",", "")) for found in (steps, more)]
 

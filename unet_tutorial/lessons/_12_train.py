@@ -152,7 +152,7 @@ def error_checked(error_of):
         text = "gradients are switched off for all that comes after"
         return f"{text}: use `with torch.no_grad()`, which puts them back"
     if net.with_gradients:
-        return "the net keeps what gradients would need, and nobody asks for gradients"
+        return "the net keeps its maps for gradients that nobody asks for: `torch.no_grad()`"
     error_of(net.eval(), loader)
     if net.training:
         return "the net was in `eval` mode, and now it is training"
@@ -329,8 +329,8 @@ TASKS = [
         number="12.2",
         title="How much is wrong",
         ask="""
-            Measure the pixel error of a net: the share of the known pixels of a loader to which it
-            gives another class than the label. Unknown pixels are labelled -100. Ask for no
+            Measure the pixel error of a net: among the known pixels of a loader, the share for which
+            the net's class is not that of the label. Unknown pixels are labelled -100. Ask for no
             gradients, switch drop-out off, and leave the net in the mode in which it was.
             (`evaluate` could do it. Write the loop yourself, then compare the two.)
         """,
@@ -450,7 +450,7 @@ TASKS = [
                         known += has_label.sum().item()
                 return wrong / known
             """,
-            "the net keeps what gradients would need, and nobody asks for gradients": """
+            "the net keeps its maps for gradients that nobody asks for: `torch.no_grad()`": """
                 wrong = known = 0
                 with eval_mode(model):
                     for images, labels in loader:

@@ -172,8 +172,8 @@ TASKS = [
         title="A batch of everything",
         ask="""
             Some loaders give a batch as a dict, with file names beside the images and a dict or a
-            tuple inside. Send such a batch to a device: move each tensor, however deep it is, keep
-            everything else, and leave the batch that you were given as it was. (The checker sends
+            tuple inside. Send such a batch to a device. Move each tensor, however deep it is, and keep
+            everything else. The batch that you were given must stay as it was. (The checker sends
             to `meta`.)
         """,
         code='''

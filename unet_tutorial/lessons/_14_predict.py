@@ -90,11 +90,11 @@ def pooled(both, found, true):
 
 
 MISTAKES = {  # what is said: the score, and the channel that is compared
-    "the mean of the Dices of the images is highest there; add up the counts first": (
+    "that threshold has the highest mean of all Dices; add up the counts first": (
         lambda both, found, true: (2 * both / np.maximum(found + true, 1)).mean(),
         1,
     ),
-    "the fewest pixels are wrong there; foreground is rare, so Dice is asked for": (
+    "that threshold has the fewest wrong pixels; the highest Dice is asked for": (
         lambda both, found, true: 2 * both.sum() - found.sum(),
         1,
     ),
@@ -102,7 +102,7 @@ MISTAKES = {  # what is said: the score, and the channel that is compared
         lambda both, found, true: both.sum() / max(found.sum(), 1),
         1,
     ),
-    "the Dice is lowest there; the highest is asked for": (
+    "that threshold has the lowest Dice; the highest is asked for": (
         lambda both, found, true: -pooled(both, found, true),
         1,
     ),
@@ -157,8 +157,8 @@ TASKS = [
         hints=(
             "Where is the left eye of a face in the answer about its mirror image?",
             """
-            The last axis runs from left to right; mirror the question along it, and the answer too. Make
-            probabilities over the classes before you average.
+            The last axis runs from left to right. Mirror the images along it before you ask, and mirror
+            the answer afterwards. Make probabilities over the classes before you average.
             """,
             """
             p = ...  # probabilities for x
@@ -251,7 +251,7 @@ TASKS = [
             """,
         ),
         wrong={
-            "the mean of the Dices of the images is highest there; add up the counts first": """
+            "that threshold has the highest mean of all Dices; add up the counts first": """
                 dices = []
                 for threshold in thresholds:
                     each = []
@@ -273,7 +273,7 @@ TASKS = [
                     dices.append(2 * both / sizes)
                 return thresholds[int(np.argmax(dices))]
             """,
-            "the fewest pixels are wrong there; foreground is rare, so Dice is asked for": """
+            "that threshold has the fewest wrong pixels; the highest Dice is asked for": """
                 wrong = []
                 for threshold in thresholds:
                     pairs = zip(probabilities, truths, strict=True)
@@ -296,7 +296,7 @@ TASKS = [
                     dices.append(2 * both / sum(m.sum() + t.sum() for m, t in zip(masks, truths)))
                 return max(dices)
             """,
-            "the Dice is lowest there; the highest is asked for": """
+            "that threshold has the lowest Dice; the highest is asked for": """
                 dices = []
                 for threshold in thresholds:
                     masks = [p[1] > threshold for p in probabilities]

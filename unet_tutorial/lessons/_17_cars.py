@@ -90,7 +90,7 @@ def check_full_size(full_size):
             continue
         small = (right > 0.5).float()[None, None]
         if torch.equal(got, F.interpolate(small, (60, 90))[0, 0] > 0.5):
-            return "steps as large as small pixels: enlarge by `bilinear`, and decide afterwards"
+            return "steps as large as the net's pixels: use `bilinear`, and decide afterwards"
         blurred = F.interpolate(small, (60, 90), mode="bilinear")[0, 0] > 0.5
         if torch.equal(got, blurred):
             return "you enlarge a mask: what the net was unsure of is lost before"
@@ -219,9 +219,9 @@ TASKS = [
         title="The mask of the whole photograph",
         ask="""
             A net answers with logits of two classes, (2, h, w), at the size of its training. Make the
-            mask of the photograph: as large as `shape` says, (H, W), and boolean. The outline must not
-            have steps as large as the small pixels. Between two small pixels, the probabilities
-            say where it runs.
+            mask of the photograph: as large as `shape` says, (H, W), and boolean. One pixel of the net is
+            many pixels of the photograph, and the outline must not go in steps of that size. Between
+            two pixels of the net, the probabilities say where the outline runs.
         """,
         code='''
             def full_size(logits, shape):
@@ -246,7 +246,7 @@ TASKS = [
             """,
         ),
         wrong={
-            "steps as large as small pixels: enlarge by `bilinear`, and decide afterwards": """
+            "steps as large as the net's pixels: use `bilinear`, and decide afterwards": """
                 mask = logits.argmax(dim=0).float()
                 return F.interpolate(mask[None, None], shape)[0, 0] > 0.5
             """,
@@ -290,9 +290,9 @@ TASKS = [
         },
         why="""
             Say the logit of car is 9 in one pixel and -1 in the next, and the logit of background is 0 in
-            both. Between logits, the outline is at nine tenths of the way, because the large one wins
-            nearly everywhere. Between probabilities, 1.00 and 0.27, it is at two thirds. `Predictor` does
-            the same as this function.
+            both. If you enlarge the logits, the outline is at nine tenths of the way, because the large one
+            wins nearly everywhere. If you enlarge the probabilities, 1.00 and 0.27, it is at two thirds.
+            `Predictor` does the same as this function.
         """,
     ),
 ]
