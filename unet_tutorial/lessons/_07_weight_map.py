@@ -40,7 +40,9 @@ def check_part(part):
     if not lost.any():
         return "two cells side by side still touch"
     if lost[:, [2, 9]].any():
-        return "outer borders are lost, too: background is no second cell"
+        return (
+            "a border to the background loses pixels, too: part only cells from cells"
+        )
     if lost[2:6, 5:7].all():
         return "both cells give up a pixel; a line of one is enough"
     if set(np.unique(found)) != {0, 4, 7}:
@@ -166,7 +168,7 @@ TASKS = [
             """,
         ),
         wrong={
-            "outer borders are lost, too: background is no second cell": """
+            "a border to the background loses pixels, too: part only cells from cells": """
                 parted = labels.copy()
                 for axis in (0, 1):
                     for step in (1, -1):
