@@ -156,8 +156,8 @@ TASKS = [
         hints=(
             "How do you compare each pixel with its right neighbour, without a loop?",
             """
-            Compare the map with itself, one column further. Where the neighbour is background, nothing
-            must happen: 0 is no cell. Then the same one row further.
+            Compare the map with itself, one column further. Where the neighbour is background, leave the
+            pixel as it is: 0 is no cell. Then do the same one row further down.
             """,
             """
             parted = labels.copy()
@@ -292,8 +292,8 @@ TASKS = [
         hints=(
             "What must happen before anything is computed from the label map?",
             """
-            Separate once, and make both from the result. The first term is there on every pixel; only
-            the second is multiplied by the mask of the background.
+            Separate once, and make target and weights from the result. The first term is there on every
+            pixel; only the second is multiplied by the mask of the background.
             """,
             """
             parted = ...
