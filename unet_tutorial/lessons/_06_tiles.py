@@ -177,7 +177,7 @@ TASKS = [
             "Where in the mirrored copy is pixel (0, 0) of the image?",
             """
             `np.pad` moves every pixel by the margin, down and to the right. The input tile begins one
-            margin before the output tile. The two cancel.
+            margin before the output tile. These two shifts cancel.
             """,
             """
             around = np.pad(image, ..., mode=...)

@@ -40,7 +40,9 @@ def check_part(part):
     if not lost.any():
         return "two cells side by side still touch"
     if lost[:, [2, 9]].any():
-        return "outer borders are lost, too: background is no second cell"
+        return (
+            "a border to the background loses pixels, too: part only cells from cells"
+        )
     if lost[2:6, 5:7].all():
         return "both cells give up a pixel; a line of one is enough"
     if set(np.unique(found)) != {0, 4, 7}:
@@ -154,8 +156,8 @@ TASKS = [
         hints=(
             "How do you compare each pixel with its right neighbour, without a loop?",
             """
-            Compare the map with itself, one column further. Where the neighbour is background, nothing
-            must happen: 0 is no cell. Then the same one row further.
+            Compare the map with itself, one column further. Where the neighbour is background, leave the
+            pixel as it is: 0 is no cell. Then do the same one row further down.
             """,
             """
             parted = labels.copy()
@@ -166,7 +168,7 @@ TASKS = [
             """,
         ),
         wrong={
-            "outer borders are lost, too: background is no second cell": """
+            "a border to the background loses pixels, too: part only cells from cells": """
                 parted = labels.copy()
                 for axis in (0, 1):
                     for step in (1, -1):
@@ -290,8 +292,8 @@ TASKS = [
         hints=(
             "What must happen before anything is computed from the label map?",
             """
-            Separate once, and make both from the result. The first term is there on every pixel; only
-            the second is multiplied by the mask of the background.
+            Separate once, and make target and weights from the result. The first term is there on every
+            pixel; only the second is multiplied by the mask of the background.
             """,
             """
             parted = ...

@@ -138,7 +138,7 @@ def check_square_dice(square_dice):
         "scores are no probabilities: take their sigmoid first": (
             1 - 1 / (30 * 100**2 + 10 + 1)
         ),
-        "one channel has no soft-max, it is always 1: take the sigmoid": (
+        "the soft-max of a single channel is always 1: take the sigmoid": (
             1 - (20 + 1) / (40 + 10 + 1)
         ),
     }
@@ -151,7 +151,7 @@ def check_square_dice(square_dice):
         return f"ten pixels at p = 0.5 cost {1 - top / below:.4f}, not {loss:.4f}"
     labels[1, :, 0] = 1  # now 10 and 4 pixels, of which 2 are in the same place
     if abs(square_dice(scores_of(labels, 0.5), labels) - (1 - 19 / 18.5)) < 1e-6:
-        return "images meet the labels of others, (B, B, H, W): drop the channel axis"
+        return "each image meets the labels of all, (B, B, H, W): drop the channel axis"
     labels[1] = 0
     loss, right = square_dice(logits, labels, 9.0), 1 - (10 + 9) / (12.5 + 9)
     if abs(loss - right) > 1e-6:
@@ -181,8 +181,8 @@ TASKS = [
         hints=(
             r"Write the soft-max into $-\log p$. What is the logarithm of a fraction?",
             """
-            The logarithm of the denominator, less that of the numerator. The latter is a score, and
-            you need it for the true class only.
+            The logarithm of the denominator, less that of the numerator. The logarithm of the numerator
+            is a score, and you need it for the true class only.
             """,
             """
             score = ...  # of the true class, (B, H, W)
@@ -313,12 +313,12 @@ TASKS = [
                 top = 2 * (p * y).sum() + smooth
                 return 1 - top / (p.square().sum() + y.square().sum() + smooth)
             """,
-            "one channel has no soft-max, it is always 1: take the sigmoid": """
+            "the soft-max of a single channel is always 1: take the sigmoid": """
                 p, y = logits.softmax(dim=1)[:, 0], labels.float()
                 top = 2 * (p * y).sum() + smooth
                 return 1 - top / (p.square().sum() + y.square().sum() + smooth)
             """,
-            "images meet the labels of others, (B, B, H, W): drop the channel axis": """
+            "each image meets the labels of all, (B, B, H, W): drop the channel axis": """
                 p, y = torch.sigmoid(logits), labels.float()
                 top = 2 * (p * y).sum() + smooth
                 return 1 - top / (p.square().sum() + y.square().sum() + smooth)

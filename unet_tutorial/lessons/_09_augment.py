@@ -161,7 +161,7 @@ TASKS = [
         ''',
         checker=check_zoom_field,
         hints=(
-            "The image gets twice as large. From where does a pixel fetch that is 10 below the centre?",
+            "The image gets twice as large. A pixel is 10 below the centre: from where does it fetch?",
             """
             From 5 below the centre, so its displacement is -5. Count rows and columns from the centre;
             a pixel fetches from its own place divided by `zoom`.

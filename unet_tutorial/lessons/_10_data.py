@@ -49,7 +49,7 @@ def check_pair_files(pair_files):
     if not set(alone):
         return "the mask of `ghost` has no image and is not in `alone`"
     if set(alone) == {"ghost_mask"}:
-        return "`alone` holds names without `_mask`, so that all of them look the same"
+        return "`alone` holds `ghost`, the name of the image that is missing, not `ghost_mask`"
     return check_many_files(pair_files)
 
 
@@ -263,7 +263,7 @@ TASKS = [
                 pairs = [(image_of[name], mask_of[name]) for name in names]
                 return pairs, image_of.keys() ^ mask_of.keys()
             """,
-            "`alone` holds names without `_mask`, so that all of them look the same": """
+            "`alone` holds `ghost`, the name of the image that is missing, not `ghost_mask`": """
                 image_of = {image.stem: image for image in images}
                 mask_of = {mask.stem: mask for mask in masks}
                 names = [n for n in image_of if n + "_mask" in mask_of]

@@ -247,7 +247,7 @@ TASKS = [
         hints=(
             "Can two predicted cells both have an IoU of more than 0.5 with the same true cell?",
             """
-            They cannot, since each would cover more than half of it. So it is enough to count the
+            They cannot, since each would cover more than half of that cell. So it is enough to count the
             pairs of a true and a predicted cell above 0.5; all other cells are missed or invented.
             """,
             """
