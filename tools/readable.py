@@ -29,8 +29,8 @@ PARTS = {
     ),
     "mask": (
         "Masks of background and one object",
-        "Two values, whatever they are, become 0 and 1. How a viewer would show them, by "
-        "a palette for instance, decides only where nothing else does.",
+        "Two values, whatever they are, become 0 and 1. How a viewer would show them, "
+        "by a palette for instance, decides only where nothing else does.",
     ),
     "labels": ("Label maps", "Whole numbers of up to 31 bits, as they are."),
 }
