@@ -332,9 +332,9 @@ TASKS = [
         },
         why="""
             In the live part 3.7 % of the pixels of the oversampled windows are disc, and 0.3 % of the
-            images' pixels, so a p of 0.5 should be 0.06. Correct probabilities that you add up to an area,
-            or compare with another risk. Do not correct them for a mask at the threshold 0.5: all three
-            nets would lose discs.
+            images' pixels, so a p of 0.5 should be 0.06. Correct the probabilities if you add them up to
+            an area, or compare one of them with another risk. Do not correct them for a mask at the
+            threshold 0.5: all three nets would lose discs.
         """,
     ),
 ]
