@@ -203,7 +203,7 @@ def test_what_is_said_of_the_figure():
         ("class weights only", "pixel"),
         ("no weights", "pixel"),
     }
-    assert len(pairs) == 20 and "Twenty intervals" in text and "Four of them do" in text
+    assert len(pairs) == 20 and "Twenty intervals" in text and "four miss it" in text
     mean, half = pairs["class weights only", "pixel"]
     assert f"one of those misses zero by {-mean - half:.2f} points" in text
     halves = [half for (_, error), (_, half) in pairs.items() if error == "rand"]

@@ -100,7 +100,7 @@ def test_what_is_said_of_the_figure():
     )
     clear = {name for name, (mean, half) in pixel.items() if abs(mean) > half}
     assert len(pixel) + len(rand) == 18 and "Eighteen intervals" in text
-    assert len(clear) == 5 and "Five do" in text
+    assert len(clear) == 5 and "Five miss it" in text
     assert not any(abs(mean) > half for mean, half in rand.values())
     narrow = sorted(pixel, key=lambda name: pixel[name][1])[:4]
     same = {"batch norm, averaged weights", "small tiles", "blended tiles"}

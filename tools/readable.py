@@ -29,19 +29,19 @@ PARTS = {
     ),
     "mask": (
         "Masks of background and one object",
-        "Two values, whatever they are, become 0 and 1. What a file says of how it is "
-        "shown decides only where nothing else does.",
+        "Two values, whatever they are, become 0 and 1. How a viewer would show them, "
+        "by a palette for instance, decides only where nothing else does.",
     ),
     "labels": ("Label maps", "Whole numbers of up to 31 bits, as they are."),
 }
 PUBLISHED = """\
 The folders are those of the archives; `tests/published.py` draws each set in small,
-and a test types these lines. `train --kind folder --data IMAGES --masks MASKS` takes
-the same options; after `--kind NAME` it is `train --kind NAME --data FOLDER`. Slices
-of one stack are alike: their Dice promises nothing for another stack. Masks in colours
-(CamVid), or with their numbers in one channel (BBBC039), are first saved as numbers;
-`check` prints the line of Python. An archive inside an archive (STARE's `.gz`) is
-unpacked first."""
+and a test types these lines. To train, type `train --kind folder --data IMAGES --masks
+MASKS` with the same options. Where a line below has `--kind NAME`, it is `train --kind
+NAME --data FOLDER`. Slices of one stack are alike: their Dice promises nothing for
+another stack. Masks in colours (CamVid), or with their numbers in one channel
+(BBBC039), are first saved as numbers; `check` prints the line of Python. An archive
+inside an archive (STARE's `.gz`) is unpacked first."""
 
 
 def sentence(

@@ -180,8 +180,8 @@ TASKS = [
         hints=(
             "Two masks go into a Dice. In which of them are there pixels to leave out?",
             """
-            A mask of booleans chooses pixels. Choose the known ones from both, then forget that
-            there were others.
+            A mask of booleans chooses pixels. Choose the known ones from `pred` and from `true`.
+            Then compute the Dice as always.
             """,
             """
             known = ...

@@ -269,9 +269,10 @@ TASKS = [
         title="How far by luck?",
         ask="""
             If a part brings nothing, each pair could as well have come out the other way round, and its
-            difference would have the other sign. Go through *all* ways of giving the
-            differences their signs. In which share of them is the mean at least as far from zero, on
-            either side, as the one that was measured? Three differences, such as 3, 2 and 1, have eight ways.
+            difference would have the other sign. Go through *all* ways of giving each difference a
+            plus or a minus: three differences, such as 3, 2 and 1, have eight. Compute the mean of
+            each way. Return the share of these means that are at least as far from zero, on either
+            side, as the measured mean.
         """,
         code='''
             def by_luck(differences):
@@ -286,7 +287,7 @@ TASKS = [
         ''',
         checker=check_by_luck,
         hints=(
-            "Three pairs, each + or -: how many ways, and which two of them are the farthest?",
+            "Three pairs, each + or -: how many ways, and which two means are farthest from zero?",
             """
             Make a table of -1 and 1, with a row per pair and a column per way. The product of the
             differences with the table gives all sums. Compare their sizes with that of the measured

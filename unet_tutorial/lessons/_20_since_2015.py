@@ -210,8 +210,8 @@ TASKS = [
         hints=(
             "How far does the average go in a step if `decay` is 0.99? And what is in a state?",
             """
-            The tensors of a `state_dict` are those of the net, without their gradients: an operation
-            in place, with a name that ends in `_`, changes the net. `lerp_` goes a share of the way.
+            A `state_dict` holds the tensors of the net itself. An operation whose name ends in `_`
+            changes a tensor in place, and so the net. `lerp_` goes a share of the way.
             """,
             """
             present = ...
@@ -332,9 +332,9 @@ TASKS = [
         },
         why="""
             In the live part 3.7 % of the pixels of the oversampled windows are disc, and 0.3 % of the
-            images' pixels, so a p of 0.5 should be 0.06. A mask does not need the correction: with it, and
-            with the threshold still at 0.5, all three nets lose discs. An area that is added up from
-            probabilities, or a risk that is compared with another, does need it.
+            images' pixels, so a p of 0.5 should be 0.06. Correct the probabilities if you add them up to
+            an area, or compare one of them with another risk. Do not correct them for a mask at the
+            threshold 0.5: all three nets would lose discs.
         """,
     ),
 ]

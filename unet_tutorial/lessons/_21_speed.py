@@ -79,7 +79,7 @@ def check_in_turns(in_turns):
     if times == [0, 0]:
         return "no time has passed: read the `clock` before a call and after it"
     if times in ([6.0, 9.0], [8.0, 12.0]):
-        return "these are sums; a call takes the median of its rounds"
+        return "these are sums over the rounds; return the median of each work"
     if times == [5.0, 5.0]:
         return "the time of a round is in both: read the clock around each call"
     if times == [2.0, 5.0]:
@@ -362,7 +362,7 @@ TASKS = [
                         times.append(clock() - begin)
                 return float(np.median(times[len(works) :]))
             """,
-            "these are sums; a call takes the median of its rounds": """
+            "these are sums over the rounds; return the median of each work": """
                 seconds = [0.0 for _ in works]
                 for turn in range(1 + rounds):
                     for number, work in enumerate(works):

@@ -278,8 +278,8 @@ TASKS = [
         number="24.2",
         title="Through the night",
         ask="""
-            A training in a queue is stopped now and then: the machine is needed, the time is up, the
-            kernel kills it. Write what a script does about that. `run(words)` carries out a command
+            A training in a queue is stopped now and then: the machine is needed, the time is up, or the
+            kernel kills the training. Write what a script does about that. `run(words)` carries out a command
             and returns its exit status, as in the table above; after a kill from outside it is 128 plus
             the signal. `train` are the words that begin the run, `resume` those that go on with it. Call
             `run` at most `tries` times in all, and return the last exit status. Go on with a training that
