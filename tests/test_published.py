@@ -78,7 +78,7 @@ REFUSED = {
     "--values 2,1 --ignore 1": "--ignore 1 is also a class",
     "--values 1,1,2": "names a number twice",
     "--values 2,1,3 --instances": "values name classes",
-    "--values 2,1,3 --threshold 0": "threshold and invert are for --classes 2, without values",
+    "--values 2,1,3 --threshold 0": "invert are for --classes 2, without values",
     "--values 2,1 --kind pets": "--values and --only-annotated are for a folder of",
     "--suffix *_mask*": "has 2 stars",
 }

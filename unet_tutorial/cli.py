@@ -532,7 +532,7 @@ def _check(args):
     of_masks = args.threshold, bool(args.invert), args.ignore
     only = bool(args.only_annotated)
     with _known_kind(args.images, args.masks):
-        report = check_pairs(*what, *which, *of_masks, only, args.values)
+        report = check_pairs(*what, *which, *of_masks, only, values=args.values)
     for line in _problem_lines(report.problems, args.list):
         print(f"problem: {line}")
     for note in report.notes:
