@@ -697,9 +697,7 @@ def _classes_of(num_classes, values, of_masks):
     """Return how many classes there are, or say what does not go together."""
     threshold, invert, ignore = of_masks
     if (num_classes != 2 or values) and (invert or threshold is not None):
-        raise ValueError(
-            "threshold and invert are for num_classes=2, without values"
-        )
+        raise ValueError("threshold and invert are for num_classes=2, without values")
     if not values:
         return num_classes
     check_values(values, len(values) if num_classes == 2 else num_classes, ignore)
