@@ -148,6 +148,9 @@ def test_training_says_which_known_set_a_folder_is(tmp_path, monkeypatch, capsys
     monkeypatch.chdir(tmp_path)
     status, text = told("train --kind folder --data stage1_train --out r", capsys)
     assert status == 1 and "check stage1_train --kind nuclei" in text
+    line = "train --kind folder --data stage1_train --out r --from none.safetensors"
+    status, text = told(line, capsys)  # of something else that is missing
+    assert status == 1 and "none.safetensors" in text and "nuclei" not in text
 
 
 def test_an_image_that_lacks_the_suffix_is_not_called_damaged(tmp_path):

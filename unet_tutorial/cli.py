@@ -511,7 +511,7 @@ def _known_kind(images, masks):
     try:
         yield
     except (FileNotFoundError, ValueError) as error:
-        lost = isinstance(error, FileNotFoundError) or "of that name" in f"{error}"
+        lost = re.search("images and [0-9]+ masks below|of that name", f"{error}")
         kind = _perhaps_kind(images, masks) if images and lost else ""
         if not kind:
             raise
