@@ -750,7 +750,7 @@ def check_source(
     return found
 
 # %% ../../nbs/workshop/data/datasets.ipynb #kinds-of
-_VAST = 150_000  # files, more than our sets have: perhaps somebody's home
+_VAST = 50_000  # files, more than our sets have to learn from: perhaps a home folder
 
 
 def known_sets(
