@@ -31,12 +31,12 @@ _IS_MASK, _WORD = (
 
 def _around(end):
     """Return what a name has before and after what must be equal: "t*", "_mask"."""
-    before, _, after = (end or "").rpartition("*")
+    before, _, after = unicodedata.normalize("NFC", end or "").rpartition("*")
     return before, after
 
 
 def _fits(name, end):
-    before, after = _around(end)
+    name, (before, after) = unicodedata.normalize("NFC", name), _around(end)
     long = len(name) >= len(before) + len(after)
     return long and name.startswith(before) and name.endswith(after)
 
