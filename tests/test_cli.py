@@ -364,7 +364,8 @@ def test_check(monkeypatch, folders, capsys):
 
     monkeypatch.setattr(check, "check_pairs", check_pairs, raising=False)
     assert main(["check", "a", "b", "--suffix", "_m", "--classes", "4"]) == 0
-    assert asked.pop() == (("a", "b", "_m", 4, *[None] * 5, False, None, False), {})
+    values = {"values": None}
+    assert asked.pop() == (("a", "b", "_m", 4, *[None] * 5, False, None, False), values)
     told = capsys.readouterr().out
     assert told == (
         "note: is black: b.gif; look at it\nobjects cover 8.6% of a mask, on average\n"
@@ -373,7 +374,7 @@ def test_check(monkeypatch, folders, capsys):
     files = {Path("a.jpg"): "", Path("b.jpg"): "3 bytes"}
     report.problems = [Problem("no mask", "add it", files)]
     assert main(["check", "a", "--instances"]) == 1
-    assert asked.pop() == (("a", *[None] * 8, False, None, False), {})
+    assert asked.pop() == (("a", *[None] * 8, False, None, False), values)
     told = capsys.readouterr().out.splitlines()
     assert told[0] == "problem: 2 files: no mask: a.jpg, b.jpg (3 bytes); add it"
     assert told[1].startswith("note: ")

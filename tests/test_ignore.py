@@ -807,3 +807,13 @@ def test_of_many_masks_all_are_read_if_objects_are_rare(tmp_path):
     with pytest.raises(ValueError, match="few masks show an object, threshold=0"):
         mask_notes(source, limit=2)  # those that are read show none
     assert mask_notes(open_folder(*both, ignore=255, threshold=0), limit=2)
+
+
+def test_without_ignore_a_threshold_of_0_reads_no_more_masks(tmp_path, monkeypatch):
+    source, read = open_folder(*framed(tmp_path, 6), threshold=0), []
+    labels = type(source).labels
+    monkeypatch.setattr(
+        type(source), "labels", lambda of, i: read.append(i) or labels(of, i)
+    )
+    mask_notes(source, limit=2)
+    assert len(read) == 2

@@ -1,13 +1,15 @@
 """Files of every kind, good and bad, to images and masks."""
 
 import io
+import multiprocessing
 import os
 import pickle
 import subprocess
 import sys
+import time
 import unicodedata
 import zlib
-from threading import Thread
+from threading import Event, Thread
 
 import numpy as np
 import pytest
@@ -1017,3 +1019,29 @@ def test_what_libtiff_prints_is_muted_and_nothing_else(capfd):
         raise OSError("cut off")
     os.write(2, b"after")
     assert capfd.readouterr() == ("", "after")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_fork_waits_until_nothing_is_muted():
+    inside, usual = Event(), os.fstat(2)
+
+    def hold():
+        with images._muted():
+            inside.set()
+            time.sleep(0.3)
+
+    def mute():
+        assert os.path.samestat(os.fstat(2), usual)  # it inherits no silence
+        with images._muted():
+            os.write(2, b"unseen")
+
+    thread = Thread(target=hold)
+    thread.start()
+    assert inside.wait(120)
+    child = multiprocessing.get_context("fork").Process(target=mute)
+    child.start()
+    child.join(60)
+    child.kill()  # one that waits for ever
+    child.join()
+    thread.join()
+    assert child.exitcode == 0

@@ -5,6 +5,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from samples import says
 
 from unet_tutorial.data.pairs import Pair, Problem, find_pairs, match_names
@@ -242,3 +243,13 @@ def test_a_problem_is_one_line_with_its_files():
     problem = Problem("is odd", "do something", files)
     text = "is odd: x/0.png (9 of 3), x/1.png, x/2.png and 2 more; do something"
     assert str(problem) == text
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])  # NFD: as macOS stores names
+def test_a_suffix_with_an_accent(form, tmp_path):
+    for end in ("", "_maské"):
+        path = tmp_path / f"1{unicodedata.normalize(form, end)}.png"
+        Image.new("L", (8, 8)).save(path)
+    for typed in ("NFC", "NFD"):
+        suffix = unicodedata.normalize(typed, "_maské")
+        assert len(find_pairs(tmp_path, suffix=suffix)) == 1

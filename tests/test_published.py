@@ -10,8 +10,10 @@ import readable
 from PIL import Image
 
 from unet_tutorial.cli import main
+from unet_tutorial.data import check, datasets
 from unet_tutorial.data.check import check_pairs
 from unet_tutorial.data.datasets import open_folder, open_nuclei
+from unet_tutorial.data.pairs import find_pairs
 
 NAMES = [each.name for each in published.SETS]
 
@@ -51,6 +53,9 @@ def test_a_field_of_view_is_no_annotation(tmp_path, monkeypatch, capsys):
     assert "a field of view" in text and "is nearly the same mask" in text
     fine = told('check images 1st_manual --suffix "_training,_manual1"', capsys)[1]
     assert "a field of view" not in fine
+    assert check.field_note(find_pairs("images", "mask"))
+    monkeypatch.setattr(check, "upright_size", lambda path: (20_000, 20_000))
+    assert not check.field_note(find_pairs("images", "mask"))  # it would take long
 
 
 def test_values_name_classes_in_training_as_in_the_check(tmp_path):
@@ -66,6 +71,40 @@ def test_values_name_classes_in_training_as_in_the_check(tmp_path):
     labels = open_folder(*folders, values=(2, 1), ignore=3).labels(0)
     assert (labels == 1).sum() == published.object_of(1).sum()
     assert set(np.unique(labels)) == {-100, 0, 1}
+
+
+REFUSED = {
+    "--values 2,1 --classes 3": "2 values for 3 classes",
+    "--values 2,1 --ignore 1": "--ignore 1 is also a class",
+    "--values 1,1,2": "names a number twice",
+    "--values 2,1,3 --instances": "values name classes",
+    "--values 2,1,3 --threshold 0": "invert are for --classes 2, without values",
+    "--values 2,1 --kind pets": "--values and --only-annotated are for a folder of",
+    "--suffix *_mask*": "has 2 stars",
+}
+
+
+@pytest.mark.parametrize("options", REFUSED)
+def test_what_does_not_go_together_is_refused(options, tmp_path, capsys):
+    Image.fromarray(published.photo(1)).save(tmp_path / "1.png")
+    Image.fromarray(published.trimap(1)).save(tmp_path / "1_mask.png")
+    status, text = told(f"check {tmp_path} {options}", capsys)
+    assert status and REFUSED[options] in text
+
+
+def test_training_refuses_the_same_values(tmp_path):
+    names, known = ("background", "pet", "rim"), {"values": (2, 1, 1)}
+    with pytest.raises(ValueError, match="names a number twice"):
+        open_folder(tmp_path, classes=names, **known)
+    with pytest.raises(ValueError, match="masks that number objects have none"):
+        open_folder(tmp_path, instances=True, **known)
+
+
+def test_in_a_folder_of_too_many_files_no_known_set_is_sought(tmp_path, monkeypatch):
+    published.single(tmp_path)
+    assert datasets.known_sets(tmp_path) == ["nuclei"]
+    monkeypatch.setattr(datasets, "_VAST", 3)
+    assert datasets.known_sets(tmp_path) == []
 
 
 def test_numbers_of_classes_are_not_called_blurred(tmp_path):
@@ -109,6 +148,9 @@ def test_training_says_which_known_set_a_folder_is(tmp_path, monkeypatch, capsys
     monkeypatch.chdir(tmp_path)
     status, text = told("train --kind folder --data stage1_train --out r", capsys)
     assert status == 1 and "check stage1_train --kind nuclei" in text
+    line = "train --kind folder --data stage1_train --out r --from none.safetensors"
+    status, text = told(line, capsys)  # of something else that is missing
+    assert status == 1 and "none.safetensors" in text and "nuclei" not in text
 
 
 def test_an_image_that_lacks_the_suffix_is_not_called_damaged(tmp_path):

@@ -353,7 +353,8 @@ def _add_mask_rules(parser):
     parser.add_argument("--ignore", type=_value, metavar="VALUE", help=text)
     text = "of masks: the number of each class, background first, such as 2,1,3"
     parser.add_argument("--values", type=_values, metavar="N,N", help=text)
-    text = "what a mask's name has more, such as _mask; IMAGE,MASK: what each has"
+    text = "what a mask's name has more, such as _mask; IMAGE,MASK: what each has; "
+    text += 'where the beginnings differ, a star is what is equal: "t*,man_seg*"'
     parser.add_argument("--suffix", type=_suffix, help=text)
     _add_only(parser, "leave out images without a mask")
 
@@ -510,7 +511,7 @@ def _known_kind(images, masks):
     try:
         yield
     except (FileNotFoundError, ValueError) as error:
-        lost = isinstance(error, FileNotFoundError) or "of that name" in f"{error}"
+        lost = re.search("images and [0-9]+ masks below|of that name", f"{error}")
         kind = _perhaps_kind(images, masks) if images and lost else ""
         if not kind:
             raise
@@ -519,8 +520,8 @@ def _known_kind(images, masks):
 
 # %% ../nbs/workshop/cli.ipynb #check-run
 def _check(args):
-    if args.kind and (args.ignore is not None or args.only_annotated):
-        own = "--ignore and --only-annotated are for a folder of your own"
+    if args.kind and (args.ignore is not None or args.only_annotated or args.values):
+        own = "--ignore, --values and --only-annotated are for a folder of your own"
         args.wrong(f"{own}, without --kind")
     if args.kind:
         return _check_known(args)
@@ -529,10 +530,9 @@ def _check(args):
     what = args.images, args.masks, args.suffix, args.classes, args.range
     which = args.channels, args.axes, args.channel
     of_masks = args.threshold, bool(args.invert), args.ignore
-    named = {"values": args.values} if args.values else {}
     only = bool(args.only_annotated)
     with _known_kind(args.images, args.masks):
-        report = check_pairs(*what, *which, *of_masks, only, **named)
+        report = check_pairs(*what, *which, *of_masks, only, values=args.values)
     for line in _problem_lines(report.problems, args.list):
         print(f"problem: {line}")
     for note in report.notes:

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from tqdm.auto import tqdm
 # %% ../../nbs/workshop/data/datasets.ipynb #imports-data
 from unet_tutorial.data.check import (
     RARE,
+    check_values,
     field_note,
     name_unknown,
     nearly_all,
@@ -436,11 +438,10 @@ def open_nuclei(folder: str | Path) -> Source:
 def _reader(classes, values, instances, threshold, invert, ignore=None):
     """Return what reads a truth: objects by number, a mask, or several classes."""
     if (threshold is not None or invert) and (instances or values or len(classes) != 2):
-        text = "threshold= and invert= are for masks of background and one object"
-        raise ValueError(f"{text}; leave them away, or instances= and values=")
-    if values and len(values) != len(classes):
-        counts = f"{len(values)} values for {len(classes)} classes"
-        raise ValueError(f"{counts}: one for each")
+        text = "threshold and invert are for masks of background and one object"
+        raise ValueError(f"{text}; leave them away, or instances and values")
+    if values:
+        check_values(values, None if instances else len(classes), ignore)
     if instances:
         return functools.partial(read_labels, ignore=ignore)
     if len(classes) == 2 and not values:
@@ -524,9 +525,9 @@ def open_folder(
         Source: with the name of the folder
 
     Raises:
-        ValueError: "threshold= and invert= are for masks of background and one object;
-            leave them away, or instances= and values="
-        ValueError: "... values for ... classes: one for each"
+        ValueError: "threshold and invert are for masks of background and one object;
+            leave them away, or instances and values"
+        ValueError: if these numbers do not name so many classes
         ValueError: if what is ignored is also a class
 
     Example:
@@ -582,7 +583,9 @@ def _perhaps_exchanged(source, values):
 
 # %% ../../nbs/workshop/data/datasets.ipynb #unknown-lost
 def _stated(source):
-    """Tell whether threshold=0 states that all else above 0 is the object."""
+    """Tell whether threshold=0, beside ignore=, says that few masks hold an object."""
+    if source.ignore is None:
+        return False
     read = getattr(source.read_truth, "keywords", {}).get("read")
     return getattr(read, "keywords", {}).get("threshold") == 0
 
@@ -649,7 +652,7 @@ def mask_notes(
 
     Args:
         source: of a folder
-        limit: so many masks are read
+        limit: so many masks are read; all, if threshold=0 is beside ignore=
 
     Returns:
         list[str]: sentences
@@ -668,8 +671,8 @@ def mask_notes(
     found = _looks(source, len(source) if _stated(source) else limit)
     unknown = "" if source.ignore is None else _unknown(source, found)
     notes = [unknown, source.note, _empty(source, found)]
-    alike = "" if source.instances else field_note(source.items)
-    if alike:
+    two = len(source.classes) == 2 and not source.instances
+    if two and (alike := field_note(source.items)):
         notes.append(f"the masks are nearly the same for every image: {alike}")
     return [note for note in notes if note]
 
@@ -747,10 +750,13 @@ def check_source(
     return found
 
 # %% ../../nbs/workshop/data/datasets.ipynb #kinds-of
+_VAST = 50_000  # files, more than our sets have to learn from: perhaps a home folder
+
+
 def known_sets(
     folder: str | Path,
 ) -> list[str]:
-    """Say as which data sets a folder opens.
+    """Say as which data sets a folder opens; none, if it holds too many files.
 
     Args:
         folder: of any data
@@ -763,7 +769,9 @@ def known_sets(
         >>> from unet_tutorial.data.datasets import known_sets
         >>> assert known_sets("data/drawn_nuclei") == ["nuclei"] and known_sets("data/rims") == []
     """
-    found = []
+    files, found = (name for *_, names in os.walk(folder) for name in names), []
+    if next(islice(files, _VAST, None), None):
+        return []
     for kind in _OPEN:
         with suppress(ValueError, OSError):
             found += [kind] if kind != "folder" and open_source(kind, folder) else []

@@ -477,6 +477,14 @@ def _muted():
                 os.dup2(nowhere.fileno(), 2)
         yield
 
+
+if hasattr(os, "register_at_fork"):  # a fork waits: it would inherit lock and silence
+    os.register_at_fork(
+        before=_MUTE.acquire,
+        after_in_parent=_MUTE.release,
+        after_in_child=_MUTE.release,
+    )
+
 # %% ../../nbs/workshop/data/images.ipynb #pages-unpacked
 _USUAL = 1, 2, 3, 4, 5, 7, 8, 32773, 32946  # compressions that every Pillow knows
 _UNUSUAL = {34887: "LERC", 50001: "WebP", 50002: "JPEG XL", 52546: "JPEG XL"}

@@ -84,9 +84,8 @@ _PATIENCE = 60  # seconds that a page waits for another
 
 
 @contextmanager
-def _alone_with(file, busy):
-    """Work alone with a file, as soon as nobody else does."""
-    end = monotonic() + _PATIENCE
+def _alone_with(file, busy, end):
+    """Work alone with a file, as soon as nobody else does, but begin before `end`."""
     with ExitStack() as stack:
         while True:
             try:
@@ -103,10 +102,11 @@ def _alone_with(file, busy):
 def _in_turn(free, file):
     """Work alone, in this process and beside others, or raise an error."""
     busy = BlockingIOError("another image is being asked about; try again in a moment")
+    end = monotonic() + _PATIENCE
     if not free.acquire(timeout=_PATIENCE):
         raise busy
     try:
-        with _alone_with(file, busy) if file else nullcontext():
+        with _alone_with(file, busy, end) if file else nullcontext():
             yield
     finally:
         free.release()
