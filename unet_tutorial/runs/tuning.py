@@ -180,19 +180,21 @@ def as_it_was(
     return replace(plan, held_out=tuple(places)), old
 
 # %% ../../nbs/workshop/runs/tuning.ipynb #known
-def _same_file(here, name, size, plan, digest):
-    """Tell whether a file is one that a run read; None: that is not there any more."""
-    there = Path(plan.data or "", name.partition(", page ")[0])
-    if plan.data is None or not there.is_file() or there.stat().st_size != size:
-        return None
-    return there.samefile(here) or digest(there) == digest(here)
+def _original(data, name, size):
+    """Return the file that a run has read under a name, if it is still there."""
+    parts = name.partition(", page ")[0].split("/")  # perhaps with a group before it
+    paths = (Path(data, *parts[at:]) for at in range(len(parts))) if data else ()
+    same = (x for x in paths if x.is_file() and x.stat().st_size == size)
+    return next(same, None)
 
 
-def _known_name(item, name, size, named, plan, digest):
-    """Return the name under which a run knows an image; None: it does not."""
+def _known_name(here, name, size, named, plan, digest):
+    """Return the name under which a run knows a file; None: it does not."""
     for known in sorted(named.get(size, ()), key=lambda known: known != name):
-        same = _same_file(item.image, known, size, plan, digest)
-        if same or (same is None and known == name):
+        there = _original(plan.data, known, size)
+        if there is None and known == name:
+            return known
+        if there and (there.samefile(here) or digest(there) == digest(here)):
             return known
     return None
 
@@ -240,7 +242,7 @@ def known_images(
         named.setdefault(record[share][name], []).append(name)
     digest = lru_cache(None)(_digest)  # of uncompressed images many have one size
     for item, (name, size) in zip(source.items, _names(source, record), strict=True):
-        known = _known_name(item, name, size, named, plan, digest)
+        known = _known_name(item.image, name, size, named, plan, digest)
         if known or name in before:
             found[share_of[known] if known else NAMESAKES].append(name)
     return found
