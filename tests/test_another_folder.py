@@ -10,6 +10,7 @@ from PIL import Image
 from samples import says
 
 from unet_tutorial.cli import main
+from unet_tutorial.data.datasets import open_source
 from unet_tutorial.metrics import dice
 from unet_tutorial.predict import Predictor
 from unet_tutorial.runs import report
@@ -119,6 +120,14 @@ def test_the_same_images_in_another_place_are_those_held_out(begun, tmp_path, go
         measured(run, moved)
 
 
+def test_new_images_with_some_that_were_held_out_are_all_measured(begun, tmp_path):
+    other, name = draw(tmp_path / "test", range(20, 22)), held_out(begun / "run")[0]
+    for part, file in (("images", name), ("masks", name.replace(".", "_mask."))):
+        shutil.copy(begun / part / file, other / part / file)
+    said, names, _ = measured(begun / "run", other)
+    assert len(names) == 3 and name in names and "3 images, 1 of which" in said
+
+
 def test_other_images_of_the_same_names_are_others(begun, tmp_path):
     other = draw(tmp_path / "month", range(8), seed=1)
     said, names, _ = measured(begun / "run", other)
@@ -201,6 +210,7 @@ def test_what_does_not_fit_the_net_is_said(begun, tmp_path, capsys):
     assert "20.png" in capsys.readouterr().err
 
 
+@pytest.mark.filterwarnings("ignore::unet_tutorial.data.far.FarImage")
 def test_another_stack_and_an_image_in_tiles(tmp_path):
     "The paper's net sees an image in tiles; each image counts once."
     net = Net(base_channels=2, depth=1, padding=0, norm=None, dropout=0.0)
@@ -211,10 +221,19 @@ def test_another_stack_and_an_image_in_tiles(tmp_path):
     )
     out = tmp_path / "run"
     train_run("isbi", one, out, recipe, device="cpu", steps=1, held_out=1)
-    names, said = [], []
-    told = {"announce": said.append, "report": lambda name, *rest: names.append(name)}
+    names, values, said = [], [], []
+
+    def report(name, dice, iou):
+        names.append(name)
+        values.append(dice)
+
+    told = {"announce": said.append, "report": report}
     evaluate_run(out, two, device="cpu", **told)
     assert len(names) == len(set(names)) == 5 and "5 images, none of which" in said[0]
+    net, source = Predictor.load(out, "cpu"), open_source("isbi", two)
+    for number, value in enumerate(values):
+        pred = net(source.image(number)) == 1
+        assert value == pytest.approx(dice(pred, source.labels(number) == 1), abs=1e-3)
     names.clear()
     evaluate_run(out, device="cpu", **told)
     assert len(names) == 1 and said[1] == f"measured on what {out} held out: 1 image"

@@ -1083,7 +1083,7 @@ def _to_measure(run, plan, source, data):
     same = data is None or (named and plan.data == str(Path(data).resolve()))
     known = {} if same else tuning.known_images(run, plan, source)
     where = str(data) if named else source.name
-    if not known or known["held out"]:
+    if not known or (known["held out"] and known["learned from"]):
         plan, source = tuning.as_it_was(run, plan, source)
         count = recipes.counted(len(recipes.split(plan, source)[1]), "image")
         more = f", as they are in {where}" if known else ""
@@ -1091,7 +1091,8 @@ def _to_measure(run, plan, source, data):
             more = f" of {where}, as the run chose; it has noted no names to compare"
         return plan, source, f"measured on what {run} held out: {count}{more}"
     count = recipes.counted(len(source), "image")
-    said = f"measured on all of {where}: {count}, none of which {run} held out"
+    some = len(known["held out"]) or "none"
+    said = f"measured on all of {where}: {count}, {some} of which {run} held out"
     if names := known["namesakes"]:
         more = f"{len(names)} of them, such as {names[0]}, have names that it knows"
         said += f"; {more}, but are other files"
