@@ -1035,7 +1035,7 @@ def image_scores(
     dice, iou = (values[1:].nanmean().item() for values in class_scores(counts))
     return (1.0, 1.0) if math.isnan(dice) else (dice, iou)
 
-
+# %% ../../nbs/workshop/runs/recipes.ipynb #dice-per-image
 class DicePerImage:
     """Dice of each image by itself, in the form that evaluate takes.
 
