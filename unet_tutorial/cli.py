@@ -843,6 +843,7 @@ def _print_scores(found, rows):
 # %% ../nbs/workshop/cli.ipynb #evaluate-run
 def _evaluate(args):
     from unet_tutorial.predict import Averaged
+    from unet_tutorial.runs.distributed import is_first
     from unet_tutorial.runs.run import evaluate_run
 
     said, rows, options = [], [], _options(args) or {}
@@ -857,10 +858,10 @@ def _evaluate(args):
         announce=said.append if args.json else _announce,
         report=lambda *row: rows.append(row),
     )
-    if args.json:
+    if args.json and is_first():  # of the processes of torchrun
         images = [dict(zip(("name", "dice", "iou"), row, strict=True)) for row in rows]
         print(json.dumps(found | {"said": " ".join(said), "images": images}))
-    else:
+    elif is_first():
         _print_scores(found, rows)
         if rows:
             more = "pictures and each class of what was held out"
