@@ -458,6 +458,10 @@ def runs(monkeypatch):  # list of what train, resume and evaluate were asked
         asked.append(("begin or resume", options))
 
     def evaluate_run(run, **options):
+        options.pop("announce")("measured on 2 images")
+        report = options.pop("report")
+        report("a.png", 0.75, 0.6)
+        report("long name.png", None, None)
         given = {name: value for name, value in options.items() if value is not None}
         asked.append((run, given))
         return {"loss": 0.5, "dice": 0.98765}
@@ -515,13 +519,36 @@ def test_resume_needs_nothing_but_the_folder(runs):
 def test_evaluate(runs, capsys):
     assert main(["evaluate", "b"]) == 0
     assert runs.pop() == ("b", {"weights": "best", "device": "auto"})
-    told = [line.split(maxsplit=2) for line in capsys.readouterr().out.splitlines()]
+    first, *told, last = capsys.readouterr().out.splitlines()
+    assert first == "measured on 2 images" and "report b has" in last
+    assert told[:2] == [
+        "a.png          dice 0.7500  iou 0.6000",
+        "long name.png  dice -  iou -",
+    ]
+    told = [line.split(maxsplit=2) for line in told[2:]]
     assert told == [["loss", "0.5000"], ["dice", "0.9877", "all pixels together"]]
     line = "evaluate b --data c --masks d --weights last --device cpu --json"
     assert main(line.split()) == 0
-    where = {"data": "c", "masks": os.path.abspath("d")}
+    where = {"data": "c", "options": {"masks": os.path.abspath("d")}}
     assert runs.pop() == ("b", where | {"weights": "last", "device": "cpu"})
-    assert json.loads(capsys.readouterr().out) == {"loss": 0.5, "dice": 0.98765}
+    found = json.loads(capsys.readouterr().out)
+    images = found.pop("images")
+    assert images[0] == {"name": "a.png", "dice": 0.75, "iou": 0.6}
+    assert images[1] == {"name": "long name.png", "dice": None, "iou": None}
+    assert found == {"loss": 0.5, "dice": 0.98765, "said": "measured on 2 images"}
+    line = (
+        "evaluate b --data c --suffix _x,_y --threshold 0 --values 0,2,1 --ignore 255"
+    )
+    assert main([*line.split(), *"--only-annotated --channel 1 --invert".split()]) == 0
+    assert runs.pop()[1]["options"] == {
+        "suffix": ("_x", "_y"),
+        "threshold": 0,
+        "values": [0, 2, 1],
+        "ignore": 255,
+        "only_annotated": True,
+        "channel": 1,
+        "invert": True,
+    }
     assert main("evaluate b --views 2".split()) == 0
     wrap = runs.pop()[1]["wrap"]
     assert wrap.func is Averaged and wrap.keywords == {"views": 2}

@@ -315,9 +315,39 @@ def test_what_is_filled_in_is_understood_or_explained(here):
     told = form._options(form.WORK)
     assert told["ignore"] == 7 and told["invert"] is True
     assert told["masks"] == str(form.WORK / "masks")
-    assert form._told(2, "_m", "1, 2,3", False, "127")["ignore"] == (1, 2, 3)
+    assert form._numbers_of("1, 2,3", "127", "")["ignore"] == (1, 2, 3)
     with pytest.raises(Stop, match="want a number"):
         form.look(unknown_value="white")
+    with pytest.raises(Stop, match="class_values some, such as 2,1,3"):
+        form.look(class_values="one")
+    with pytest.raises(Stop, match="a number for each class"):
+        form.look(class_values="3")
+    form.look(threshold="0")  # all that is not black: no field is empty with a 0
+    assert form._options(form.WORK)["threshold"] == 0
+
+
+def test_classes_of_any_numbers_are_asked_for_and_named(here, capsys):
+    "As a set of pets has it: 2 is the background, and few images have no mask yet."
+    for number in range(3):
+        labels = np.uint8(np.arange(64 * 96).reshape(64, 96) % 5).clip(1, 3)
+        labels[labels == 3], labels[labels == 1] = 1, 7
+        Image.fromarray(labels).save(here / f"cars/masks/{number}.png")
+    (here / "cars/masks/3.png").unlink()
+    form.bring(DRIVE, "cars")
+    with pytest.raises(Stop, match="Mend"):
+        form.look(classes=3)
+    told = " ".join(capsys.readouterr().out.split())
+    assert "7 in the field class_values" in told and "values=" not in told
+    assert "leave out images without one: a tick at the field only_annotated" in told
+    form.look(class_values="2, 1,7", only_annotated=True)
+    told = form._options(form.WORK)
+    assert told["values"] == [2, 1, 7] and told["only_annotated"] is True
+    assert told["classes"] == ["background", "class 1", "class 2"]
+    form.train(0.01, device="cpu")
+    plan = read_plan(form._latest(form.WORK))
+    assert plan.options["values"] == [2, 1, 7] and len(plan.options["classes"]) == 3
+    form.train_on(0.01, device="cpu")  # read as cell 3 was told
+    assert read_plan(form._latest(form.WORK)).options == plan.options
 
 
 @pytest.mark.parametrize(
@@ -326,6 +356,12 @@ def test_what_is_filled_in_is_understood_or_explained(here):
         ("more? num_classes=4. Instances? num_classes=None. PNG", "classes to 4. PNG"),
         ("else invert=True exchanges", "a tick at the field inverted"),
         ("end: suffix='_mask'", "write _mask into the field masks_end_with"),
+        ("first: values=(0, 2, 1). Or", "first: 0, 2, 1 in the field class_values. Or"),
+        ("without one: only_annotated=True", "one: a tick at the field only_annotated"),
+        (
+            "threshold= and invert= are for num_classes=2, without values=",
+            "two classes",
+        ),
         ("255: ignore=255 leaves it out", "255 in the field unknown_value leaves"),
         (
             "1 of 4; ImagePairs(pairs, size=(96, 128)) makes them one",
@@ -580,7 +616,7 @@ def test_cells_are_forms_with_all_their_fields_used():
         text = notebooks.source(cell)
         assert text.startswith("# @title ") and cell["outputs"] == []
         assert cell["metadata"] == tool.FOLDED
-        call = text.split("\n")[-1]
+        call = text.rpartition("form.")[2]
         for name in tool.fields(cell):
             assert name in call, name
     assert BOOK["metadata"]["accelerator"] == "GPU"
@@ -648,7 +684,7 @@ def test_a_table_keeps_its_columns_where_cells_are_empty():
 
 def test_two_numbers_are_no_colour(tmp_path):
     with pytest.raises(form.Stop, match="one number, or three"):
-        form._told(2, "", "254,255", False, "")
+        form._numbers_of("254,255", "", "")
 
 
 def test_a_number_that_is_none_is_a_sentence():

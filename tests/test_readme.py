@@ -66,11 +66,14 @@ def folder(tmp_path, monkeypatch):  # Path, the current one
     monkeypatch.chdir(tmp_path)
     for name in ("images", "masks", "new_images"):
         Path(name).mkdir()
-    for number in range(6):
+    for number in range(7):
         image, mask = draw_membranes(size=64, seed=number)
         Image.fromarray(image).save(f"images/{number}.png")
         Image.fromarray(mask.astype(np.uint8) * 255).save(f"masks/{number}.png")
     shutil.copy("images/0.png", "new_images/new.png")
+    for name in ("images", "masks"):
+        Path("test", name).mkdir(parents=True)
+        shutil.move(Path(name, "5.png"), Path("test", name))
     return tmp_path
 
 

@@ -19,6 +19,7 @@ from functools import lru_cache, partial
 from importlib.resources import files
 from inspect import signature
 from pathlib import Path
+from statistics import fmean
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -1034,7 +1035,7 @@ def image_scores(
     dice, iou = (values[1:].nanmean().item() for values in class_scores(counts))
     return (1.0, 1.0) if math.isnan(dice) else (dice, iou)
 
-
+# %% ../../nbs/workshop/runs/recipes.ipynb #dice-per-image
 class DicePerImage:
     """Dice of each image by itself, in the form that evaluate takes.
 
@@ -1051,11 +1052,16 @@ class DicePerImage:
         self,
         num_classes: int,
     ):
-        self.num_classes, self.values = num_classes, []
+        self.num_classes, self.counts = num_classes, []  # (K, K) of each
+
+    @property
+    def values(self) -> list[float]:
+        """The Dice of each image of which a pixel is annotated."""
+        return [image_scores(counts)[0] for counts in self.counts if counts.sum()]
 
     def reset(self) -> None:
         """Forget all images."""
-        self.values = []
+        self.counts = []
 
     def update(
         self,
@@ -1069,13 +1075,11 @@ class DicePerImage:
             labels: (B, h, w) classes; -100: unknown
         """
         for pred, true in zip(predicted, labels, strict=True):
-            counts = count_pixels(pred, true, self.num_classes).cpu()
-            if counts.sum():  # nobody annotated a pixel of the others
-                self.values.append(image_scores(counts)[0])
+            self.counts.append(count_pixels(pred, true, self.num_classes).cpu())
 
     def compute(self) -> float:
         """Return the mean over all images; NaN if there is none."""
-        return sum(self.values) / len(self.values) if self.values else math.nan
+        return fmean(self.values) if self.values else math.nan
 
 # %% ../../nbs/workshop/runs/recipes.ipynb #2febf8c4
 _LOSSES = {

@@ -912,8 +912,10 @@ def _say_if_anew(out, announce):
 def _reopen(run, data, options, more=""):
     """Return the plan of a run, and its data, wherever they are now."""
     plan = of_first(lambda: read_plan(run))
-    if plan.kind != "folder" and "masks" in (options or {}):
-        raise ValueError(f"masks= is for kind folder; {run} was begun with {plan.kind}")
+    other = sorted({*(options or {})} - {*(plan.options or {})})
+    if plan.kind != "folder" and other:
+        text = f"{other[0]}= is for kind folder; {run} was begun with {plan.kind}"
+        raise ValueError(text)
     source = _opened(run, plan, data, options or {}, more)
     if plan.size is None and plan.id is None:  # an older version left it open
         plan = replace(plan, size=recipes.usual_size(plan.kind, source))
@@ -957,7 +959,7 @@ def resume_run(
 
     Raises:
         ValueError: if something else is asked for than the run began with
-        ValueError: "masks= is for kind folder; ... was begun with ..."
+        ValueError: "...= is for kind folder; ... was begun with ..."
         ValueError: "the run was begun with an open source: give it as data="
         FileNotFoundError: "the masks of ... were in ...: masks= (--masks DIR) says
             where they are now"
@@ -1054,7 +1056,10 @@ def _net_of(run, weights, plan, source):
     takes = model.in_channels, model.num_classes
     if has != takes:
         text = f"the data have {has[0]} channels and {has[1]} classes, the net of {run}"
-        raise ValueError(f"{text} takes {takes[0]} and {takes[1]}: give its own data")
+        raise ValueError(
+            f"{text} takes {takes[0]} and {takes[1]}: images and masks like those that "
+            "it learned from would work"
+        )
     return model, notes.get("learned")
 
 # %% ../../nbs/workshop/runs/run.ipynb #say-far
@@ -1071,6 +1076,53 @@ def _say_far(learned, plan, source, loader):
         ]
         warnings.warn(f"{line}: {', '.join(named)}", far.FarImage, stacklevel=5)
 
+# %% ../../nbs/workshop/runs/run.ipynb #to-measure
+def _to_measure(run, plan, source, data):
+    """Return what is measured, held out or another folder, and a sentence about it."""
+    named = isinstance(data, str | Path)
+    same = data is None or (named and plan.data == str(Path(data).resolve()))
+    known = {} if same else tuning.known_images(run, plan, source)
+    where = str(data) if named else source.name
+    if not known or (known["held out"] and known["learned from"]):
+        plan, source = tuning.as_it_was(run, plan, source)
+        count = recipes.counted(len(recipes.split(plan, source)[1]), "image")
+        more = f", as they are in {where}" if known else ""
+        if not (known or same):
+            more = f" of {where}, as the run chose; it has noted no names to compare"
+        return plan, source, f"measured on what {run} held out: {count}{more}"
+    count = recipes.counted(len(source), "image")
+    some = len(known["held out"]) or "none"
+    said = f"measured on all of {where}: {count}, {some} of which {run} held out"
+    if names := known["namesakes"]:
+        more = f"{len(names)} of them, such as {names[0]}, have names that it knows"
+        said += f"; {more}, but are other files"
+    if names := known["learned from"]:
+        text = f"{run} has learned from {len(names)} of {count} in {where}, such as "
+        text += f"{names[0]}: what is measured on them is too good"
+        warnings.warn(text, stacklevel=3)
+    return replace(plan, held_out=tuple(range(len(source)))), source, said
+
+# %% ../../nbs/workshop/runs/run.ipynb #by-image
+def _by_image(loader, part, tables):
+    """Return name, Dice and IoU of each image; None: nobody annotated a pixel of it."""
+    places, sums = getattr(loader.dataset, "places", None), {}
+    for numbers, found in distributed.gather(([*loader.sampler], tables)):
+        for number, counts in zip(numbers, found, strict=True):
+            image = places[number][0] if places else number  # a tile: its image
+            sums[image] = sums.get(image, 0) + counts
+    scores = {
+        image: recipes.image_scores(counts) if counts.sum() else (None, None)
+        for image, counts in sums.items()
+    }
+    return [(part.items[image].name, *scores[image]) for image in sorted(scores)]
+
+
+def _means(rows):
+    """Return the means over the images, without those that nobody annotated."""
+    known = [(dice, iou) for _, dice, iou in rows if dice is not None]
+    means = [fmean(values) for values in zip(*known, strict=True)] or [math.nan] * 2
+    return dict(zip(("dice per image", "iou per image"), means, strict=True))
+
 # %% ../../nbs/workshop/runs/run.ipynb #cde2d9b7
 def evaluate_run(
     run: str | Path,
@@ -1079,22 +1131,28 @@ def evaluate_run(
     device: str = "auto",
     wrap: Callable | None = None,
     masks: str | Path | None = None,
+    options: dict | None = None,
+    report: Callable | None = None,
+    announce: Callable | None = None,
 ) -> dict[str, float]:
-    """Measure the net of a run on what was held out.
+    """Measure the net of a run on what it held out, or on another folder.
 
     Args:
         run: the folder of a run
-        data: where the data are now; None: as before
+        data: moved, or other data; None: as before
         weights: or "last"
         device: cuda, mps or cpu
         wrap: a net for a net, such as predict.Averaged
         masks: where a folder's masks are now; None: as before
+        options: of a folder's reader; the others stay as they were
+        report: report(name, dice, iou) of each image
+        announce: announce(text): which images are measured
 
     Returns:
         dict[str, float]: the loss and each metric
 
     Raises:
-        ValueError: "masks= is for kind folder; ... was begun with ..."
+        ValueError: "...= is for kind folder; ... was begun with ..."
         ValueError: "the run was begun with an open source: give it as data="
         FileNotFoundError: "the masks of ... were in ...: masks= (--masks DIR) says
             where they are now"
@@ -1111,15 +1169,20 @@ def evaluate_run(
         >>> measured = evaluate_run(run, weights="last", device="cpu")
     """
     device, run = own_device(pick_device(device)), Path(run)
+    options = (options or {}) | ({"masks": str(masks)} if masks else {})
     with joined(device):
-        plan, source = _reopen(run, data, {"masks": str(masks)} if masks else None)
+        plan, source = _reopen(run, data, options)
         model, learned = of_first(lambda: _net_of(run, weights, plan, source))
-        plan, source = tuning.as_it_was(run, plan, source)
+        plan, source, said = _to_measure(run, plan, source, data)
+        if announce and is_first():
+            announce(said)
         amp = of_first(lambda: _format_here(run, plan, device))
         loader = recipes.valid_loader(plan, source, device=device)
         of_first(lambda: _say_far(learned, plan, source, loader))
         each = recipes.DicePerImage(len(source.classes))
         more, model = {"dice per image": each}, wrap(model) if wrap else model
         found = _measure(model, loader, plan, source, device, amp, more)
-        values = [*itertools.chain(*distributed.gather(each.values))]
-        return found | {"dice per image": fmean(values) if values else math.nan}
+        rows = _by_image(loader, recipes.split(plan, source)[1], each.counts)
+        for row in rows if report and is_first() else ():
+            report(*row)
+        return found | _means(rows)
