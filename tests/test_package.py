@@ -1,5 +1,6 @@
 """The package: what its wheel holds and needs, what importing it costs, its net."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -50,6 +51,17 @@ def run(
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_a_folder_that_holds_the_clone_finds_the_package(tmp_path):
+    """The clone is called like the package, and Python looks beside a script first."""
+    (tmp_path / "unet_tutorial").mkdir()
+    code = "from unet_tutorial.model import UNet; print(UNet.__module__)"
+    env = {name: os.environ[name] for name in os.environ if name != "PYTHONPATH"}
+    command = [sys.executable, "-c", code]
+    assert subprocess.check_output(command, cwd=tmp_path, env=env, text=True) == (
+        "unet_tutorial.model\n"
+    )
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 NEEDS = ("requirements", "course_requirements", "dev_requirements")
+# A folder that holds the clone has a folder named like the package. As a path the clone
+# is found there all the same; as setuptools' default, a finder, it would be asked too late.
+OURS = ["-e", ".[dev]", "--config-settings", "editable_mode=compat"]
 
 
 def stop(message):
@@ -49,9 +52,9 @@ def as_numbers(version):  # tuple of two integers
 
 
 def key_of(settings, version):  # str
-    "What an installed environment must match: the requirements and the Python."
+    "What an installed environment must match: requirements, Python, way of installing."
     needs = [sorted(settings[name].split()) for name in NEEDS]
-    text = repr([version, needs]).encode()
+    text = repr([version, needs, OURS]).encode()
     return hashlib.sha256(text).hexdigest()
 
 
@@ -100,7 +103,7 @@ def install(venv):
     print("Installing the course; the first time this downloads several GB", flush=True)
     print("(mostly torch) and takes some minutes.", flush=True)
     start, log = time.time(), venv / "install.log"
-    if pip_install(venv, log, ["-e", ".[dev]"]) != 0:
+    if pip_install(venv, log, OURS) != 0:
         tail = log.read_text(encoding="utf-8").splitlines()[-15:]
         print("\n".join(tail), flush=True)
         stop(f"pip failed; all that it said is in {log}. Then run make again.")
