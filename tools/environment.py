@@ -14,8 +14,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 NEEDS = ("requirements", "course_requirements", "dev_requirements")
-# A folder that holds the clone has a folder named like the package. As a path the clone
-# is found there all the same; as setuptools' default, a finder, it would be asked too late.
+# A folder that holds the clone has a folder named like the package. A clone that is a
+# path is found there all the same; setuptools' default, a finder, is asked too late.
 OURS = ["-e", ".[dev]", "--config-settings", "editable_mode=compat"]
 
 
