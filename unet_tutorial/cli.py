@@ -64,6 +64,7 @@ _NAMES = re.compile(r"classes=\(([^)]*)\)")  # 'background', 'cell'
 _RANGE = re.compile(r"value_range=\((-?[0-9][0-9.e+-]*), (-?[0-9][0-9.e+-]*)\)")
 _BOTH = re.compile(r"suffix=\('([^']*)', '([^']*)'\)")
 _VALUES = re.compile(r"values=\(([0-9, ]+)\)")
+_SIZE = re.compile(r"ImagePairs\(pairs, size=\((\d+), (\d+)\)\)")
 _COLOUR = re.compile(r"ignore=\((\d+), (\d+), (\d+)\)")
 _PATHS = re.compile(r"(\S*[/\\]\S*)")
 
@@ -78,6 +79,7 @@ def _typed(text):
 
 def _options_typed(text):
     text = _COLOUR.sub(r"--ignore \1,\2,\3", text)
+    text = _SIZE.sub(r"--size \1x\2", text)
     text = _RANGE.sub(r"--range \1 \2", text)
     text = _BOTH.sub(r'--suffix "\1,\2"', text)
     text = _VALUES.sub(lambda found: "--values " + found[1].replace(", ", ","), text)
@@ -814,42 +816,58 @@ COMMANDS["enough"] = Command(_ABOUT, _CURVES, _add_enough, _enough)
 def _add_evaluate(parser):
     add = parser.add_argument
     add("net", metavar="RUN", help="the folder of a run")
-    add("--data", metavar="DIR", help="where the data are now")
-    add("--masks", metavar="DIR", help="where a folder's masks are now")
+    text = "where the data are now, or another folder, of which all is measured"
+    add("--data", metavar="DIR", help=text)
+    add("--masks", metavar="DIR", help="where a folder's masks are now, or the others")
     add("--weights", choices=("best", "last"), default="best", help="which net (best)")
     add("--json", action="store_true", help="for programs")
+    _add_range(parser)
+    _add_channels(parser)
+    _add_mask_rules(parser)
+    parser.set_defaults(classes=None)  # those of the net
     _add_views(parser)
     _add_device(parser)
 
-# %% ../nbs/workshop/cli.ipynb #evaluate-run
+# %% ../nbs/workshop/cli.ipynb #evaluate-print
 _MEANS = dict.fromkeys(("dice", "mean dice", "iou"), "  all pixels together")
-_MEANS["dice per image"] = "  mean over the images"
+_MEANS |= dict.fromkeys(("dice per image", "iou per image"), "  mean over the images")
 
 
+def _print_scores(found, rows):
+    """Print Dice and IoU of each image, then what was found of all together."""
+    width = max((len(name) for name, *_ in rows), default=0)
+    for name, *scores in rows:
+        dice, iou = ("-" if value is None else f"{value:.4f}" for value in scores)
+        print(f"{name:<{width}}  dice {dice}  iou {iou}")
+    for name, value in found.items():
+        print(f"{name:<16}{value:.4f}{_MEANS.get(name, '')}")
+
+# %% ../nbs/workshop/cli.ipynb #evaluate-run
 def _evaluate(args):
     from unet_tutorial.predict import Averaged
+    from unet_tutorial.runs.distributed import is_first
     from unet_tutorial.runs.run import evaluate_run
 
-    wrap = masks = None
-    if args.views > 1:
-        wrap = partial(Averaged, views=args.views)
-    if args.masks:
-        masks = os.path.abspath(args.masks)
+    said, rows, options = [], [], _options(args) or {}
+    options.pop("classes", None)  # named after --values; the run knows their names
     found = evaluate_run(
         args.net,
         data=args.data,
         weights=args.weights,
         device=args.device,
-        wrap=wrap,
-        masks=masks,
+        wrap=partial(Averaged, views=args.views) if args.views > 1 else None,
+        options=options or None,
+        announce=said.append if args.json else _announce,
+        report=lambda *row: rows.append(row),
     )
-    if args.json:
-        print(json.dumps(found))
-    else:
-        for name, value in found.items():
-            print(f"{name:<16}{value:.4f}{_MEANS.get(name, '')}")
-        if "dice per image" in found:
-            print(f"unet-tutorial report {args.net} has each image and each class")
+    if args.json and is_first():  # of the processes of torchrun
+        images = [dict(zip(("name", "dice", "iou"), row, strict=True)) for row in rows]
+        print(json.dumps(found | {"said": " ".join(said), "images": images}))
+    elif is_first():
+        _print_scores(found, rows)
+        if rows:
+            more = "pictures and each class of what was held out"
+            print(f"unet-tutorial report {args.net} has {more}")
     return 0
 
 # %% ../nbs/workshop/cli.ipynb #tell-failed
@@ -916,7 +934,9 @@ def _predict(args):
     return 0
 
 # %% ../nbs/workshop/cli.ipynb #evaluate-command
-_RUNS = "runs/cars\nruns/cars --data elsewhere/carvana --json"
+_RUNS = """runs/cars
+runs/cars --data elsewhere/carvana --json
+runs/own --data test/images --masks test/labels --suffix _label"""
 COMMANDS["evaluate"] = Command("measure a run", _RUNS, _add_evaluate, _evaluate)
 _NETS = """runs/cars photos --to masks
 net.safetensors a.png b.png --to out --write overlay"""
