@@ -60,8 +60,7 @@ class Stop(RuntimeError):
 
 # %% ../nbs/workshop/form.ipynb #words
 _IN_PYTHON = {
-    r"train needs no one size; .*": "no reason to act",
-    r"ours takes any size; .*": "no reason to act",
+    r"(train needs no one|ours takes any) size; .*": "no reason to act",
     r"it becomes 0 and 1 \(read_mask\)": "it is read as 0 and 1",
     r"Instances\? num_classes=None\. ": "",
     r"Set num_classes\b": "Set the field classes",
