@@ -18,6 +18,7 @@ from samples import (
 )
 
 import unet_tutorial.data.check as drawn_by
+from unet_tutorial.cli import main
 from unet_tutorial.data.check import Report, check_pairs
 from unet_tutorial.data.datasets import open_folder
 
@@ -331,7 +332,7 @@ def test_a_mask_wrong_in_two_ways_is_told_of_both(tmp_path):
     assert "more than two values" in causes[1]
 
 
-def test_what_is_only_noted(tmp_path):
+def test_what_is_only_noted(tmp_path, capsys):
     good(tmp_path)
     for n, size in ((1, (50, 64)), (2, (64, 80))):
         save(tmp_path / "images" / f"{n}.jpg", noise(*size, 3))
@@ -347,6 +348,17 @@ def test_what_is_only_noted(tmp_path):
         "differs in colour from most": ["3.jpg"],
     }
     assert "ImagePairs(pairs, size=(48, 64))" in str(report)
+    assert main(["check", str(tmp_path / "images"), str(tmp_path / "masks")]) == 0
+    assert "train needs no one size; --size 48x64 makes it" in capsys.readouterr().out
+
+
+def test_masks_of_0_and_255_are_two_classes_before_255_is_the_unknown(tmp_path, capsys):
+    good(tmp_path, value=255)
+    names = [str(tmp_path / "images"), str(tmp_path / "masks")]
+    assert main(["check", *names, "--classes", "3"]) == 1
+    said = capsys.readouterr().out
+    remedy = "two classes? Leave --classes 3 away. Else 255 often marks what nobody"
+    assert f"{remedy} annotated: --ignore 255" in " ".join(said.split())
 
 
 def test_sides_that_four_poolings_do_not_halve(tmp_path):

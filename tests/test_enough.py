@@ -108,7 +108,10 @@ def test_too_few_minutes_are_refused_with_a_number_that_works():
     with pytest.raises(ValueError, match=says("12 trainings", "--minutes")) as caught:
         steps_for(1, 12, 0.3, 4.0)
     needed = int(str(caught.value).split("minutes=")[1].split()[0])
-    assert steps_for(needed, 12, 0.3, 4.0) >= 50
+    assert steps_for(needed, 12, 1.2 * 0.3, 1.2 * 4.0) >= 50  # and a slower machine
+    assert "as fast as now" in str(caught.value) and "--seeds" not in str(caught.value)
+    with pytest.raises(ValueError, match="fewer seeds"):
+        steps_for(1, 12, 0.3, 4.0, seeds=3)
     with pytest.raises(ValueError) as caught:  # the trial has taken its time as well
         steps_for(3, 12, 0.3, 4.0, spent=2.5)
     needed = int(str(caught.value).split("minutes=")[1].split()[0])

@@ -354,6 +354,10 @@ def test_classes_of_any_numbers_are_asked_for_and_named(here, capsys):
     ("said", "words"),
     [
         ("more? num_classes=4. Instances? num_classes=None. PNG", "classes to 4. PNG"),
+        (
+            "classes? Leave num_classes=3 away. Else",
+            "classes? Set the field classes to 2.",
+        ),
         ("else invert=True exchanges", "a tick at the field inverted"),
         ("end: suffix='_mask'", "write _mask into the field masks_end_with"),
         ("first: values=(0, 2, 1). Or", "first: 0, 2, 1 in the field class_values. Or"),
@@ -364,7 +368,7 @@ def test_classes_of_any_numbers_are_asked_for_and_named(here, capsys):
         ),
         ("255: ignore=255 leaves it out", "255 in the field unknown_value leaves"),
         (
-            "1 of 4; ImagePairs(pairs, size=(96, 128)) makes them one",
+            "1 of 4; train needs no one size; ImagePairs(pairs, size=(9, 12)) makes it",
             "no reason to act",
         ),
         ("held_out=1 of 1 images: hold out", "1 image is not enough"),

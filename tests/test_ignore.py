@@ -546,16 +546,30 @@ def test_what_a_range_would_cut_off(tmp_path, capsys, channels):
         save(tmp_path / f"masks/{name}.png", (pixels > top / 2).astype(np.uint8))
     both = [str(tmp_path / "images"), str(tmp_path / "masks")]
     axes = [] if channels == 1 else ["--channels", "2"]
-    assert main(["check", *both, *axes, "--range", "0", "1000"]) == 0
-    (note,) = [line for line in lines(capsys) if "cut off" in line]
-    assert note.startswith("note: 2 files: is cut off by the range, first ")
-    assert "c." in note and "80.0% above" in note  # the worst
-    assert "0 to 5000 would hold all" in note
+    assert main(["check", *both, *axes, "--range", "0", "1000"]) == 1
+    said = lines(capsys)
+    (problem, note) = [line for line in said if "cut off" in line]
+    assert (
+        problem.startswith("problem: ") and "is mostly cut off by the range" in problem
+    )
+    assert "c." in problem and "80.0% above" in problem
+    assert "--range 0 5000 would hold all" in problem and "b." in note
+    assert note.startswith("note: ") and "16.6% above" in note
+    assert "2 pairs without a problem" in said
     assert main(["check", *both, *axes, "--range", "0", "5000"]) == 0
     assert "cut off" not in "\n".join(lines(capsys))
     assert main(["check", *both, *axes, "--range", "10", "5000"]) == 0
     (note,) = [line for line in lines(capsys) if "cut off" in line]
     assert note.startswith("note: 3 files") and "below" in note
+    assert main(["check", *both, *axes, "--range", "600", "5000"]) == 0  # dark, as air
+    assert "66.7% below" in "\n".join(lines(capsys))
+    run = ["train", "--kind", "folder", "--data", both[0], "--masks", both[1], *axes]
+    run += ["--out", str(tmp_path / "run"), "--steps", "1", "--device", "cpu"]
+    assert main([*run, "--range", "0", "255"]) == 0
+    said = lines(capsys)
+    (at,) = [n for n, line in enumerate(said) if "mostly cut off by the range" in line]
+    assert said[at].startswith("problem: is mostly") and "--range 0 5000" in said[at]
+    assert not any(line.startswith("epoch") for line in said[:at])
 
 
 def test_notes_of_many_files_are_one_line_with_their_number(folder, capsys):

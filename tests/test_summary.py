@@ -22,7 +22,7 @@ from unet_tutorial.metrics import dice, iou
 from unet_tutorial.predict import Predictor
 from unet_tutorial.runs import summary
 from unet_tutorial.runs.recipes import read_plan, read_recipe, split
-from unet_tutorial.runs.run import evaluate_run, train_run
+from unet_tutorial.runs.run import evaluate_run, resume_run, train_run
 from unet_tutorial.runs.summary import bootstrap_interval, report_run
 
 
@@ -142,6 +142,40 @@ def test_checksums_versions_and_split_are_those_of_the_run(run, page):
 
     assert f"| torch | {torch.__version__.partition('+')[0]}" in page[1]
     assert "| trained on | 6 |" in page[1] and "| held out | 2 |" in page[1]
+
+
+def test_the_paragraph_says_how_files_were_read_and_which_net_was_the_first():
+    options = {"value_range": [0, 4095], "threshold": 0, "ignore": 255, "masks": "m"}
+    text = " ".join(summary._of_reading(SimpleNamespace(options=options)))
+    assert "from 0 to 4095 became 0 to 255" in text and "what is 255 in a mask" in text
+    assert "above 0 in a mask was the object" in text and "exchanged" not in text
+    options = {"values": [2, 1, 3], "invert": False, "ignore": [255, 0, 0]}
+    text = " ".join(summary._of_reading(SimpleNamespace(options=options)))
+    assert "the values 2, 1, 3 in the masks, background first" in text
+    assert "[255, 0, 0]" in text and not summary._of_reading(
+        SimpleNamespace(options={})
+    )
+
+
+def test_a_net_to_begin_from_has_the_checksum_of_its_file(run, tmp_path):
+    train_run(None, None, tmp_path / "new", start=run, epochs=1, device="cpu")
+    text = report_run(tmp_path / "new", device="cpu").with_suffix(".md").read_text()
+    file = hashlib.sha256((run / "best.safetensors").read_bytes()).hexdigest()
+    assert f"(best.safetensors, SHA-256 {file})" in text
+
+
+def test_the_first_command_stays_and_others_are_listed(run, tmp_path, monkeypatch):
+    shutil.copytree(run, tmp_path / "run")
+    first = json.loads((run / "environment.json").read_text())["command"]
+    for words in ("train --out run --resume", "train --out again --resume") * 2:
+        monkeypatch.setattr("sys.argv", ["/bin/unet-tutorial", *words.split()])
+        resume_run(tmp_path / "run", device="cpu")
+        resume_run(tmp_path / "run", device="cpu")
+    where = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert where["command"] == first and len(where["resumed"]) == 4
+    text = report_run(tmp_path / "run", device="cpu").with_suffix(".md").read_text()
+    assert f"| command | {first}" in text
+    assert text.count("| resumed | unet-tutorial train --out run --resume |") == 2
 
 
 def test_the_paragraph_says_what_was_done(page):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['find_carvana', 'open_carvana', 'load_isbi', 'open_isbi', 'open_ctc', 'open_pets', 'open_nuclei', 'open_folder',
-           'mask_notes', 'open_source', 'check_source', 'known_sets']
+           'mask_notes', 'range_note', 'open_source', 'check_source', 'known_sets']
 
 # %% ../../nbs/workshop/data/datasets.ipynb #6bff4bb4
 import functools
@@ -30,6 +30,7 @@ from unet_tutorial.data.check import (
     name_unknown,
     nearly_all,
     odd_colours,
+    range_problem,
     unknown_text,
 )
 from unet_tutorial.data.images import (
@@ -675,6 +676,33 @@ def mask_notes(
     if two and (alike := field_note(source.items)):
         notes.append(f"the masks are nearly the same for every image: {alike}")
     return [note for note in notes if note]
+
+# %% ../../nbs/workshop/data/datasets.ipynb #range-note
+def range_note(
+    source: Source,
+    limit: int = 12,
+) -> str:
+    """Say of which images their range cuts most off.
+
+    Args:
+        source: of a folder
+        limit: so many images are read
+
+    Returns:
+        str: empty: no range, or one that fits
+
+    Example:
+        >>> # in datasets, where its other names come from
+        >>> from unet_tutorial.data.datasets import range_note
+        >>> dark = open_folder(rims / "images", rims / "masks", **known, value_range=(0, 9))
+        >>> print(range_note(dark))
+    """
+    known = getattr(source.read_pixels, "keywords", {})
+    if known.get("value_range") is None:
+        return ""
+    images = [source.items[index].image for index in some_of(len(source), limit)]
+    which = (known[name] for name in ("value_range", "channels", "axes", "channel"))
+    return range_problem(images, *which)
 
 # %% ../../nbs/workshop/data/datasets.ipynb #e47ee89a
 _OPEN = {

@@ -24,7 +24,7 @@ import torch
 
 from ..data import far
 from ..data.crops import read_example
-from ..data.datasets import mask_notes, open_source
+from ..data.datasets import mask_notes, open_source, range_note
 from ..data.loader import end_workers, pick_workers
 from ..data.source import Source
 from ..gpu import amp_type, pick_device
@@ -135,6 +135,17 @@ def _load(path, plan, training):
     if state is not None and not is_first():
         training.load_state_dict(state)
 
+# %% ../../nbs/workshop/runs/run.ipynb #commands-code
+def _commands(out, plan, now):
+    """Return the command that began a run, and those that went on with it."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        before = recipes.read_json(out / "environment.json")
+        first, later = before["command"], list(before.get("resumed", []))
+        if read_plan(out).id == plan.id:
+            later += [] if now in (first, *later[-1:]) else [now]
+            return {"command": first} | ({"resumed": later} if later else {})
+    return {"command": now}
+
 # %% ../../nbs/workshop/runs/run.ipynb #write-plan
 def _set_aside(path, history):
     """Keep a history.csv that does not belong to a state, under another name."""
@@ -154,6 +165,7 @@ def _write_plan(out, plan, here, training, source):
     """Write what a run is about to do, and where."""
     bits = str(amp_type(here.amp, training.device) or torch.float32)
     where = logbook.environment(training.device, bits)
+    where |= _commands(out, plan, where["command"])
     where["processes"] = distributed.world_size()
     where["layout"] = recipes.layout_note(here, training.device)
     _set_aside(out / "history.csv", training.history)
@@ -642,6 +654,8 @@ def _say_of_masks(kind, source, announce):
         for note in mask_notes(source):
             if announce:
                 announce(note)
+    if isinstance(source, Source) and (text := range_note(source)):
+        (announce or warnings.warn)(f"problem: {text}")
 
 
 def _old(start, out):

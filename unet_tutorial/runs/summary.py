@@ -36,7 +36,7 @@ from unet_tutorial.runs.recipes import (
     split,
 )
 from .report import draw_progress
-from .tuning import as_it_was
+from .tuning import START, as_it_was
 from ..show import differences
 
 # %% ../../nbs/workshop/runs/summary.ipynb #interval-code
@@ -155,7 +155,7 @@ def _length(plan, epochs):
     return limit if plan.epochs == epochs else done
 
 
-def _of_net(plan, learn, check):
+def _of_net(plan, learn, check, start):
     net, size = plan.recipe.net, "at their own size"
     if plan.size:
         size = f"resized to {plan.size[0]} x {plan.size[1]} pixels (rows x columns)"
@@ -167,15 +167,38 @@ def _of_net(plan, learn, check):
         f"{net.base_channels} channels at the top, {norm} and "
         f"{'padded' if net.padding else 'unpadded'} convolutions was trained on "
         f"{len(learn)} images, {size}, standardised {scaled}; {len(check)} images were "
-        f"held out.{_of_start(plan)}"
+        f"held out.{_of_start(plan, start)}"
     )
 
-
-def _of_start(plan):
+# %% ../../nbs/workshop/runs/summary.ipynb #words-start-code
+def _of_start(plan, start):
     if plan.start is None:
         return ""
-    file, checksum = os.path.basename(plan.start["net"]), plan.start["checksum"]
-    return f" It began with the weights of a trained net ({file}, SHA-256 {checksum})."
+    file = os.path.basename(plan.start["net"])
+    if start.is_file():  # a copy of it, byte by byte
+        file += f", SHA-256 {hashlib.sha256(start.read_bytes()).hexdigest()}"
+    return f" It began with the weights of a trained net ({file})."
+
+
+_READ = {
+    "value_range": "grey values from {0[0]:g} to {0[1]:g} became 0 to 255, and what is "
+    "beyond was cut off",
+    "threshold": "what is above {0:g} in a mask was the object",
+    "invert": "object and background of the masks were exchanged",
+    "values": "the classes were the values {0} in the masks, background first",
+    "ignore": "what is {0} in a mask was left out as not annotated",
+}
+
+
+def _of_reading(plan):
+    """Say how a folder's images and masks were read, if not as they are."""
+    options = {**(plan.options or {})}
+    options["invert"] = options.get("invert") or None
+    if options.get("values"):
+        options["values"] = ", ".join(map(str, options["values"]))
+    given = {name: options.get(name) for name in _READ}
+    told = [_READ[n].format(x) for n, x in given.items() if x is not None]
+    return [f"When read, {'; '.join(told)}."] if told else []
 
 # %% ../../nbs/workshop/runs/summary.ipynb #words-training-code
 def _of_training(plan, epochs):
@@ -188,9 +211,10 @@ def _of_training(plan, epochs):
     )
 
 
-def _methods(plan, where, parts, epochs):
+def _methods(plan, where, parts, epochs, start):
     """Return a paragraph of methods, of what is known."""
-    told = [_of_net(plan, *parts), _of_training(plan, epochs)]
+    told = [_of_net(plan, *parts, start), *_of_reading(plan)]
+    told.append(_of_training(plan, epochs))
     told.append("The mask is the likeliest class of each pixel.")
     known = [f"{n} {where[n]}" for n in ("torch", "numpy", "python") if n in where]
     if known:
@@ -216,6 +240,13 @@ def _checksums(run, source):
     return [*rows, (f"the data ({len(seen)} files, in order)", digest.hexdigest())]
 
 # %% ../../nbs/workshop/runs/summary.ipynb #history-code
+def _rows_of(where):
+    """Yield a row per version, and per command that went on with the run."""
+    for name, value in where.items():
+        for each in value if isinstance(value, list) else [value]:
+            yield name, each
+
+
 def _history(run):
     """Return the columns of history.csv."""
     with (run / "history.csv").open(encoding="utf-8-sig", newline="") as file:
@@ -411,7 +442,7 @@ def _parts(run, plan, where, source, predictor):
     measured = _annotated(check)
     rows, worst = _measure(predictor, measured, classes, chosen[0])
     epochs = len(next(iter(history.values()), []))
-    told = _methods(plan, where, (learn, check), epochs)
+    told = _methods(plan, where, (learn, check), epochs, run / START)
     parted = [("", "images", "files")]
     for name, part in (("trained on", learn), ("held out", check)):
         files = dict.fromkeys(item.image.name for item in part.items)
@@ -425,7 +456,7 @@ def _parts(run, plan, where, source, predictor):
         ("h2", "Split"),
         ("table", parted),
         ("h2", "Versions"),
-        ("table", [("what", "version"), *where.items()]),
+        ("table", [("what", "version"), *_rows_of(where)]),
         ("h2", "Checksums (SHA-256)"),
         ("table", [("file", "checksum"), *_checksums(run, source)]),
     ]
