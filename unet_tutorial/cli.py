@@ -24,6 +24,7 @@ from difflib import get_close_matches
 from functools import partial
 from io import StringIO
 from itertools import takewhile
+from pathlib import Path
 from typing import NamedTuple
 
 from . import __version__
@@ -484,6 +485,38 @@ def _grouped(note):
     line = f"{note._replace(cause='first', files=first)}".removeprefix("first: ")
     return f"{count:,} files: {note.cause}, first {line}"
 
+# %% ../nbs/workshop/cli.ipynb #loop-lines
+_CHANNEL = r"Image\.open\(path\)\.getchannel\([^)]+\)"  # in a remedy
+
+
+def _loop_lines(problem):
+    """Return Python that does for all masks what a remedy says of one, or []."""
+    made = (re.findall(_CHANNEL, problem.remedy) or [""])[0]
+    folders = {str(Path(file).parent) for file in problem.files}
+    if not (made or "read_labels(path, colours" in problem.remedy) or len(folders) > 1:
+        return []
+    (folder,), names = folders, [Path(file).name for file in problem.files]
+    end = os.path.commonprefix([name[::-1] for name in names])[::-1]
+    end = end if len(names) > 1 else Path(names[0]).suffix
+    lines = ["from pathlib import Path", "from PIL import Image"]
+    if not made:
+        found = re.findall(r"\(\d+, \d+, \d+\)", " ".join(problem.files.values()))
+        lines += ["from unet_tutorial.data.images import read_labels"]
+        text = ", ".join(dict.fromkeys(found))
+        lines += [f"colours = [{text}]  # put the background first"]
+        made = "Image.fromarray(read_labels(path, colours=colours))"
+    lines += [f"new = Path({folder + '_new'!r})", "new.mkdir()"]
+    lines += [f"for path in sorted(Path({folder!r}).glob({'*' + end!r})):"]
+    return [*lines, f"    {made}.save(new / f'{{path.stem}}.png')", ""]
+
+
+def _print_problems(problems, every):
+    """Print what is wrong, and Python to paste where masks have to be written anew."""
+    for line in _problem_lines(problems, every):
+        print(f"problem: {line}")
+    for lines in filter(None, map(_loop_lines, problems)):
+        print("for all these masks at once, in Python:", *lines, sep="\n")
+
 # %% ../nbs/workshop/cli.ipynb #known-kind
 def _perhaps_kind(place, masks=None):
     """Say what to type if the folder that holds all is a data set that we know."""
@@ -533,8 +566,7 @@ def _check(args):
     only = bool(args.only_annotated)
     with _known_kind(args.images, args.masks):
         report = check_pairs(*what, *which, *of_masks, only, values=args.values)
-    for line in _problem_lines(report.problems, args.list):
-        print(f"problem: {line}")
+    _print_problems(report.problems, args.list)
     for note in report.notes:
         print(f"note: {_grouped(note)}")
     if report.suggested:
@@ -814,42 +846,58 @@ COMMANDS["enough"] = Command(_ABOUT, _CURVES, _add_enough, _enough)
 def _add_evaluate(parser):
     add = parser.add_argument
     add("net", metavar="RUN", help="the folder of a run")
-    add("--data", metavar="DIR", help="where the data are now")
-    add("--masks", metavar="DIR", help="where a folder's masks are now")
+    text = "where the data are now, or another folder, of which all is measured"
+    add("--data", metavar="DIR", help=text)
+    add("--masks", metavar="DIR", help="where a folder's masks are now, or the others")
     add("--weights", choices=("best", "last"), default="best", help="which net (best)")
     add("--json", action="store_true", help="for programs")
+    _add_range(parser)
+    _add_channels(parser)
+    _add_mask_rules(parser)
+    parser.set_defaults(classes=None)  # those of the net
     _add_views(parser)
     _add_device(parser)
 
-# %% ../nbs/workshop/cli.ipynb #evaluate-run
+# %% ../nbs/workshop/cli.ipynb #evaluate-print
 _MEANS = dict.fromkeys(("dice", "mean dice", "iou"), "  all pixels together")
-_MEANS["dice per image"] = "  mean over the images"
+_MEANS |= dict.fromkeys(("dice per image", "iou per image"), "  mean over the images")
 
 
+def _print_scores(found, rows):
+    """Print Dice and IoU of each image, then what was found of all together."""
+    width = max((len(name) for name, *_ in rows), default=0)
+    for name, *scores in rows:
+        dice, iou = ("-" if value is None else f"{value:.4f}" for value in scores)
+        print(f"{name:<{width}}  dice {dice}  iou {iou}")
+    for name, value in found.items():
+        print(f"{name:<16}{value:.4f}{_MEANS.get(name, '')}")
+
+# %% ../nbs/workshop/cli.ipynb #evaluate-run
 def _evaluate(args):
     from unet_tutorial.predict import Averaged
+    from unet_tutorial.runs.distributed import is_first
     from unet_tutorial.runs.run import evaluate_run
 
-    wrap = masks = None
-    if args.views > 1:
-        wrap = partial(Averaged, views=args.views)
-    if args.masks:
-        masks = os.path.abspath(args.masks)
+    said, rows, options = [], [], _options(args) or {}
+    options.pop("classes", None)  # named after --values; the run knows their names
     found = evaluate_run(
         args.net,
         data=args.data,
         weights=args.weights,
         device=args.device,
-        wrap=wrap,
-        masks=masks,
+        wrap=partial(Averaged, views=args.views) if args.views > 1 else None,
+        options=options or None,
+        announce=said.append if args.json else _announce,
+        report=lambda *row: rows.append(row),
     )
-    if args.json:
-        print(json.dumps(found))
-    else:
-        for name, value in found.items():
-            print(f"{name:<16}{value:.4f}{_MEANS.get(name, '')}")
-        if "dice per image" in found:
-            print(f"unet-tutorial report {args.net} has each image and each class")
+    if args.json and is_first():  # of the processes of torchrun
+        images = [dict(zip(("name", "dice", "iou"), row, strict=True)) for row in rows]
+        print(json.dumps(found | {"said": " ".join(said), "images": images}))
+    elif is_first():
+        _print_scores(found, rows)
+        if rows:
+            more = "pictures and each class of what was held out"
+            print(f"unet-tutorial report {args.net} has {more}")
     return 0
 
 # %% ../nbs/workshop/cli.ipynb #tell-failed
@@ -916,7 +964,9 @@ def _predict(args):
     return 0
 
 # %% ../nbs/workshop/cli.ipynb #evaluate-command
-_RUNS = "runs/cars\nruns/cars --data elsewhere/carvana --json"
+_RUNS = """runs/cars
+runs/cars --data elsewhere/carvana --json
+runs/own --data test/images --masks test/labels --suffix _label"""
 COMMANDS["evaluate"] = Command("measure a run", _RUNS, _add_evaluate, _evaluate)
 _NETS = """runs/cars photos --to masks
 net.safetensors a.png b.png --to out --write overlay"""

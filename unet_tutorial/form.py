@@ -71,8 +71,13 @@ _IN_PYTHON = {
     r"ignore=(\d+)": r"\1 in the field unknown_value",
     r"; outside='skip' .* what is inside": "",
     r"invert=True": "a tick at the field inverted",
+    r"threshold= and invert= are for .*": "the fields threshold and inverted are for "
+    "two classes, and no class_values",
     r"threshold=(\d+)": r"\1 in the field threshold",
     r"threshold=": "the field threshold: ",
+    r"values=\(([0-9, ]+)\)": r"\1 in the field class_values",
+    r"values=": "the field class_values",
+    r"only_annotated=True": "a tick at the field only_annotated",
     r"unet-tutorial masks makes masks of annotations": "outlines of another program "
     "belong into a folder of their own, with its name in the field outlines",
     r"held_out=\d+ of (\d+) images: .*": r"\1 image is not enough: at least two are "
@@ -589,22 +594,36 @@ def bring(
         _take_back(saved, work)
 
 # %% ../nbs/workshop/form.ipynb #look-helpers
-def _told(classes, masks_end_with, unknown_value, inverted, threshold):
-    """Return the options of a folder's reader."""
-    options = {"suffix": masks_end_with.strip() or None, "invert": inverted or None}
+def _whole_numbers(text):
+    """Return the numbers of a field, such as 2,1,3."""
+    return [int(number) for number in str(text).split(",") if number.strip()]
+
+
+def _numbers_of(unknown_value, threshold, class_values):
+    """Return what the fields of numbers say, as options of a folder's reader."""
     try:
-        numbers = [int(text) for text in str(unknown_value).split(",") if text.strip()]
-        options["threshold"] = float(threshold) if str(threshold).strip() else None
+        numbers, values = map(_whole_numbers, (unknown_value, class_values))
+        limit = float(threshold) if str(threshold).strip() else None
     except ValueError:
         text = "The fields unknown_value and threshold want a number, such as 255, or "
-        raise Stop(text + "nothing.") from None
+        raise Stop(f"{text}nothing; class_values some, such as 2,1,3.") from None
     if len(numbers) not in (0, 1, 3):
         raise Stop("The field unknown_value wants one number, or three: red,green,blue")
-    options["ignore"] = tuple(numbers) if len(numbers) == 3 else None
-    if len(numbers) == 1:
-        options["ignore"] = numbers[0]
-    names = [f"class {number}" for number in range(1, int(classes))]
-    options["classes"] = ["background", *names] if classes != 2 else None
+    if len(values) == 1:
+        text = "The field class_values wants a number for each class, background first"
+        raise Stop(f"{text}, such as 2,1,3.")
+    colour = tuple(numbers) if len(numbers) == 3 else None
+    ignore = numbers[0] if len(numbers) == 1 else colour
+    return {"ignore": ignore, "threshold": limit, "values": values or None}
+
+# %% ../nbs/workshop/form.ipynb #told
+def _told(classes, masks_end_with, inverted, only_annotated, **numbers):
+    """Return the options of a folder's reader."""
+    options = {"suffix": masks_end_with.strip() or None, "invert": inverted or None}
+    options |= {"only_annotated": only_annotated or None} | _numbers_of(**numbers)
+    count = len(options["values"] or range(int(classes)))
+    names = [f"class {number}" for number in range(1, count)]
+    options["classes"] = ["background", *names] if count != 2 else None
     return {name: value for name, value in options.items() if value is not None}
 
 
@@ -624,11 +643,12 @@ def _tell(report):
 _BEGINNING = 10  # images with masks, to begin with
 
 
-def _checked(options, classes, work):
+def _checked(options, work):
     """Check the images and masks that are here."""
-    masks = Path(work, "masks")
+    masks, names = Path(work, "masks"), options.get("classes")
     asked = {name: value for name, value in options.items() if name != "classes"}
-    asked |= {"masks": masks if masks.is_dir() else None, "num_classes": classes}
+    asked |= {"masks": masks if masks.is_dir() else None}
+    asked["num_classes"] = len(names) if names else 2
     return check_pairs(Path(work, "images"), **asked)
 
 
@@ -647,6 +667,15 @@ def _check_enough(report):
     if count < _BEGINNING:
         print(f"Note: {text} is very little. It will run; ten and more are better.")
 
+
+def _look(options, work):
+    """Check the images and masks, draw some, and keep the options."""
+    report = _checked(options, work)
+    _tell(report)
+    _check_enough(report)
+    report.show()
+    _remember(work, options=options)
+
 # %% ../nbs/workshop/form.ipynb #look
 @_step
 def look(
@@ -655,6 +684,8 @@ def look(
     unknown_value: str = "",
     inverted: bool = False,
     threshold: str = "",
+    class_values: str = "",
+    only_annotated: bool = False,
     work: Path = WORK,
 ) -> None:
     """Check all images and masks, draw some, and keep what was told for later.
@@ -665,17 +696,21 @@ def look(
         unknown_value: the value, or R,G,B, of what nobody annotated
         inverted: the objects are black
         threshold: of masks of many grey values: the object is above
+        class_values: numbers of the classes in the masks, background first
+        only_annotated: leave out images without a mask
         work: see bring
 
     Raises:
         Stop: "There are no images here yet: run cell 2 first."
-        Stop: "The fields unknown_value and threshold want a number, such as 255, or
-            nothing."
-        Stop: "The field unknown_value wants one number, or three: red,green,blue"
         Stop: "Mend what is listed above where the files come from, then run cells 2 and
             3 again. Nothing was changed there."
         Stop: "...: two are the least, one to learn from and one to measure on. Ten are
             a beginning. Each image needs a mask of the same name."
+        Stop: "The fields unknown_value and threshold want a number, such as 255, or
+            nothing; class_values some, such as 2,1,3."
+        Stop: "The field unknown_value wants one number, or three: red,green,blue"
+        Stop: "The field class_values wants a number for each class, background first,
+            such as 2,1,3."
 
     Example:
         >>> # in form, where its other names come from
@@ -684,23 +719,24 @@ def look(
     """
     if "top" not in _recall(work):
         raise Stop("There are no images here yet: run cell 2 first.")
-    options = _told(classes, masks_end_with, unknown_value, inverted, threshold)
-    report = _checked(options, int(classes), work)
-    _tell(report)
-    _check_enough(report)
-    report.show()
-    _remember(work, classes=int(classes), options=options)
+    numbers = {"unknown_value": unknown_value, "threshold": threshold}
+    numbers["class_values"] = class_values
+    _look(_told(classes, masks_end_with, inverted, only_annotated, **numbers), work)
 
 # %% ../nbs/workshop/form.ipynb #train-helpers
+def _kept(work):
+    """Return what cell 3 was told, as options of the folder's reader."""
+    options = _recall(work).get("options")
+    if options is None:
+        raise Stop("Nobody has looked at the images yet: run cell 3 first.")
+    colour = isinstance(options.get("ignore"), list)
+    return options | ({"ignore": tuple(options["ignore"])} if colour else {})
+
+
 def _options(work):
     """Return what the reader of the folder must be told."""
-    known = _recall(work)
-    if known.get("options") is None:
-        raise Stop("Nobody has looked at the images yet: run cell 3 first.")
-    options, masks = dict(known["options"]), Path(work, "masks")
-    if isinstance(options.get("ignore"), list):
-        options["ignore"] = tuple(options["ignore"])
-    return options | ({"masks": str(masks)} if masks.is_dir() else {})
+    masks = Path(work, "masks")
+    return _kept(work) | ({"masks": str(masks)} if masks.is_dir() else {})
 
 
 def _stopped(run):
@@ -1030,6 +1066,8 @@ def train_on(
             the folder that your images are from."
         Stop: ""..." holds the working folder "...", so the copies and name it."
         Stop: "The folder "..." holds no image, but .... The field ..."
+        Stop: "Mend what is listed above where the files come from, then run cells 2 and
+            3 again. Nothing was changed there."
 
     Example:
         >>> # in form, where its other names come from
@@ -1037,19 +1075,9 @@ def train_on(
         >>> with redirect_stdout(StringIO()) as told:
         ...     train_on(minutes=0.02, device="cpu", work=work)
     """
-    start, known = _latest(work), _recall(work)
-    _options(work)
+    start, told = _latest(work), _kept(work)
     _refresh(work)
-    told = known["options"]
-    ignore = told.get("ignore", "")
-    look(
-        known["classes"],
-        told.get("suffix", ""),
-        ",".join(map(str, ignore)) if isinstance(ignore, list) else str(ignore),
-        told.get("invert", False),
-        str(told.get("threshold", "")),
-        work=work,
-    )
+    _look(told, work)
     run = _next(Path(work, "runs"))
     asked = {"start": start, "minutes": minutes, "device": device}
     asked |= {"options": _options(work)}  # as they have just been told

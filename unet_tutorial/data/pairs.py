@@ -9,6 +9,7 @@ __all__ = ['NO_MASK', 'Pair', 'Problem', 'match_names', 'find_pairs']
 import re
 import unicodedata
 from collections import Counter, defaultdict
+from contextlib import suppress
 from itertools import product, takewhile
 from pathlib import Path
 from typing import NamedTuple
@@ -30,12 +31,12 @@ _IS_MASK, _WORD = (
 
 def _around(end):
     """Return what a name has before and after what must be equal: "t*", "_mask"."""
-    before, _, after = (end or "").rpartition("*")
+    before, _, after = unicodedata.normalize("NFC", end or "").rpartition("*")
     return before, after
 
 
 def _fits(name, end):
-    before, after = _around(end)
+    name, (before, after) = unicodedata.normalize("NFC", name), _around(end)
     long = len(name) >= len(before) + len(after)
     return long and name.startswith(before) and name.endswith(after)
 
@@ -64,10 +65,10 @@ def _rules(ends):
 
 def _holds_objects(path):
     """Tell an .npy of Python's objects, as some programs save beside their masks."""
-    if path.suffix != ".npy" or not path.is_file():
-        return False
-    with open(path, "rb") as file:
-        return b"'|O'" in file.read(64)
+    if path.suffix.lower() == ".npy" and path.is_file():
+        with suppress(OSError), open(path, "rb") as file:
+            return b"'|O'" in file.read(64)
+    return False
 
 
 def _longer(paths):
@@ -118,6 +119,10 @@ def _sort(folders, suffix, several=False):
     """Return {file: key} of the images, of the masks, and of what is neither."""
     ends = ("", suffix) if isinstance(suffix, str) else suffix or (None, None)
     ends = [end and re.sub(_FORMATS, "", end) for end in ends]
+    for end in ends:
+        if end and end.count("*") > 1:
+            text = f"suffix {end!r} has {end.count('*')} stars: one works, such as"
+            raise ValueError(f"{text} 'man_seg*', for what is equal in both names")
     real, found = [folder.resolve() for folder in folders], ({}, {}, {})
     for side, folder in enumerate(folders[: len(set(real))]):
         other = real[1 - side] if real[side] in real[1 - side].parents else None
@@ -326,6 +331,8 @@ def match_names(
         only_annotated: leave out images without a mask
 
     Raises:
+        ValueError: "suffix ... has ... stars: one works, such as 'man_seg*', for what
+            is equal in both names"
         FileNotFoundError: "... no images: put them there"
         FileNotFoundError: "... and ... are the same folder: name that of the images and
             that of the masks"

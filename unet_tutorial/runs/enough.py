@@ -107,9 +107,9 @@ def steps_for(
         int: the same for each
 
     Raises:
-        ValueError: "... for ... trainings are ... steps for each, and ... are the
-            least: minutes=... (--minutes ...) would work; fewer seeds (--seeds, 2 or
-            more) need less"
+        ValueError: "... for ... trainings: ... steps for each, and ... are the least:
+            minutes=... (--minutes ...) would work; fewer seeds (--seeds, 2 or more)
+            need less"
 
     Example:
         >>> # in enough, where its other names come from
@@ -121,7 +121,7 @@ def steps_for(
     if steps < _LEAST:
         need = spent + trainings * (rest + _LEAST * step) / 60
         need = math.ceil(need / _SHARE + 0.5)
-        text = f"{recipes.counted(minutes, 'minute')} for {trainings} trainings are"
+        text = f"{recipes.counted(minutes, 'minute')} for {trainings} trainings:"
         raise ValueError(
             f"{text} {max(0, steps)} steps for each, and {_LEAST} are the least: "
             f"minutes={need} (--minutes {need}) would work; fewer seeds (--seeds, 2 or "
