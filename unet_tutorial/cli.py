@@ -496,7 +496,8 @@ def _loop_lines(problem):
     if not (made or "read_labels(path, colours" in problem.remedy) or len(folders) > 1:
         return []
     (folder,), names = folders, [Path(file).name for file in problem.files]
-    end = os.path.commonprefix([name[::-1] for name in names])[::-1]
+    letters = zip(*(name[::-1] for name in names), strict=False)
+    end = "".join(a[0] for a in takewhile(lambda a: len({*a}) == 1, letters))[::-1]
     end = end if len(names) > 1 else Path(names[0]).suffix
     lines = ["from pathlib import Path", "from PIL import Image"]
     if not made:
