@@ -526,7 +526,9 @@ def count_far(
     text = ", ".join(f"{kind} {kinds[kind]}" for kind in sorted(kinds))
     be = "is" if len(far) == 1 else "are"
     whom = f"{len(far)} of {len(found)} images {be}"
-    line = f"{whom} unlike what the net has learned ({text})"
+    said = Counter(text for one in far for text in {remark.text for remark in one})
+    most = max(sorted(said), key=said.get)
+    line = f"{whom} unlike what the net has learned, mostly: {most} ({text})"
     if list(kinds) == ["breadth"]:
         line += "; breadth is that of the objects in the answers, and a net that has "
         line += "trained too little finds thin or ragged ones in any image"

@@ -7,8 +7,8 @@ __all__ = ['UNKNOWN', 'SUFFIXES', 'ENDINGS', 'BadFile', 'name_some', 'what_it_is
            'has_channels', 'common_channels', 'load_upright', 'orientation', 'to_bytes', 'eight_bits', 'read_image',
            'stack_shape', 'read_page', 'read_stack', 'why_not_two', 'to_mask', 'one_channel', 'grey_of', 'palette_of',
            'colours_used', 'split_unknown', 'at_threshold', 'mask_of', 'read_mask', 'check_free', 'mask_values',
-           'has_outlines', 'read_labels', 'read_pixels', 'as_images', 'composite', 'list_files', 'find_files',
-           'find_images']
+           'has_outlines', 'read_labels', 'read_pixels', 'as_images', 'composite', 'ask_near', 'list_files',
+           'find_files', 'find_images']
 
 # %% ../../nbs/workshop/data/images.ipynb #imports
 import os
@@ -2165,14 +2165,35 @@ def composite(
         picture += channel.clip(0, 1)[..., None] * light
     return (255 * picture.clip(0, 1)).round().astype(np.uint8)
 
-# %% ../../nbs/workshop/data/images.ipynb #89b3305c
-def _like(name, place):
-    """Ask whether the folder of a place whose name is nearest to this was meant."""
-    names = [path.name for path in place.iterdir() if path.is_dir()]
-    like = get_close_matches(name, names, 1)
+# %% ../../nbs/workshop/data/images.ipynb #ask-near
+def ask_near(
+    path: str | Path,
+    only_folders: bool = False,
+) -> str:
+    """Ask whether the name nearest to that of a missing file or folder was meant.
+
+    Args:
+        path: that is not there
+        only_folders: whether a folder is meant
+
+    Returns:
+        str: such as ". Is it masks?"; empty: no name is near
+
+    Example:
+        >>> # in images, where its other names come from
+        >>> from unet_tutorial.data.images import ask_near
+        >>> print(f"there is no folder mask{ask_near('runs/near/mask', only_folders=True)}")
+    """
+    path, like = Path(path), []
+    near = next((place for place in path.parents if place.is_dir()), Path())
+    name = "".join(path.parts[len(near.parts) :][:1])
+    if not (near / name).exists() and not set("*?[") & set(name):
+        with suppress(OSError):
+            known = [p.name for p in near.iterdir() if p.is_dir() or not only_folders]
+            like = get_close_matches(name, known, 1)
     return f". Is it {like[0]}?" if like else ""
 
-
+# %% ../../nbs/workshop/data/images.ipynb #89b3305c
 def list_files(
     folder: str | Path,
 ) -> list[Path]:
@@ -2199,7 +2220,7 @@ def list_files(
         near = next((path for path in folder.parents if path.is_dir()), Path())
         names = name_some(sorted(path.name for path in near.iterdir()))
         text = f"{folder} is not a folder; {near} holds {names}"
-        raise FileNotFoundError(text + _like(folder.relative_to(near).parts[0], near))
+        raise FileNotFoundError(text + ask_near(folder, only_folders=True))
 
     def stop(error):  # os.walk would go on without a word
         raise error
@@ -2348,7 +2369,7 @@ def find_images(
         text = f"folders in {name} hold images ({name_some(below)})"
         way = f"the pattern {Path(name, '*', '*')} takes them"
         if not files:
-            deep = "" if below else _deeper(name)
+            deep = "" if below else _deeper(name) or ask_near(name)
             raise FileNotFoundError(
                 f"no image at {name}: a file, a folder that holds images, or a pattern "
                 f"such as cars/*.jpg would work; images end in {' '.join(SUFFIXES)}"

@@ -23,6 +23,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from ..data.images import ask_near
 from ..model import UNet
 from .files import new_file
 
@@ -591,7 +592,7 @@ def find_net(
 
     Raises:
         FileNotFoundError: "there is no ...; a .safetensors file, a run's folder or a
-            shipped net (...) would work"
+            shipped net (...) would work..."
         ValueError: if a file is an image by its name or its first bytes
         FileNotFoundError: "... holds no ..., but ...; ..."
 
@@ -606,7 +607,7 @@ def find_net(
     if not path.exists():
         known = f"a shipped net ({', '.join(shipped_nets())})"
         text = f"a .safetensors file, a run's folder or {known} would work"
-        raise FileNotFoundError(f"there is no {path}; {text}")
+        raise FileNotFoundError(f"there is no {path}; {text}{ask_near(path)}")
     if not path.is_dir():
         _refuse_image(path)
         return path
