@@ -859,3 +859,16 @@ def test_make_alone_lists_the_targets():
     )
     for name in "course lab test export clean links outputs times".split():
         assert f"  make {name} " in told.stdout
+
+
+def test_export_names_what_was_typed_into_a_module(tmp_path):
+    module = tmp_path / "unet_tutorial" / "sizes.py"
+    module.parent.mkdir()
+    module.write_text("by = 'hand'\n")
+    before = check.modules(tmp_path)
+    assert check.rewritten(before, tmp_path) == ""
+    module.write_text("by = 'notebook'\n")
+    (module.parent / "new.py").write_text("")
+    text = check.rewritten(before, tmp_path)
+    assert "unet_tutorial/sizes.py. " in text and "belongs into the notebook" in text
+    assert "new.py" not in text

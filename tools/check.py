@@ -218,7 +218,8 @@ def rewritten(
     "Which modules were replaced by what their notebooks give."
     now = modules(root)
     names = [path.relative_to(root).as_posix() for path in now]
-    differed = [n for n in sorted(names) if before.get(root / n) != now[root / n]]
+    old = {path: before.get(path, text) for path, text in now.items()}
+    differed = [n for n in sorted(names) if old[root / n] != now[root / n]]
     differed = [name for name in differed if name != "unet_tutorial/_modidx.py"]
     text = "rewritten, as they differed from what their notebooks give"
     by_hand = "What was typed there by hand is gone: it belongs into the notebook."
