@@ -7,8 +7,8 @@ __all__ = ['UNKNOWN', 'SUFFIXES', 'ENDINGS', 'BadFile', 'name_some', 'what_it_is
            'has_channels', 'common_channels', 'load_upright', 'orientation', 'to_bytes', 'eight_bits', 'read_image',
            'stack_shape', 'read_page', 'read_stack', 'why_not_two', 'to_mask', 'one_channel', 'grey_of', 'palette_of',
            'colours_used', 'split_unknown', 'at_threshold', 'mask_of', 'read_mask', 'check_free', 'mask_values',
-           'has_outlines', 'read_labels', 'read_pixels', 'as_images', 'composite', 'ask_near', 'list_files',
-           'find_files', 'find_images']
+           'has_outlines', 'read_labels', 'read_pixels', 'as_images', 'composite', 'list_files', 'find_files',
+           'find_images']
 
 # %% ../../nbs/workshop/data/images.ipynb #imports
 import os
@@ -20,7 +20,6 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from glob import glob
 from math import prod
@@ -31,6 +30,8 @@ from threading import Lock
 import numpy as np
 from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 from tifffile import TiffFile, TiffFileError
+
+from ..runs.files import ask_near
 
 # %% ../../nbs/workshop/data/images.ipynb #9aac1d56
 class BadFile(ValueError):
@@ -2164,34 +2165,6 @@ def composite(
         light = np.float32(_LIGHTS[number % len(_LIGHTS)])
         picture += channel.clip(0, 1)[..., None] * light
     return (255 * picture.clip(0, 1)).round().astype(np.uint8)
-
-# %% ../../nbs/workshop/data/images.ipynb #ask-near
-def ask_near(
-    path: str | Path,
-    only_folders: bool = False,
-) -> str:
-    """Ask whether the name nearest to that of a missing file or folder was meant.
-
-    Args:
-        path: that is not there
-        only_folders: whether a folder is meant
-
-    Returns:
-        str: such as ". Is it masks?"; empty: no name is near
-
-    Example:
-        >>> # in images, where its other names come from
-        >>> from unet_tutorial.data.images import ask_near
-        >>> print(f"there is no folder mask{ask_near('runs/near/mask', only_folders=True)}")
-    """
-    path, like = Path(path), []
-    near = next((place for place in path.parents if place.is_dir()), Path())
-    name = "".join(path.parts[len(near.parts) :][:1])
-    if not (near / name).exists() and not set("*?[") & set(name):
-        with suppress(OSError):
-            known = [p.name for p in near.iterdir() if p.is_dir() or not only_folders]
-            like = get_close_matches(name, known, 1)
-    return f". Is it {like[0]}?" if like else ""
 
 # %% ../../nbs/workshop/data/images.ipynb #89b3305c
 def list_files(

@@ -102,7 +102,7 @@ def _check_names(files, write, failed):
                 text = f"the name of its answer has {length} bytes"
                 _fault(failed, file, ValueError(f"{text}; {LONGEST} would work"))
 
-# %% ../../nbs/workshop/deploy/folder.ipynb #answers-there
+# %% ../../nbs/workshop/deploy/folder.ipynb #swapped
 def _is_net(path):
     """Tell whether a path that was typed is that of a net."""
     best = Path(path, "best.safetensors")
@@ -119,7 +119,7 @@ def _images(net, images):
             raise ValueError(f"{text}: {swapped[0]} {net}")
     return find_images(images)
 
-
+# %% ../../nbs/workshop/deploy/folder.ipynb #answers-there
 def _answers_there(to, write):
     """Return the files in a folder that are called as answers are: stem -> files."""
     found = {}

@@ -23,9 +23,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from ..data.images import ask_near
 from ..model import UNet
-from .files import new_file
+from .files import ask_near, new_file
 
 # %% ../../nbs/workshop/runs/weights.ipynb #d2db8bb1
 _PICKLES = ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".bin", ".tar"
