@@ -896,3 +896,17 @@ def test_the_command(tmp_path, annotated, capsys):
     assert main(line) == 0 and "1 annotation is outside" in capsys.readouterr().err
     line = [*line, "--objects"]
     assert main(line) == 0 and Path(to, "a_labels.png").is_file()
+
+
+def test_one_file_of_annotations_is_taken_by_its_name(tmp_path, capsys):
+    for name in ("cells.png", "other.png"):
+        Image.new("L", (9, 8)).save(tmp_path / name)
+    drawn = tmp_path / "drawn"
+    drawn.mkdir()
+    for name in ("cells.rois.zip", "nothing.rois.zip"):
+        write_rois(drawn / name, IN_SQUARE.astype(np.uint8), ("background", "cell"))
+    masks, bare = write_masks(tmp_path, tmp_path / "out", drawn / "cells.rois.zip")
+    assert np.array_equal(read_mask(masks[0]), IN_SQUARE)
+    assert [path.name for path in (*masks, *bare)] == ["cells_mask.png", "other.png"]
+    with pytest.raises(ValueError, match="An image of the same name: add it"):
+        write_masks(tmp_path, tmp_path / "out", drawn / "nothing.rois.zip")

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from samples import carvana, ctc, isbi, save, says
 
-from unet_tutorial import __version__, cli
+from unet_tutorial import __version__, cli, draw_membranes
 from unet_tutorial.cli import COMMANDS, Command, build_parser, main
 from unet_tutorial.data import check, download, far
 from unet_tutorial.data.pairs import Problem
@@ -776,3 +776,29 @@ def test_one_pair_is_one_pair(tmp_path, capsys):
         Image.fromarray(pixels).save(tmp_path / name / "a.png")
     assert cli.main(["check", str(tmp_path / "images"), str(tmp_path / "masks")]) == 0
     assert "1 pair without a problem" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["transparent", "colours", "red"])
+def test_check_prints_lines_that_mend_a_folder_of_masks(kind, tmp_path, capsys):
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+    for number in (11, 21, 35):
+        image, mask = draw_membranes(size=64, seed=number)
+        mask = mask.astype(np.uint8)
+        numbers = np.tile(np.uint8([0, 1, 2, 1]), (64, 16))
+        wide = {
+            "transparent": np.dstack([*3 * [image], 255 * mask]),
+            "colours": np.uint8([[0, 0, 0], [200, 0, 0]])[mask],
+            "red": np.dstack([numbers, 0 * numbers, 0 * numbers]),
+        }
+        Image.fromarray(image).save(tmp_path / f"images/{number}.png")
+        Image.fromarray(wide[kind]).save(tmp_path / f"masks/{number}.png")
+    folders, classes = [str(tmp_path / "images"), str(tmp_path / "masks")], []
+    if kind == "red":
+        classes = ["--classes", "3"]
+    assert main(["check", *folders, *classes]) == 1
+    _, lines = capsys.readouterr().out.split("in Python:\n")
+    lines = lines.split("\n\n")[0]
+    exec(compile(lines, "pasted", "exec"), {})
+    assert len(list(Path(folders[1] + "_new").iterdir())) == 3
+    assert main(["check", folders[0], folders[1] + "_new", *classes]) == 0

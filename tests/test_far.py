@@ -190,7 +190,11 @@ def files(learned, tissue, tmp_path):
 
 def test_files_are_counted_in_one_line_and_listed(files, capsys):
     net, to = files / "net.safetensors", files / "to"
-    sentence = says("2 of 5 images are unlike", "inverted 2", str(to / "far.csv"))
+    sentence = says(
+        "2 of 5 images are unlike",
+        "learned: bright and dark look exchanged",
+        str(to / "far.csv"),
+    )
     with pytest.warns(FarImage, match=sentence) as said:
         done = predict_files(net, files / "images", to, device="cpu")
     assert len(done) == 5 and len(said) == 1
@@ -272,11 +276,13 @@ def test_sentences_count_images():
         sentence.startswith("2 of 3 images (first a)") and "learned 1 to 2" in sentence
     )
     assert count_far(found) == (
-        "2 of 3 images are unlike what the net has learned (detail 2)"
+        "2 of 3 images are unlike what the net has learned: finer"
     )
     thin = Remark("breadth", "thinner", "breadth 3, learned 9 to 12")
     assert "trained too little" in count_far({"a": [thin], "b": [thin]})
-    assert "trained too little" not in count_far({"a": [thin], "b": [one]})
+    mixed = count_far({"a": [thin, one], "b": [one]})
+    assert "trained too little" not in mixed
+    assert "learned: finer (2 of them), and other reasons" in mixed
     assert count_far({"a": [], "b": []}) == ""
     assert far_signs({"images": 3, "detail": [1, 2, 0]}, {"detail": 2.1}) == {}
     assert far_signs({"images": 3, "detail": [1, 2, 0]}, {"detail": 3, "new": 9}).keys()

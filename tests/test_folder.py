@@ -260,3 +260,22 @@ def test_one_image_at_fault_does_not_cost_its_neighbours(tmp_path):
     with pytest.raises(ValueError, match=says("1 of 3 images", "1.tif", "row 3")):
         predict_files(net, tmp_path / "images", tmp_path / "to")
     assert names((tmp_path / "to").iterdir()) == ["0_mask.png", "2_mask.png"]
+
+
+def test_swapped_and_misspelt_names_are_told(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / "new_images" / "a.png", noise(30, 30))
+    with pytest.raises(ValueError, match=says("named first", "run new_images")):
+        predict_files("new_images", ["run"], "out")
+    with pytest.raises(FileNotFoundError, match="Is it new_images?"):
+        predict_files("run", "new_image", "out")
+    with pytest.raises(FileNotFoundError, match="Is it run?"):
+        predict_files("runn", "new_images", "out")
+
+
+def test_answers_among_the_images_are_announced(run, tmp_path):
+    place, said = save(tmp_path / "images" / "a.png", noise(30, 30)).parent, []
+    predict_files(tmp_path / "run", place, tmp_path / "out", announce=said.append)
+    assert not [text for text in said if "among them" in text]
+    predict_files(tmp_path / "run", place, place, announce=said.append)
+    assert [text for text in said if "among them" in text and "far.csv" in text]

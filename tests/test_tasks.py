@@ -302,7 +302,7 @@ def test_whatever_is_given_nothing_is_raised(answer):
 
     result = check_answers(HALF, checker, (answer,))
     assert result.state == "wrong" and "cannot be checked" in result.sentence
-    assert check_answers(HALF, checker, ()).state == "wrong"
+    assert check_answers(HALF, checker, ()).state == "not attempted"
 
 
 def test_a_result_in_place_of_the_function_is_told():
@@ -406,3 +406,16 @@ def test_a_changed_solution_makes_the_notebook_stale():
     assert "return size >> 1" in fold
     (stub,) = [text for text in texts if text.startswith('task = open_task("0.0")')]
     assert python(stub).count("your code") == 1 and ">>" not in stub
+
+
+@pytest.mark.parametrize("value", [torch.ones(3), "many", [1, 2], {}, object()])
+def test_what_cannot_be_checked_is_named(value):
+    names = {"value": value}
+    exec("def half(size):\n    return value", names)  # in a file of its own
+    said = str(a_task(lambda half: half(8).no_such).check(names["half"]))
+    assert "half returns" in said and "which cannot be checked: " in said
+
+
+def test_a_check_without_an_answer_says_what_to_hand_over(capsys):
+    result = tasks_of("02_sizes")[0].check()
+    assert result.sentence == "hand over your answer: task.check(walk)" and not result

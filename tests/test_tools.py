@@ -450,6 +450,15 @@ def test_unchanged_cells_keep_their_figures():
     assert notes == ["cell 2 (`a`): figure kept, though it changed"]
 
 
+def test_a_figure_that_is_kept_is_named_however_little_it_changed():
+    old, new = book(cell("a", picture("#0000ff"))), book(cell("a", picture("#0000fe")))
+    for notebook in (old, new):
+        outputs.clean_notebook(notebook)
+    (note,) = outputs.keep_figures(old, new, {old["cells"][1]["id"]})
+    assert "kept, though it changed a little" in note
+    assert outputs.keep_figures(old, new, {old["cells"][1]["id"]}) == []
+
+
 def test_writing_leaves_nothing_beside(tmp_path):
     files.write(book(cell("a")), tmp_path / "a.ipynb")
     files.write(book(cell("b")), tmp_path / "a.ipynb")
@@ -850,3 +859,16 @@ def test_make_alone_lists_the_targets():
     )
     for name in "course lab test export clean links outputs times".split():
         assert f"  make {name} " in told.stdout
+
+
+def test_export_names_what_was_typed_into_a_module(tmp_path):
+    module = tmp_path / "unet_tutorial" / "sizes.py"
+    module.parent.mkdir()
+    module.write_text("by = 'hand'\n")
+    before = check.modules(tmp_path)
+    assert check.rewritten(before, tmp_path) == ""
+    module.write_text("by = 'notebook'\n")
+    (module.parent / "new.py").write_text("")
+    text = check.rewritten(before, tmp_path)
+    assert "unet_tutorial/sizes.py. " in text and "belongs into the notebook" in text
+    assert "new.py" not in text

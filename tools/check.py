@@ -204,13 +204,38 @@ def test():  # int, the exit status
     return 1 if failed else 0
 
 
+def modules(
+    root=ROOT,  # the repository
+):  # dict of Path to bytes
+    "What is in every module now."
+    return {path: path.read_bytes() for path in (root / "unet_tutorial").rglob("*.py")}
+
+
+def rewritten(
+    before,  # dict, of modules, when the export began
+    root=ROOT,  # the repository
+):  # str, empty when no module differed from what its notebook gives
+    "Which modules were replaced by what their notebooks give."
+    now = modules(root)
+    names = [path.relative_to(root).as_posix() for path in now]
+    old = {path: before.get(path, text) for path, text in now.items()}
+    differed = [n for n in sorted(names) if old[root / n] != now[root / n]]
+    differed = [name for name in differed if name != "unet_tutorial/_modidx.py"]
+    text = "rewritten, as they differed from what their notebooks give"
+    by_hand = "What was typed there by hand is gone: it belongs into the notebook."
+    return f"{text}: {' '.join(differed)}. {by_hand}" if differed else ""
+
+
 def export():  # int, the exit status
     "Clean the notebooks, then write the library from them."
+    before = modules()
     for step in (lambda: tells(command("nbdev_clean")), lambda: exported(ROOT)):
         told = step()
         if told:
             print(told)
             return 1
+    if text := rewritten(before):
+        print(text)
     print("Notebooks cleaned, library written to unet_tutorial/.")
     return 0
 

@@ -9,6 +9,7 @@ __all__ = ['GRADES', 'tidy', 'fill', 'solved', 'is_untouched', 'explain', 'same_
 # %% ../nbs/workshop/tasks.ipynb #imports
 import copy
 import functools
+import inspect
 import pkgutil
 import random
 import re
@@ -181,7 +182,7 @@ def _watched(answer: object, returns: bool) -> object:
 
     @functools.wraps(answer)
     def watched(*args, **options):
-        value = answer(*args, **options)
+        value = watched.returned = answer(*args, **options)
         if value is None and returns:
             raise _ReturnsNothing(
                 f"{answer.__name__} returns nothing: `return` is missing"
@@ -190,12 +191,28 @@ def _watched(answer: object, returns: bool) -> object:
 
     return watched
 
+# %% ../nbs/workshop/tasks.ipynb #returned
+def _returned(answer: object) -> list[str]:
+    """Say in words what a watched function has returned last, if it has."""
+    if not hasattr(answer, "__wrapped__") or not hasattr(answer, "returned"):
+        return []
+    value = answer.returned
+    shape = getattr(value, "shape", None)
+    text = f"a value of type {type(value).__name__}"
+    if isinstance(value, str | int | float):
+        text = repr(value)
+    elif shape is not None:
+        text = f"a value of type {type(value).__name__} and shape {tuple(shape)}"
+    elif hasattr(value, "__len__"):
+        text = f"a {type(value).__name__} of {len(value)}"
+    return [f"{answer.__name__} returns {text}"]
+
 # %% ../nbs/workshop/tasks.ipynb #explain
 def explain(
     error: Exception,
     answers: tuple[object, ...],
 ) -> str:
-    """Say where an error happened in the reader's code.
+    """Say where an error happened in the reader's code, or what it returned.
 
     Args:
         error: that came out of a checker
@@ -214,11 +231,15 @@ def explain(
     """
     if isinstance(error, _ReturnsNothing):
         return str(error)
-    codes = [code for answer in answers for code in _methods(answer).values()]
+    own = [inspect.unwrap(answer) for answer in answers]
+    codes = [code for answer in own for code in _methods(answer).values()]
     files = {code.co_filename for code in codes}
     frames = traceback.extract_tb(error.__traceback__)
     mine = [frame for frame in frames if frame.filename in files]
     what = f"{type(error).__name__}: {error}"
+    returned = [text for answer in answers for text in _returned(answer)]
+    if not mine and returned:
+        return f"{returned[-1]}, which cannot be checked: {what}"
     if not mine:
         kinds = ", ".join(type(answer).__name__ for answer in answers)
         if "object is not callable" in what:
@@ -308,12 +329,16 @@ def check_answers(
     """
     if any(is_untouched(answer, fill(code)) for answer in answers):
         return Result("not attempted", "task.hint() helps")
+    names = ", ".join(inspect.signature(checker).parameters)
+    if len(answers) != len(names.split(", ")):
+        return Result("not attempted", f"hand over your answer: task.check({names})")
     returns = re.search(r"^\s+return .", solved(code), re.M) is not None
+    watched = tuple(_watched(answer, returns) for answer in answers)
     try:
         with same_randomness():
-            wrong = checker(*(_watched(answer, returns) for answer in answers))
+            wrong = checker(*watched)
     except Exception as error:
-        wrong = explain(error, answers)
+        wrong = explain(error, watched)
     return Result("wrong", wrong) if wrong else Result("right")
 
 # %% ../nbs/workshop/tasks.ipynb #task

@@ -1247,7 +1247,8 @@ def _about(file):
 # %% ../../nbs/workshop/data/annotations.ipynb #pairs-2
 def _files_of(images, folder):
     "Return image -> its file of annotations, and refuse what is not clear."
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in ANNOTATED)
+    files = [folder] if folder.is_file() else sorted(folder.iterdir())
+    files = [file for file in files if file.suffix.lower() in ANNOTATED]
     found, alone = {}, []
     for file in [file for file in files if not file.name.startswith(".")]:
         mine = [p for p in images if _about(file) & {p.stem, p.name}]
@@ -1265,7 +1266,7 @@ def _files_of(images, folder):
     if alone:
         text = f"{len(alone)} files of annotations have no image: {name_some(alone)}"
         remedy = "add it, or take them away"
-        if len(alone) == 1 and not found:
+        if len(alone) == 1 and not found and folder.is_dir():
             remedy += "; a COCO file about all images is named itself: annotations=FILE"
         raise ValueError(f"{folder}: {text}. An image of the same name: {remedy}")
     if not found:
@@ -1277,16 +1278,19 @@ def _files_of(images, folder):
 def _all_drawn(folder, annotations):
     "Return image -> what is drawn about it, and the images about which nothing is."
     images = find_images(folder)
-    if annotations is not None and Path(annotations).is_file():
-        entries = _load_json(annotations)
+    place = Path(annotations or folder)
+    entries = None
+    if place.is_file() and place.suffix.lower() == ".json":
+        entries = _load_json(place)
         entries = entries.get("images") if isinstance(entries, dict) else None
-        names = [_file_name(entry.get("file_name", "")) for entry in entries or []]
-        files = {p: Path(annotations) for p in images if p.name in names}
+    if entries:  # COCO, about many images
+        names = [_file_name(entry.get("file_name", "")) for entry in entries]
+        files = {p: place for p in images if p.name in names}
         if not files:
             text = f"is about none of the images in {folder}"
-            raise BadFile(annotations, text, f"it names {name_some(names)}")
+            raise BadFile(place, text, f"it names {name_some(names)}")
     else:
-        files = _files_of(images, Path(annotations or folder))
+        files = _files_of(images, place)
     drawn = {p: read_annotations(file, p.name) for p, file in files.items()}
     _check_named(drawn, {path.name for path in images})
     return drawn, [p for p in images if p not in files]
@@ -1402,7 +1406,7 @@ def write_masks(
     Args:
         folder: of the images
         to: the folder to write masks into
-        annotations: their folder, or a COCO file; None: beside
+        annotations: their folder, or a file; None: beside
         classes: background first; None: if there is one
         objects: number the objects instead of their classes
         overlap: what wins where two overlap: later, smaller; or refuse

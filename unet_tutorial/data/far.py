@@ -505,7 +505,7 @@ def kinds_of(
 def count_far(
     found: dict[str, list[Remark]],
 ) -> str:
-    r"""Say in one line how many images are far, and of which kinds.
+    r"""Say in one line how many images are far, and the most frequent reason.
 
     Args:
         found: name of an image -> what is said of it
@@ -522,14 +522,16 @@ def count_far(
     far = [said for said in found.values() if said]
     if not far:
         return ""
-    kinds = Counter(kind for said in far for kind in {remark.kind for remark in said})
-    text = ", ".join(f"{kind} {kinds[kind]}" for kind in sorted(kinds))
+    kinds = {remark.kind for said in far for remark in said}
+    said = Counter(text for one in far for text in {remark.text for remark in one})
+    most = max(sorted(said), key=said.get)
+    more = f" ({said[most]} of them), and other reasons" if len(said) > 1 else ""
     be = "is" if len(far) == 1 else "are"
     whom = f"{len(far)} of {len(found)} images {be}"
-    line = f"{whom} unlike what the net has learned ({text})"
-    if list(kinds) == ["breadth"]:
-        line += "; breadth is that of the objects in the answers, and a net that has "
-        line += "trained too little finds thin or ragged ones in any image"
+    line = f"{whom} unlike what the net has learned: {most}{more}"
+    if kinds == {"breadth"}:
+        line += "; a net that has trained too little finds thin or ragged objects in "
+        line += "any image"
     return line
 
 # %% ../../nbs/workshop/data/far.ipynb #list-write

@@ -20,7 +20,6 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from glob import glob
 from math import prod
@@ -31,6 +30,8 @@ from threading import Lock
 import numpy as np
 from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 from tifffile import TiffFile, TiffFileError
+
+from ..runs.files import ask_near
 
 # %% ../../nbs/workshop/data/images.ipynb #9aac1d56
 class BadFile(ValueError):
@@ -2166,13 +2167,6 @@ def composite(
     return (255 * picture.clip(0, 1)).round().astype(np.uint8)
 
 # %% ../../nbs/workshop/data/images.ipynb #89b3305c
-def _like(name, place):
-    """Ask whether the folder of a place whose name is nearest to this was meant."""
-    names = [path.name for path in place.iterdir() if path.is_dir()]
-    like = get_close_matches(name, names, 1)
-    return f". Is it {like[0]}?" if like else ""
-
-
 def list_files(
     folder: str | Path,
 ) -> list[Path]:
@@ -2199,7 +2193,7 @@ def list_files(
         near = next((path for path in folder.parents if path.is_dir()), Path())
         names = name_some(sorted(path.name for path in near.iterdir()))
         text = f"{folder} is not a folder; {near} holds {names}"
-        raise FileNotFoundError(text + _like(folder.relative_to(near).parts[0], near))
+        raise FileNotFoundError(text + ask_near(folder, only_folders=True))
 
     def stop(error):  # os.walk would go on without a word
         raise error
@@ -2348,7 +2342,7 @@ def find_images(
         text = f"folders in {name} hold images ({name_some(below)})"
         way = f"the pattern {Path(name, '*', '*')} takes them"
         if not files:
-            deep = "" if below else _deeper(name)
+            deep = "" if below else _deeper(name) or ask_near(name)
             raise FileNotFoundError(
                 f"no image at {name}: a file, a folder that holds images, or a pattern "
                 f"such as cars/*.jpg would work; images end in {' '.join(SUFFIXES)}"

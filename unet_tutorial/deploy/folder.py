@@ -102,6 +102,23 @@ def _check_names(files, write, failed):
                 text = f"the name of its answer has {length} bytes"
                 _fault(failed, file, ValueError(f"{text}; {LONGEST} would work"))
 
+# %% ../../nbs/workshop/deploy/folder.ipynb #swapped
+def _is_net(path):
+    """Tell whether a path that was typed is that of a net."""
+    best = Path(path, "best.safetensors")
+    return Path(path).suffix == ".safetensors" or best.is_file()
+
+
+def _images(net, images):
+    """List the images that are meant, and refuse them in the place of the net."""
+    images = [images] if isinstance(images, str | Path) else list(images)
+    swapped = [path for path in images if _is_net(path)]
+    if swapped and isinstance(net, str | Path) and Path(net).exists():
+        if not _is_net(net):
+            text = f"{net} is no net, and {swapped[0]} is one. The net is named first"
+            raise ValueError(f"{text}: {swapped[0]} {net}")
+    return find_images(images)
+
 # %% ../../nbs/workshop/deploy/folder.ipynb #answers-there
 def _answers_there(to, write):
     """Return the files in a folder that are called as answers are: stem -> files."""
@@ -467,8 +484,11 @@ class SomeFailed(ValueError):
         return type(self), (self.failed, self.written, self.files, self.to)
 
 # %% ../../nbs/workshop/deploy/folder.ipynb #make-room
-def _make_room(to, old):
+def _make_room(to, old, files, announce):
     """Make the folder of the answers, and remove the old ones."""
+    if announce and to.resolve() in {file.parent.resolve() for file in files}:
+        text = f"{to} holds the images: the answers and {_FAR} will be among them"
+        announce(f"{text}; another folder keeps them apart")
     for path in old:
         path.unlink(missing_ok=True)
     to.mkdir(parents=True, exist_ok=True)
@@ -530,6 +550,7 @@ def predict_files(
 
     Raises:
         ValueError: "...: say so to Predictor.load instead"
+        ValueError: "... is no net, and ... is one. The net is named first: ..."
         ValueError: "... cannot be written; ... would work"
         ImportError: "ROI files need roifile: pip install "unet_tutorial[annotations]""
         NotADirectoryError: "... ; the name of a folder would work"
@@ -537,7 +558,6 @@ def predict_files(
             would work"
         ValueError: "... and ... would be written under one name"
         FileExistsError: "... is there: overwrite=True replaces it"
-        FileExistsError: "... and ..., which has to be written, are one name"
 
     Example:
         >>> # in folder, where its other names come from
@@ -549,12 +569,12 @@ def predict_files(
     if ready and options:
         raise ValueError(f"{', '.join(options)}: say so to Predictor.load instead")
     write = [write] if isinstance(write, str) else list(dict.fromkeys(write))
-    files, to, failed, grey = find_images(images), Path(to), {}, {}
+    files, to, failed, grey = _images(net, images), Path(to), {}, {}
     old = _plan(files, to, write, overwrite, failed)
     predictor = _for_masks(net if ready else Predictor.load(net, **options), ignore)
     _say_channel(predictor.notes.channel, channel, announce)
     _say_values(predictor, write, announce)
-    _make_room(to, old)
+    _make_room(to, old, files, announce)
     pages = _pages(files, failed, predictor, axes, channel, grey)
     written = _write_all(predictor, pages, to, write, failed, announce)
     _say_grey(grey, files)

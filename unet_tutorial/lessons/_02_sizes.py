@@ -14,8 +14,8 @@ WALKS = {
     (176, 168): "4 pixels per block, and the size is never halved or doubled",
     (176, 160): "the way down or the way up has no convolutions",
     (180, 172): "only the bottom has convolutions: each level has two, down and up",
-    (168, 136): "down it is `(size - 4) // 2`, up `2 * size - 4`; one of them differs",
-    (164, 124): "down it is `(size - 4) // 2`, up `2 * size - 4`; both are different",
+    (168, 136): "down or up, your steps are in another order than those of Figure 1",
+    (164, 124): "down and up, your steps are in another order than those of Figure 1",
 }
 OF_SIZES = ("output_size", "crop_margins", "_margin", "receptive_field", "_interval")
 
@@ -151,7 +151,7 @@ TASKS = [
                     size = 2 * size - 2
                 return size
             """,
-            "down it is `(size - 4) // 2`, up `2 * size - 4`; one of them differs": """
+            "down or up, your steps are in another order than those of Figure 1": """
                 for _ in range(depth):
                     size = (size - 4) // 2
                 size = size - 4
@@ -159,7 +159,7 @@ TASKS = [
                     size = 2 * (size - 4)
                 return size
             """,
-            "down it is `(size - 4) // 2`, up `2 * size - 4`; both are different": """
+            "down and up, your steps are in another order than those of Figure 1": """
                 for _ in range(depth):
                     size = size // 2 - 4
                 size = size - 4

@@ -20,13 +20,20 @@ def mistaken_dices(batches, num_classes):
     right, true, pred = counts.diagonal(), counts.sum(1), counts.sum(0)
     images = [pair for batch in batches for pair in zip(*batch, strict=True)]
     each = [dices(count_pixels(*pair, num_classes))[1:].mean() for pair in images]
-    mean = torch.stack([dices(part)[1:].mean() for part in parts]).mean()
-    at_last = dices(count_pixels(*batches[-1], num_classes))[1:].mean()
+    means = torch.stack([dices(part)[1:].mean() for part in parts])
+    sizes = torch.tensor([len(pred) for pred, _ in batches])
     objects = 2 * right[1:].sum() / (true + pred)[1:].sum()
     told = {
-        mean: "this is the mean over batches: add the counts first, then take Dice",
+        means.mean(): "this is the mean over batches: add the counts first, then take Dice",
         torch.stack(each).mean(): "this is the mean over images: add the counts first",
-        at_last: "only the last batch is counted",
+        means[-1]: "only the last batch is counted",
+        means[0]: "only the first batch is counted",
+        (means * sizes).sum() / sizes.sum(): (
+            "this is the mean over batches, weighted by their size: add the counts first"
+        ),
+        (dices(counts) * true)[1:].sum() / true[1:].sum(): (
+            "you weight the classes by their size: each counts alike"
+        ),
         dices(counts).mean(): "the background is in your mean: it is class 0",
         objects: "you added all classes up, so the largest decides: take a mean over classes",
         (right / (true + pred - right))[1:].mean(): "this is IoU; Dice counts 2 TP",
@@ -43,7 +50,10 @@ def check_mean_dice(mean_dice):
     pred = true.roll((1, 1), (1, 2))
     pred[3, 3, 3], pred[4, 5:, 3:] = 2, 1
     batches = list(zip(pred.split(4), true.split(4), strict=True))
-    value = float(mean_dice(list(batches), 3))
+    value = mean_dice(list(batches), 3)
+    if np.asarray(value).size > 1:
+        return f"{len(value)} numbers come back: return one, their mean"
+    value = float(value)
     right = float(dices(count_pixels(pred, true, 3))[1:].mean())
     for number, told in mistaken_dices(batches, 3).items():
         if np.isclose(value, float(number)) and not np.isclose(value, right):
@@ -55,12 +65,18 @@ def check_mean_dice(mean_dice):
     right = float(dices(count_pixels(pred, true, 3))[1:].mean())
     if not np.isclose(float(mean_dice(batches, 3)), right):
         return "pixels labelled -100 have no truth, and yours count"
-    value = float(mean_dice([(pred, true)], 4))
+    value, some = float(mean_dice([(pred, true)], 4)), right
     right = (2 * right + 1) / 3
+    told = {
+        some: "a class that is nowhere is left out of your mean: it counts, with Dice 1",
+        2 * some / 3: "a class that is nowhere and predicted nowhere has Dice 1, not 0",
+    }
+    for number, text in told.items():
+        if np.isclose(value, number):
+            return text
     if not np.isclose(value, right, equal_nan=False):
-        return (
-            f"a class that is nowhere and predicted nowhere has Dice 1, not {value:.2g}"
-        )
+        text = "a class that is nowhere and predicted nowhere has Dice 1"
+        return f"{text}, not nan" if np.isnan(value) else f"{text}: {right:.4f} in all"
     return None
 
 
@@ -189,6 +205,46 @@ TASKS = [
                 counts = sum(count_pixels(*batch, num_classes) for batch in batches)
                 total = counts.sum(dim=0) + counts.sum(dim=1)
                 return (2 * counts.diagonal() / total).mean().item()
+            """,
+            "2 numbers come back: return one, their mean": """
+                counts = sum(count_pixels(*batch, num_classes) for batch in batches)
+                total = counts.sum(dim=0) + counts.sum(dim=1)
+                each = torch.where(total > 0, 2 * counts.diagonal() / total, 1.0)
+                return each[1:]
+            """,
+            "only the first batch is counted": """
+                counts = sum(count_pixels(*batch, num_classes) for batch in batches[:1])
+                total = counts.sum(dim=0) + counts.sum(dim=1)
+                each = torch.where(total > 0, 2 * counts.diagonal() / total, 1.0)
+                return each[1:].mean().item()
+            """,
+            "this is the mean over batches, weighted by their size: add the counts first": """
+                whole, images = 0, 0
+                for pred, true in batches:
+                    counts = count_pixels(pred, true, num_classes)
+                    total = counts.sum(dim=0) + counts.sum(dim=1)
+                    each = torch.where(total > 0, 2 * counts.diagonal() / total, 1.0)
+                    whole, images = whole + len(pred) * each[1:].mean(), images + len(pred)
+                return (whole / images).item()
+            """,
+            "you weight the classes by their size: each counts alike": """
+                counts = sum(count_pixels(*batch, num_classes) for batch in batches)
+                total = counts.sum(dim=0) + counts.sum(dim=1)
+                each = torch.where(total > 0, 2 * counts.diagonal() / total, 1.0)
+                sizes = counts.sum(dim=1)[1:]
+                return (each[1:] * sizes).sum().item() / sizes.sum().item()
+            """,
+            "a class that is nowhere is left out of your mean: it counts, with Dice 1": """
+                counts = sum(count_pixels(*batch, num_classes) for batch in batches)
+                total = counts.sum(dim=0) + counts.sum(dim=1)
+                there = total[1:] > 0
+                return (2 * counts.diagonal() / total)[1:][there].mean().item()
+            """,
+            "a class that is nowhere and predicted nowhere has Dice 1, not 0": """
+                counts = sum(count_pixels(*batch, num_classes) for batch in batches)
+                total = counts.sum(dim=0) + counts.sum(dim=1)
+                each = 2 * counts.diagonal() / total.clamp(min=1)
+                return each[1:].mean().item()
             """,
             "this is IoU; Dice counts 2 TP": """
                 counts = sum(count_pixels(*batch, num_classes) for batch in batches)

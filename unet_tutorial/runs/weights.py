@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from ..model import UNet
-from .files import new_file
+from .files import ask_near, new_file
 
 # %% ../../nbs/workshop/runs/weights.ipynb #d2db8bb1
 _PICKLES = ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".bin", ".tar"
@@ -591,7 +591,7 @@ def find_net(
 
     Raises:
         FileNotFoundError: "there is no ...; a .safetensors file, a run's folder or a
-            shipped net (...) would work"
+            shipped net (...) would work..."
         ValueError: if a file is an image by its name or its first bytes
         FileNotFoundError: "... holds no ..., but ...; ..."
 
@@ -606,7 +606,7 @@ def find_net(
     if not path.exists():
         known = f"a shipped net ({', '.join(shipped_nets())})"
         text = f"a .safetensors file, a run's folder or {known} would work"
-        raise FileNotFoundError(f"there is no {path}; {text}")
+        raise FileNotFoundError(f"there is no {path}; {text}{ask_near(path)}")
     if not path.is_dir():
         _refuse_image(path)
         return path
