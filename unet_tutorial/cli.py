@@ -24,6 +24,7 @@ from difflib import get_close_matches
 from functools import partial
 from io import StringIO
 from itertools import takewhile
+from pathlib import Path
 from typing import NamedTuple
 
 from . import __version__
@@ -64,6 +65,7 @@ _NAMES = re.compile(r"classes=\(([^)]*)\)")  # 'background', 'cell'
 _RANGE = re.compile(r"value_range=\((-?[0-9][0-9.e+-]*), (-?[0-9][0-9.e+-]*)\)")
 _BOTH = re.compile(r"suffix=\('([^']*)', '([^']*)'\)")
 _VALUES = re.compile(r"values=\(([0-9, ]+)\)")
+_SIZE = re.compile(r"ImagePairs\(pairs, size=\((\d+), (\d+)\)\)")
 _COLOUR = re.compile(r"ignore=\((\d+), (\d+), (\d+)\)")
 _PATHS = re.compile(r"(\S*[/\\]\S*)")
 
@@ -78,6 +80,7 @@ def _typed(text):
 
 def _options_typed(text):
     text = _COLOUR.sub(r"--ignore \1,\2,\3", text)
+    text = _SIZE.sub(r"--size \1x\2", text)
     text = _RANGE.sub(r"--range \1 \2", text)
     text = _BOTH.sub(r'--suffix "\1,\2"', text)
     text = _VALUES.sub(lambda found: "--values " + found[1].replace(", ", ","), text)
@@ -484,6 +487,39 @@ def _grouped(note):
     line = f"{note._replace(cause='first', files=first)}".removeprefix("first: ")
     return f"{count:,} files: {note.cause}, first {line}"
 
+# %% ../nbs/workshop/cli.ipynb #loop-lines
+_CHANNEL = r"Image\.open\(path\)\.getchannel\([^)]+\)"  # in a remedy
+
+
+def _loop_lines(problem):
+    """Return Python that does for all masks what a remedy says of one, or []."""
+    made = (re.findall(_CHANNEL, problem.remedy) or [""])[0]
+    folders = {str(Path(file).parent) for file in problem.files}
+    if not (made or "read_labels(path, colours" in problem.remedy) or len(folders) > 1:
+        return []
+    (folder,), names = folders, [Path(file).name for file in problem.files]
+    letters = zip(*(name[::-1] for name in names), strict=False)
+    end = "".join(a[0] for a in takewhile(lambda a: len({*a}) == 1, letters))[::-1]
+    end = end if len(names) > 1 else Path(names[0]).suffix
+    lines = ["from pathlib import Path", "from PIL import Image"]
+    if not made:
+        found = re.findall(r"\(\d+, \d+, \d+\)", " ".join(problem.files.values()))
+        lines += ["from unet_tutorial.data.images import read_labels"]
+        text = ", ".join(dict.fromkeys(found))
+        lines += [f"colours = [{text}]  # put the background first"]
+        made = "Image.fromarray(read_labels(path, colours=colours))"
+    lines += [f"new = Path({folder + '_new'!r})", "new.mkdir()"]
+    lines += [f"for path in sorted(Path({folder!r}).glob({'*' + end!r})):"]
+    return [*lines, f"    {made}.save(new / f'{{path.stem}}.png')", ""]
+
+
+def _print_problems(problems, every):
+    """Print what is wrong, and Python to paste where masks have to be written anew."""
+    for line in _problem_lines(problems, every):
+        print(f"problem: {line}")
+    for lines in filter(None, map(_loop_lines, problems)):
+        print("for all these masks at once, in Python:", *lines, sep="\n")
+
 # %% ../nbs/workshop/cli.ipynb #known-kind
 def _perhaps_kind(place, masks=None):
     """Say what to type if the folder that holds all is a data set that we know."""
@@ -533,8 +569,7 @@ def _check(args):
     only = bool(args.only_annotated)
     with _known_kind(args.images, args.masks):
         report = check_pairs(*what, *which, *of_masks, only, values=args.values)
-    for line in _problem_lines(report.problems, args.list):
-        print(f"problem: {line}")
+    _print_problems(report.problems, args.list)
     for note in report.notes:
         print(f"note: {_grouped(note)}")
     if report.suggested:

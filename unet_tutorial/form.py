@@ -60,11 +60,11 @@ class Stop(RuntimeError):
 
 # %% ../nbs/workshop/form.ipynb #words
 _IN_PYTHON = {
-    r"; ImagePairs\(pairs, size=\(.*?\)\) makes them one": "; no reason to act",
-    r"ours takes any size; .*": "no reason to act",
+    r"(train needs no one|ours takes any) size; .*": "no reason to act",
     r"it becomes 0 and 1 \(read_mask\)": "it is read as 0 and 1",
     r"Instances\? num_classes=None\. ": "",
     r"Set num_classes\b": "Set the field classes",
+    r"Leave num_classes=\d+ away": "Set the field classes to 2",
     r"num_classes=(\d+)": r"set the field classes to \1",
     r"suffix='([^']*)'": r"write \1 into the field masks_end_with",
     r"Leave ignore= away": "Leave the field unknown_value empty",

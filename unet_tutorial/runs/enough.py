@@ -85,6 +85,7 @@ def order_of(
 # %% ../../nbs/workshop/runs/enough.ipynb #steps-code
 _LEAST = 50  # steps; with fewer the schedule has hardly begun
 _SHARE = 0.9  # of the minutes is planned; a machine may get slower
+_MARGIN = 1.25  # of the minutes that are proposed
 
 
 def steps_for(
@@ -93,6 +94,7 @@ def steps_for(
     step: float,
     rest: float,
     spent: float = 0.0,
+    seeds: int = 2,
 ) -> int:
     """Share a budget out: return how many steps each training gets.
 
@@ -102,14 +104,14 @@ def steps_for(
         step: seconds of a step
         rest: seconds that a training takes besides
         spent: minutes that are over already
+        seeds: with 2, none can be spared
 
     Returns:
         int: the same for each
 
     Raises:
         ValueError: "... for ... trainings: ... steps for each, and ... are the least:
-            minutes=... (--minutes ...) would work; fewer seeds (--seeds, 2 or more)
-            need less"
+            minutes=... (--minutes ...) would work if all stays as fast as now..."
 
     Example:
         >>> # in enough, where its other names come from
@@ -120,12 +122,13 @@ def steps_for(
     steps = int((60 * left / trainings - rest) / step)
     if steps < _LEAST:
         need = spent + trainings * (rest + _LEAST * step) / 60
-        need = math.ceil(need / _SHARE + 0.5)
+        need = math.ceil(_MARGIN * need / _SHARE + 0.5)
+        fewer = "; fewer seeds (--seeds, 2 or more) need less" if seeds > 2 else ""
         text = f"{recipes.counted(minutes, 'minute')} for {trainings} trainings:"
         raise ValueError(
             f"{text} {max(0, steps)} steps for each, and {_LEAST} are the least: "
-            f"minutes={need} (--minutes {need}) would work; fewer seeds (--seeds, 2 or "
-            "more) need less"
+            f"minutes={need} (--minutes {need}) would work if all stays as fast as "
+            f"now{fewer}"
         )
     return steps
 
@@ -537,8 +540,8 @@ def _settle(parts, asked, names, clock, announce):
     step, rest = _try(parts, planned.recipe, options, sizes[-1])
     steps = asked["steps"]
     if steps is None:
-        spent = clock.spent() / 60
-        steps = steps_for(asked["minutes"], trainings, step, rest, spent)
+        measured = step, rest, clock.spent() / 60, asked["seeds"]
+        steps = steps_for(asked["minutes"], trainings, *measured)
     known = {"sizes": sizes, "steps": steps, "rest": rest, **names}
     seconds = rest + step * steps
     return _Study(asked, planned.recipe, planned.size, seconds=seconds, **known)

@@ -650,8 +650,9 @@ def introduce(
     rate = "as asked for" if plan.rate else "a tenth of the usual one (--rate)"
     risks = _RISKS if net.norm == "batch" else _RISKS.replace(_NORM, "")
     changes = adapted(old, source.channels, source.classes, plan.seed)[1]
+    file = hashlib.sha256(old.path.read_bytes()).hexdigest()  # as sha256sum prints it
     lines = [
-        f"begins from: {old.path}{run} (SHA-256 {old.checksum[:16]}...)",
+        f"begins from: {old.path}{run} (SHA-256 {file[:16]}...)",
         f"net: {net.base_channels} channels at the top level; its weights are kept",
         *changes,
         *_said_of_scale(plan, old),
