@@ -870,5 +870,5 @@ def test_export_names_what_was_typed_into_a_module(tmp_path):
     module.write_text("by = 'notebook'\n")
     (module.parent / "new.py").write_text("")
     text = check.rewritten(before, tmp_path)
-    assert "unet_tutorial/sizes.py. " in text and "belongs into the notebook" in text
+    assert "unet_tutorial/sizes.py. " in text and "belongs in the notebook" in text
     assert "new.py" not in text

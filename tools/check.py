@@ -221,9 +221,8 @@ def rewritten(
     old = {path: before.get(path, text) for path, text in now.items()}
     differed = [n for n in sorted(names) if old[root / n] != now[root / n]]
     differed = [name for name in differed if name != "unet_tutorial/_modidx.py"]
-    text = "rewritten, as they differed from what their notebooks give"
-    by_hand = "What was typed there by hand is gone: it belongs into the notebook."
-    return f"{text}: {' '.join(differed)}. {by_hand}" if differed else ""
+    by_hand = "An edit by hand in a module is gone with that: it belongs in the notebook."
+    return f"written anew: {' '.join(differed)}. {by_hand}" if differed else ""
 
 
 def export():  # int, the exit status
