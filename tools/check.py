@@ -221,7 +221,7 @@ def rewritten(
     old = {path: before.get(path, text) for path, text in now.items()}
     differed = [n for n in sorted(names) if old[root / n] != now[root / n]]
     differed = [name for name in differed if name != "unet_tutorial/_modidx.py"]
-    by_hand = "An edit by hand in a module is gone with that: it belongs in the notebook."
+    by_hand = "An edit by hand is gone with that: it belongs in the notebook."
     return f"written anew: {' '.join(differed)}. {by_hand}" if differed else ""
 
 
